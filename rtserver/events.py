@@ -1,0 +1,150 @@
+"""What rtserver tells the world: typed events, stamped with the audio frame they speak of.
+
+Every event carries ``frame`` (the session frame it speaks of) and ``available_frame`` (the session frame at which it could first
+be known or takes effect; never earlier than the audio it was made from). On the wire and in ``events.jsonl`` an event is a flat map whose
+``kind`` is the class name in snake case.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+def _kind(name: str) -> str:
+    return "".join(("_" if i and c.isupper() else "") + c.lower() for i, c in enumerate(name))
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=_kind, forbid_unknown_fields=True):
+    """Base of all events."""
+
+    frame: int
+    available_frame: int
+
+
+class Position(Event):
+    """Where the player is in the score.
+
+    quarter : quarters from the first sounding note of the score as unfolded; beat : the same in the beats of the metre;
+    tempo_bpm : quarters a minute; confidence : 0..1; state : WAITING, LOCKED, UNSURE or LOST.
+    """
+
+    quarter: float
+    beat: float
+    tempo_bpm: float
+    confidence: float
+    state: str
+
+
+class Note(Event):
+    """A note to be played at ``frame`` (its due frame) and released ``duration`` frames later.
+
+    A note is born with its release, so that it cannot hang. note_id is unique within a boot; channel is 0..15.
+    """
+
+    note_id: int
+    pitch: int
+    velocity: int
+    duration: int
+    channel: int
+    part: str = "performer"
+
+
+class NoteOn(Event):
+    """The midi role has sent a note-on to its port. `due_ns` is the due time on CLOCK_MONOTONIC, `sent_ns` when it went out."""
+
+    note_id: int
+    pitch: int
+    velocity: int
+    channel: int
+    due_ns: int
+    sent_ns: int
+
+
+class NoteOff(Event):
+    """The midi role has sent a note-off."""
+
+    note_id: int
+    pitch: int
+    channel: int
+    due_ns: int
+    sent_ns: int
+
+
+class MidiIn(Event):
+    """A raw MIDI message that came in, stamped on arrival."""
+
+    port: str
+    data: bytes
+
+
+class Miss(Event):
+    """An output lacked `n_frames` frames at `frame`: its source was late, and its fallback was heard instead."""
+
+    output: str
+    n_frames: int
+
+
+class Gap(Event):
+    """The session lost `n_frames` frames of input before `frame` (stream restart, device loss)."""
+
+    n_frames: int
+    reason: str
+
+
+class Status(Event):
+    """Counters of one role, published about once a second. Values are totals since that role's start."""
+
+    role: str
+    counters: dict[str, int]
+
+
+class Role(Event):
+    """A role changed state: ``up``, ``down`` (why), ``restarted``."""
+
+    role: str
+    state: str
+    pid: int
+    restarts: int
+    detail: str = ""
+
+
+class Param(Event):
+    """A parameter has a new value from `frame` on."""
+
+    name: str
+    value: float | str | bool
+
+
+class Command(Event):
+    """An instruction from a client to a role: ``panic``, ``reset``, ``seek`` (value = quarter), ``quit``."""
+
+    name: str
+    value: float | str | bool | None = None
+
+
+AnyEvent = Position | Note | NoteOn | NoteOff | MidiIn | Miss | Gap | Status | Role | Param | Command
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyEvent)
+_json = msgspec.json.Encoder()
+_json_decoder = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """The msgpack form of an event (a map with its ``kind``)."""
+    return _encoder.encode(event)
+
+
+def decode(data: bytes | bytearray | memoryview) -> AnyEvent:
+    """The event in `data`. Raises `msgspec.DecodeError` or `msgspec.ValidationError` for anything else."""
+    return _decoder.decode(data)
+
+
+def to_json(event: Event) -> bytes:
+    """One line of ``events.jsonl``, without the newline."""
+    return _json.encode(event)
+
+
+def from_json(line: bytes | str) -> AnyEvent:
+    """The event in one line of ``events.jsonl``."""
+    return _json_decoder.decode(line)
