@@ -21,7 +21,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="kind", tag=_kind, forbid_unk
     available_frame: int
 
 
-class Position(Event):
+class Position(Event, frozen=True):
     """Where the player is in the score.
 
     quarter : quarters from the first sounding note of the score as unfolded; beat : the same in the beats of the metre;
@@ -35,7 +35,7 @@ class Position(Event):
     state: str
 
 
-class Note(Event):
+class Note(Event, frozen=True):
     """A note to be played at ``frame`` (its due frame) and released ``duration`` frames later.
 
     A note is born with its release, so that it cannot hang. note_id is unique within a boot; channel is 0..15.
@@ -49,7 +49,7 @@ class Note(Event):
     part: str = "performer"
 
 
-class NoteOn(Event):
+class NoteOn(Event, frozen=True):
     """The midi role has sent a note-on to its port. `due_ns` is the due time on CLOCK_MONOTONIC, `sent_ns` when it went out."""
 
     note_id: int
@@ -60,7 +60,7 @@ class NoteOn(Event):
     sent_ns: int
 
 
-class NoteOff(Event):
+class NoteOff(Event, frozen=True):
     """The midi role has sent a note-off."""
 
     note_id: int
@@ -70,35 +70,35 @@ class NoteOff(Event):
     sent_ns: int
 
 
-class MidiIn(Event):
+class MidiIn(Event, frozen=True):
     """A raw MIDI message that came in, stamped on arrival."""
 
     port: str
     data: bytes
 
 
-class Miss(Event):
+class Miss(Event, frozen=True):
     """An output lacked `n_frames` frames at `frame`: its source was late, and its fallback was heard instead."""
 
     output: str
     n_frames: int
 
 
-class Gap(Event):
+class Gap(Event, frozen=True):
     """The session lost `n_frames` frames of input before `frame` (stream restart, device loss)."""
 
     n_frames: int
     reason: str
 
 
-class Status(Event):
+class Status(Event, frozen=True):
     """Counters of one role, published about once a second. Values are totals since that role's start."""
 
     role: str
     counters: dict[str, int]
 
 
-class Role(Event):
+class Role(Event, frozen=True):
     """A role changed state: ``up``, ``down`` (why), ``restarted``."""
 
     role: str
@@ -108,14 +108,14 @@ class Role(Event):
     detail: str = ""
 
 
-class Param(Event):
+class Param(Event, frozen=True):
     """A parameter has a new value from `frame` on."""
 
     name: str
     value: float | str | bool
 
 
-class Command(Event):
+class Command(Event, frozen=True):
     """An instruction from a client to a role: ``panic``, ``reset``, ``seek`` (value = quarter), ``quit``."""
 
     name: str

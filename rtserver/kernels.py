@@ -1,8 +1,8 @@
 """How kernels are compiled and where they are kept.
 
 numba keys its cache by the file of the compiled function alone: editing a callee in another file leaves the caller's kernel
-stale. So the cache folder is named after a hash of all kernel sources, the numba version and the processor; whoever imports numba goes through this module,
-which sets the folder before numba is imported.
+stale. So the cache folder is named after a hash of all kernel sources, the numba version and the processor; whoever imports numba
+goes through this module, which sets the folder before numba is imported.
 """
 
 from __future__ import annotations

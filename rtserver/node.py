@@ -30,6 +30,7 @@ from rtserver.events import Event
 
 Array = npt.NDArray[Any]
 Emit = Callable[[Event], None]
+FLOAT32: np.dtype[Any] = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Spec:
     sample_rate: int
     hop_size: int
     shape: tuple[int, ...]
-    dtype: np.dtype[Any] = np.dtype(np.float32)
+    dtype: np.dtype[Any] = FLOAT32
     labels: tuple[str, ...] = ()
 
     @property

@@ -1,0 +1,226 @@
+"""One frozen tree of settings, read from TOML. Every default lives here, with its unit and its reason.
+
+An unknown key is refused by name, with the nearest known one; a wrong value is refused with its path.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from rtserver.errors import ConfigError
+
+
+class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The device. `device` is a name (or part of one) or an index as ``rtserver devices`` lists them; empty means the default."""
+
+    device: str | int = ""
+    sample_rate: int = 48000  # Hz
+    block_size: int = 128  # frames a device callback: 2.7 ms at 48 kHz, safe on most interfaces
+    spare_blocks: int = 1  # blocks of slack for the engine: 1 with real-time priority, 2 to 4 without
+    client_name: str = ""  # name on the JACK graph; empty means the server's name
+
+
+class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named input: device channels, counted from 1."""
+
+    channels: list[int] = msgspec.field(default_factory=lambda: [1])
+
+
+class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named output.
+
+    source : dry, harmonic or percussive. channels : device channels from 1 (a mono input is copied to each). on_late : what is
+    heard when the source is late; of several outputs on the same channels, one at most may fall back to dry. align : delay this output to the
+    latest of those that share a channel with it (else they comb).
+    """
+
+    source: Literal["dry", "harmonic", "percussive"]
+    channels: list[int]
+    gain_db: float = 0.0
+    mute: bool = False
+    on_late: Literal["dry", "mute"] = "mute"
+    align: bool = True
+
+
+class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which causal separation runs inline in the engine."""
+
+    preset: str = "default"
+
+
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The score to follow: MusicXML or MIDI; a relative path counts from the configuration file. Empty: nothing is followed."""
+
+    file: str = ""
+
+
+class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the score is followed."""
+
+    method: str = "dixon"
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The performer: the network that plays along."""
+
+    enabled: bool = True
+    model: str = "performer"
+    mode: Literal["accompany", "continue"] = "accompany"
+    scale: str = "chromatic"
+    pitch_low: int = 48  # MIDI pitch
+    pitch_high: int = 84
+    polyphony: int = 3  # notes sounding at once
+    temperature: float = 0.9
+    top_p: float = 0.95
+    tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
+    velocity: int = 72
+    channel: int = 1  # MIDI channel from 1
+    seed: int = 0
+
+
+class Midi(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The MIDI output. api `auto` takes JACK where it runs, else the system's own, else the null backend with a line that says so."""
+
+    api: Literal["auto", "jack", "alsa", "coremidi", "null"] = "auto"
+    client_name: str = ""  # empty means the server's name + "-midi"
+    connect: list[str] = msgspec.field(default_factory=list[str])  # JACK or ALSA ports to connect to, by part of their name
+    program: int = 0  # General MIDI program sent at start, counted from 0
+
+
+class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """ZeroMQ endpoints. Loopback or ipc only: anything else is refused."""
+
+    enabled: bool = True
+    control: str = "tcp://127.0.0.1:5580"
+    events: str = "tcp://127.0.0.1:5581"
+    bulk: str = "tcp://127.0.0.1:5582"
+    record: str = ""  # folder for events.jsonl of this session; empty records nothing
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a server needs to know."""
+
+    name: str = "rtserver"
+    audio: Audio = Audio()
+    inputs: dict[str, Input] = msgspec.field(default_factory=lambda: {"main": Input()})
+    outputs: dict[str, Output] = msgspec.field(
+        default_factory=lambda: {
+            "harmonic": Output(source="harmonic", channels=[1], on_late="dry"),
+            "percussive": Output(source="percussive", channels=[2], on_late="dry"),
+        }
+    )
+    separation: Separation = Separation()
+    score: Score = Score()
+    following: Following = Following()
+    generation: Generation = Generation()
+    midi: Midi = Midi()
+    wire: Wire = Wire()
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the one input."""
+        return len(next(iter(self.inputs.values())).channels)
+
+
+def load(path: Path | str) -> Config:
+    """Read and check a TOML file. Raises `ConfigError` with the path of the field, or of the file."""
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("", f"no such configuration file: {path}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError("", f"{path} is not readable TOML: {error}") from None
+    config = parse(raw)
+    if config.score.file and not Path(config.score.file).is_absolute():
+        score = msgspec.structs.replace(config.score, file=str((path.parent / config.score.file).resolve()))
+        config = msgspec.structs.replace(config, score=score)
+    return config
+
+
+def parse(raw: dict[str, Any]) -> Config:
+    """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`."""
+    _refuse_unknown(raw, Config, "")
+    try:
+        config = msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        raise ConfigError(where.strip("`").lstrip("."), message) from None
+    _check(config)
+    return config
+
+
+def _refuse_unknown(raw: dict[str, Any], struct: type[msgspec.Struct], path: str) -> None:
+    hints = get_type_hints(struct)
+    for key, value in raw.items():
+        field = f"{path}{key}"
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(hints))}"
+            raise ConfigError(field, f"unknown key; {remedy}")
+        hint = hints[key]
+        if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and isinstance(value, dict):
+            _refuse_unknown(value, hint, f"{field}.")  # pyright: ignore[reportUnknownArgumentType]
+        elif get_origin(hint) is dict and isinstance(value, dict):
+            inner = get_args(hint)[1]
+            for name, table in value.items():  # pyright: ignore[reportUnknownVariableType]
+                if isinstance(table, dict):
+                    _refuse_unknown(table, inner, f"{field}.{name}.")  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _check(config: Config) -> None:
+    """What types cannot say."""
+
+    def within(field: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:
+            raise ConfigError(field, f"expected {low} to {high}, got {value}")
+
+    within("audio.sample_rate", config.audio.sample_rate, 22050, 192000)
+    within("audio.block_size", config.audio.block_size, 16, 8192)
+    within("audio.spare_blocks", config.audio.spare_blocks, 0, 16)
+    if len(config.inputs) != 1:
+        raise ConfigError("inputs", f"expected exactly one input, got {len(config.inputs)}")
+    for name, source in config.inputs.items():
+        _check_channels(f"inputs.{name}.channels", source.channels)
+    if not config.outputs:
+        raise ConfigError("outputs", "expected at least one output; add for example [outputs.harmonic]")
+    n_channels = config.n_channels
+    for name, output in config.outputs.items():
+        field = f"outputs.{name}"
+        _check_channels(f"{field}.channels", output.channels)
+        within(f"{field}.gain_db", output.gain_db, -120, 24)
+        if n_channels != 1 and len(output.channels) != n_channels:
+            raise ConfigError(f"{field}.channels", f"expected {n_channels} channels as in the input, got {len(output.channels)}")
+    for name, output in config.outputs.items():
+        for other_name, other in config.outputs.items():
+            if name < other_name and output.on_late == other.on_late == "dry" and set(output.channels) & set(other.channels):
+                raise ConfigError(
+                    f"outputs.{other_name}.on_late",
+                    f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
+                )
+    generation = config.generation
+    within("generation.pitch_low", generation.pitch_low, 0, 127)
+    within("generation.pitch_high", generation.pitch_high, generation.pitch_low + 11, 127)
+    within("generation.polyphony", generation.polyphony, 1, 16)
+    within("generation.temperature", generation.temperature, 0.01, 5)
+    within("generation.top_p", generation.top_p, 0.01, 1)
+    within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
+    within("generation.velocity", generation.velocity, 1, 127)
+    within("generation.channel", generation.channel, 1, 16)
+    within("midi.program", config.midi.program, 0, 127)
+    for key in ("control", "events", "bulk"):
+        endpoint = getattr(config.wire, key)
+        if not endpoint.startswith(("tcp://127.0.0.1:", "tcp://localhost:", "ipc://")):
+            raise ConfigError(
+                f"wire.{key}", f"expected a loopback or ipc endpoint, got {endpoint!r}; the protocol has no authentication yet"
+            )
+
+
+def _check_channels(field: str, channels: list[int]) -> None:
+    if not channels or any(c < 1 for c in channels) or len(set(channels)) != len(channels):
+        raise ConfigError(field, f"expected device channels counted from 1, each once, got {channels}")
