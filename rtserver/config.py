@@ -34,8 +34,8 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named output.
 
-    source : dry, harmonic or percussive. channels : device channels from 1 (a mono input is copied to each). on_late : what is
-    heard when the source is late; of several outputs on the same channels, one at most may fall back to dry. align : delay this output to the
+    source : dry, harmonic or percussive. channels : device channels from 1 (mono is copied to each). on_late : what is
+    heard when the source is late; of several outputs on one channel, one at most may fall back to dry. align : delay this output to the
     latest of those that share a channel with it (else they comb).
     """
 
