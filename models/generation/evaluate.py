@@ -1,0 +1,76 @@
+"""Score a checkpoint on the held-out pieces: ``python -m models.generation.evaluate DATA CHECKPOINT``.
+
+Nats a note for each head. Three tasks, every note of every held-out piece, the state carried from the first note to the last:
+
+- ``all``: all parts as one stream, nobody to listen to;
+- ``accompany_free``: all parts but the first (the voice of a song, the first violin of a quartet), not listening;
+- ``accompany``: the same notes, listening to the past chroma of the first part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.generation import data
+from models.generation.network import Network
+
+WINDOW = 256
+BATCH = 32
+HEADS = ("dt", "pitch", "duration")
+
+
+def sequences(pieces: list[data.Piece], task: str) -> list[data.Sequence]:
+    """The pieces as the task has them; pieces of one part have nobody to accompany and are left out of those tasks."""
+    made: list[data.Sequence] = []
+    for piece in pieces:
+        own = np.ones(len(piece.onset), bool) if task == "all" else piece.part != piece.part.min()
+        if task != "all" and (own.all() or own.sum() < 2):
+            continue
+        s = data.sequence(piece, own, 0, len(piece.onset), listen=task == "accompany")
+        made.append(data.Sequence(s.dt, s.pitch, s.duration, s.phase, s.chroma, 0))
+    return sorted(made, key=lambda s: len(s.dt))  # rows of like length side by side waste less
+
+
+@torch.no_grad()
+def score(network: Network, made: list[data.Sequence], device: str) -> dict[str, Any]:
+    """Mean nats a note by head over all events of the sequences."""
+    network.eval()
+    total, n = np.zeros(3), 0.0
+    for row in range(0, len(made), BATCH):
+        rows = made[row : row + BATCH]
+        state = network.start(len(rows), device)
+        for a in range(0, max(len(s.dt) for s in rows) - 1, WINDOW):
+            cuts = [data.cut(s, min(a, len(s.dt) - 1), min(a + WINDOW, len(s.dt) - 1), WINDOW) for s in rows]
+            batch = {k: torch.from_numpy(x).to(device) for k, x in data.stack(cuts).items()}
+            nats, state = network.nats(batch, state)
+            total += nats.sum((1, 2)).double().cpu().numpy()
+            n += float(batch["weight"].sum())
+    heads = total / max(n, 1.0)
+    return {**{k: round(float(x), 4) for k, x in zip(HEADS, heads, strict=True)}, "note": round(float(heads.sum()), 4), "n_notes": int(n)}
+
+
+def evaluate(network: Network, pieces: list[data.Piece], device: str = "cpu", pieces_limit: int | None = None) -> dict[str, Any]:
+    """All tasks. `pieces_limit` scores that many pieces, evenly spread, for a glance during training."""
+    if pieces_limit is not None and pieces_limit < len(pieces):
+        pieces = [pieces[i] for i in np.linspace(0, len(pieces) - 1, pieces_limit).astype(int)]
+    return {task: score(network, sequences(pieces, task), device) for task in ("all", "accompany_free", "accompany")}
+
+
+if __name__ == "__main__":
+    from models.generation.train import restore
+
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("data", type=Path)
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--threads", type=int, default=1)
+    args = p.parse_args()
+    torch.set_num_threads(args.threads)
+    network, _ = restore(args.checkpoint)
+    print(json.dumps(evaluate(network.to(args.device), data.load(args.data)[1], args.device), indent=1))

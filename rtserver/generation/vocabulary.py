@@ -1,0 +1,139 @@
+"""The words of the performer: notes in score time, as numbers a network can take.
+
+A note is ``(dt, pitch, duration)``: `dt` the step from the previous onset, `duration` its length, both in ticks of 1/24 quarter
+(the MIDI clock). Every note is born with its release, so nothing that is written in these words can hang. Notes are ordered by onset, then
+by pitch; in a chord (``dt == 0``) pitches rise strictly, so that each set of notes has one spelling and the chain
+``p(dt) p(pitch | dt) p(duration | dt, pitch)`` is the exact likelihood of the music.
+
+Shared with the training side, so that both can only agree. Pure numpy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+TICKS_PER_QUARTER = 24
+MAX_DT = 96  # four quarters; longer rests lose whole multiples of 96, which leaves the beat phase as it was
+MAX_DURATION = 96  # longer notes are cut to four quarters
+
+N_DT = MAX_DT + 1  # 0..96
+N_PITCH = 128  # MIDI keys
+START = N_PITCH  # the pitch of "nothing has been played yet": an input, never an output
+N_DURATION = MAX_DURATION + 1  # 1..96; 0 is
+UNKNOWN_DURATION = 0  # a key still held: an input, never an output
+N_PHASE = 96  # ticks of four quarters
+N_CHROMA = 13  # 12 pitch classes, the loudest of them 1, then 1 where the condition is present at all
+TEXTURES = ("unknown", "line", "chords")  # what the performer is asked to be: one voice, or several
+CHROMA_DECAY = 24.0  # ticks: what was heard fades by 1/e a quarter, about the rate at which harmonies change
+
+Int = npt.NDArray[np.int64]
+Float = npt.NDArray[np.float32]
+
+
+class NoteEvent(NamedTuple):
+    """One note in score time. dt : ticks since the previous onset, 0..96; pitch : MIDI key; duration : ticks, 1..96 (0: still held)."""
+
+    dt: int
+    pitch: int
+    duration: int
+
+
+def fold(dt: int) -> int:
+    """`dt` ticks as the vocabulary has it: rests beyond four quarters lose whole multiples of four quarters."""
+    return dt if dt <= MAX_DT else 1 + (dt - 1) % MAX_DT
+
+
+def encode(onset: Int, pitch: Int, duration: Int) -> tuple[Int, Int, Int, Int]:
+    """Notes in any order to events.
+
+    Parameters
+    ----------
+    onset, pitch, duration : int arrays (n,)
+        Ticks from any origin, MIDI keys, ticks.
+
+    Returns
+    -------
+    onset, dt, pitch, duration : int arrays (m,), m <= n
+        Sorted; unisons that start together are one note, as long as the longest. ``dt[0]`` is 0: what a first step is counted
+        from is for the caller to say.
+    """
+    order = np.lexsort((-duration, pitch, onset))
+    onset, pitch, duration = onset[order], pitch[order], duration[order]
+    first = np.ones(len(onset), bool)
+    first[1:] = (np.diff(onset) != 0) | (np.diff(pitch) != 0)
+    onset, pitch, duration = onset[first], pitch[first], duration[first]
+    dt = np.diff(onset, prepend=onset[:1])
+    dt = np.where(dt > MAX_DT, 1 + (dt - 1) % MAX_DT, dt)
+    return onset, dt, pitch, np.clip(duration, 1, MAX_DURATION)
+
+
+def decode(events: list[NoteEvent], start: int = 0) -> list[tuple[int, int, int]]:
+    """Events to ``(onset, pitch, duration)`` in ticks, the first step counted from `start`."""
+    notes: list[tuple[int, int, int]] = []
+    tick = start
+    for event in events:
+        tick += event.dt
+        notes.append((tick, event.pitch, event.duration))
+    return notes
+
+
+def condition(chroma: npt.ArrayLike | None = None) -> Float:
+    """The model's condition (13,): 12 pitch classes scaled so that the loudest is 1, and a flag; all zero for None (nobody to listen to)."""
+    out = np.zeros(N_CHROMA, np.float32)
+    if chroma is not None:
+        out[:12] = chroma
+        peak = float(out[:12].max())
+        if not np.isfinite(peak) or peak <= 1e-6:
+            out[:12] = 0.0
+        else:
+            out[:12] /= peak
+        out[12] = 1.0
+    return out
+
+
+def chroma_heard(onset: Int, release: Int, pitch: Int, ticks: Int) -> Float:
+    """What has been heard by each of `ticks`, past only: a leaky integral of the sounding pitch classes.
+
+    ``c'(t) = active(t) - c(t) / CHROMA_DECAY``, in closed form, for each pitch class.
+
+    Parameters
+    ----------
+    onset, release, pitch : int arrays (n,)
+        Notes, in ticks and MIDI keys.
+    ticks : int array (m,)
+        When to look.
+
+    Returns
+    -------
+    float32 (m, 12), not normalised.
+    """
+    heard = np.zeros((len(ticks), 12), np.float32)
+    block = ticks // _BLOCK
+    for b in np.unique(block):
+        looks = block == b
+        near = (release > b * _BLOCK - 20 * CHROMA_DECAY) & (onset < (b + 1) * _BLOCK)  # exp(-20) is below float32's resolution
+        heard[looks] = _heard_in_block(onset[near], release[near], pitch[near] % 12, ticks[looks], float((b + 1) * _BLOCK))
+    return heard
+
+
+_BLOCK = 4800  # ticks: exp(4800 / 24) is still far from the end of float64
+
+
+def _heard_in_block(onset: Int, release: Int, classes: Int, ticks: Int, end: float) -> Float:
+    def summed(at: Int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sum of exp((at - end) / decay), and the count, over those of `at` that lie before each look, by pitch class."""
+        order = np.argsort(at, kind="stable")
+        hot = np.zeros((len(at) + 1, 12))
+        hot[np.arange(1, len(at) + 1), classes[order]] = 1.0
+        weight = np.exp((np.r_[0.0, np.maximum(at[order], end - 2 * _BLOCK)] - end) / CHROMA_DECAY)[:, None]
+        index = np.searchsorted(at[order], ticks, side="right")
+        return np.cumsum(hot * weight, axis=0)[index], np.cumsum(hot, axis=0)[index]
+
+    on_sum, on_count = summed(onset)
+    off_sum, off_count = summed(release)
+    active = on_count - off_count
+    faded = (off_sum - on_sum) * np.exp(-(ticks - end) / CHROMA_DECAY)[:, None]
+    return (np.maximum(active + faded, 0.0) * CHROMA_DECAY).astype(np.float32)
