@@ -29,7 +29,7 @@ N_FEATURES = LEVEL + 1
 FIRST_PITCH = 21
 CHROMA_PITCHES = range(48, 108)  # five whole octaves, each pitch class five times; below, windows of 0.09 s do not tell semitones apart
 
-# Log magnitude is log(1 + COMPRESSION * amplitude): the knee is a sine at 1/75 of full scale (-37.5 dB); room noise stays in the linear part.
+# Log magnitude is log(1 + COMPRESSION * amplitude): the knee is a sine at 1/75 of full scale (-37.5 dB); room noise stays below it.
 COMPRESSION = 75.0
 DIFFERENCE_LAG = 3  # hops: over 30 ms a rise has passed most of the shorter windows; over 10 ms it is lost in their slope
 SILENCE_DB = -120.0
