@@ -1,0 +1,129 @@
+"""The rules of the house: who imports whom, how long a file may be, and that nothing in it belongs to one machine."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "rtserver"
+MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")}
+CORE = ("rtserver.dsp", "rtserver.following", "rtserver.generation")  # functional core: knows no device, no socket, no wall clock
+LIGHT = ("cli", "devices", "doctor", "roles.supervisor", "roles.midi", "roles.standby", "roles.gateway")  # numba: 0.7 s and 92 MB each
+MAX_LINES = 400
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """Everything that a module imports anywhere in it, by full name; of ``from a import b`` both ``a`` and ``a.b``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} uses a relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(found)
+
+
+def reached(module: str) -> set[str]:
+    """All modules of rtserver that importing `module` can bring in."""
+    seen, todo = set[str](), [module]
+    while todo:
+        name = todo.pop()
+        if name in MODULES and name not in seen:
+            seen.add(name)
+            todo += imports(name)
+    return seen
+
+
+def tops(module: str) -> set[str]:
+    return {name.partition(".")[0] for name in imports(module)}
+
+
+def tracked() -> list[Path]:
+    """Files of the repository, whether committed yet or not."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: which files belong to the repository is unknown")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [path for line in listed.stdout.splitlines() if (path := ROOT / line).is_file()]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith(CORE)])
+def test_the_core_reaches_no_device_no_socket_and_no_clock(module: str) -> None:
+    for name in reached(module):
+        assert not tops(name) & {"sounddevice", "zmq", "threading", "time", "multiprocessing", "socket"}, f"{module} reaches {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_training_side_is_never_imported(module: str) -> None:
+    assert not tops(module) & {"models", "torch", "tests", "librosa"}
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("rtserver.dsp")])
+def test_signal_processing_knows_nothing_of_scores_and_roles(module: str) -> None:
+    above = ("rtserver.following", "rtserver.generation", "rtserver.roles", "rtserver.audio", "rtserver.wire", "rtserver.midi")
+    assert not [name for name in reached(module) if name.startswith(above)]
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m != "rtserver.kernels"])
+def test_numba_is_imported_through_kernels(module: str) -> None:
+    """Else the cache folder is not set before numba reads it. A type or an intrinsic beside `kernels` is no harm."""
+    if "numba" in tops(module):
+        assert "rtserver.kernels" in imports(module)
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_light_processes_load_nothing_heavy(module: str) -> None:
+    code = f"import sys, rtserver.{module}; print(*{{'numba', 'onnxruntime', 'partitura', 'scipy', 'torch'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_is_readable_at_one_sitting(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= MAX_LINES
+
+
+def test_nothing_belongs_to_one_machine() -> None:
+    """No home folder, no workplace, no package index in any text of the repository."""
+    private = re.compile(
+        "|".join([r"(?<![\w.])/wor" + "k/", r"/ho" + "me/", r"/ro" + "ot/", r"\.\./sha" + "red", r"pypi" + r"\.org", r"python" + "hosted"])
+    )
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found = private.search(text)
+        assert found is None, f"{path.relative_to(ROOT)} says {found.group()!r}" if found else ""
+
+
+def test_nothing_is_left_to_do_later() -> None:
+    words = re.compile(r"\b(TO" + "DO|FIX" + "ME|XX" + r"X)\b")
+    for path in tracked():
+        if path.suffix in {".py", ".md", ".toml", ".sh"}:
+            found = words.search(path.read_text(encoding="utf-8"))
+            assert found is None, f"{path.relative_to(ROOT)} says {found.group()!r}" if found else ""
+
+
+def test_every_installed_package_is_pinned() -> None:
+    pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")}
+    canonical = {re.sub(r"[-_.]+", "-", name).lower() for name in pinned}
+    from importlib import metadata
+
+    own = {"rtserver", "pip"}
+    installed = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() for d in metadata.distributions(path=[_site_packages()])} - own
+    assert installed <= canonical, "add them to constraints.txt"
+
+
+def _site_packages() -> str:
+    import sysconfig
+
+    return sysconfig.get_paths()["purelib"]
