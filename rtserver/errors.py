@@ -40,3 +40,7 @@ class ProtocolError(RtserverError):
 
 class SharedMemoryError(RtserverError):
     """A shared block is stale, of another version, or of another size than expected."""
+
+
+class AudioFileError(RtserverError):
+    """An audio file is missing, unreadable, unwritable or at a rate that is not taken."""
