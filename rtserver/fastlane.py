@@ -1,0 +1,92 @@
+"""The fast lane: input ring → graph → track rings, hop by hop. Driven by the engine role when live and by `render` offline.
+
+It knows nothing of processes, devices or wall time: what it does depends on the rings alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtserver.errors import SpecError
+from rtserver.graph import Graph
+from rtserver.node import Array
+from rtserver.shared.ring import SampleRing
+from rtserver.shared.session import IN_RING_SIZE, Session
+
+REPLAY_S = 0.75  # input replayed into a restarted graph: longer than any node remembers, so that its state is the lost one's, bit for bit
+
+
+class FastLane:
+    """Runs a prepared graph over what has arrived.
+
+    Parameters
+    ----------
+    session : Session
+    graph : Graph
+        Prepared for blocks of the engine's hop.
+    """
+
+    def __init__(self, session: Session, graph: Graph) -> None:
+        self.session = session
+        self.graph = graph
+        self.hop_size = graph.block.hop_size
+        self.input = session.input_ring
+        self.tracks = [SampleRing(session.block, f"track{i}") for i in range(len(graph.outputs))]
+        n_channels = graph.block.shape[0]
+        self._x = np.zeros((n_channels, self.hop_size), np.float32)
+        self._out = np.zeros((len(graph.outputs), n_channels, self.hop_size), np.float32)
+        self.position = 0  # session frame of the next hop
+        self._publishing = True
+
+    def publish_features(self, x: Array, frame: int) -> None:
+        """A tap: append a feature vector to the shared ring."""
+        if self._publishing:
+            self.session.features.write(x, frame)
+
+    def resume(self) -> int:
+        """Take up a running session: rebuild the state from the past input and go on at the present. Returns the first frame served."""
+        start, end = (int(v) for v in self.input.span)
+        now = end // self.hop_size * self.hop_size
+        replay = round(REPLAY_S * self.graph.block.sample_rate) // self.hop_size * self.hop_size
+        oldest = max(start, end - IN_RING_SIZE // 2, 0)
+        self.position = max(now - replay, -(-oldest // self.hop_size) * self.hop_size)
+        self.graph.reset()
+        self._publishing = False
+        while self.position < now:
+            self._run_hop(None)
+        self._publishing = True
+        for ring in self.tracks:
+            ring.restart(now)
+        return now
+
+    def lost_frames(self) -> int:
+        """Frames of input that can no longer be had: the stream started anew, or the lane fell too far behind. 0 when all is well."""
+        start, end = (int(v) for v in self.input.span)
+        if start > self.position:
+            return start - self.position
+        behind = end - self.position
+        return behind if behind > IN_RING_SIZE // 2 else 0
+
+    def skip(self) -> int:
+        """After a loss: forget the past, go on at the oldest hop worth having. Returns its frame."""
+        start, end = (int(v) for v in self.input.span)
+        self.position = max(start, end // self.hop_size * self.hop_size)
+        self.graph.reset()
+        for ring in self.tracks:
+            ring.restart(self.position)
+        return self.position
+
+    def run_hop(self) -> bool:
+        """Process one hop if it has arrived."""
+        if self.input.written_to < self.position + self.hop_size:
+            return False
+        self._run_hop(self.tracks)
+        return True
+
+    def _run_hop(self, tracks: list[SampleRing] | None) -> None:
+        if not self.input.read(self.position, self._x):
+            raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")
+        self.graph.process(self._x, self.position, self._out)
+        self.position += self.hop_size
+        for i, ring in enumerate(tracks or ()):
+            ring.write(self._out[i], self.position - self.hop_size)

@@ -1,0 +1,86 @@
+"""What happens before a show, in a process of its own: check the configuration against the graph, parse the score, warm the kernels.
+
+``python -m rtserver.preflight FOLDER`` reads a configuration as JSON from its standard input, leaves ``FOLDER/plan.json`` and, if
+there is a score, ``FOLDER/score.npz``. The supervisor stays small and never imports numba; what can fail slowly or loudly fails here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from rtserver.config import Config
+from rtserver.errors import ConfigError, RtserverError
+from rtserver.plan import Plan
+
+SCORE_FILE = "score.npz"
+
+
+def preflight(config: Config, folder: Path) -> Plan:
+    """Run the preflight as a process and return its plan. Raises what it found: `ConfigError` or `RtserverError`."""
+    command = [sys.executable, "-m", "rtserver.preflight", str(folder)]
+    done = subprocess.run(command, input=msgspec.json.encode(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    message = done.stderr.decode(errors="replace").strip()
+    if done.returncode == 2:
+        raise ConfigError("", message)
+    if done.returncode != 0:
+        raise RtserverError(message or f"preflight ended with status {done.returncode}")
+    return msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+
+
+def check(config: Config, folder: Path) -> Plan:
+    """The same within this process: build the graph, compile and call every kernel once, parse the score."""
+    from rtserver.kernels import cache_folder
+
+    with _locked(cache_folder()):
+        from rtserver.pipeline import build, plan_of
+
+        importlib.import_module("rtserver.audio.callback")
+        graph = build(config)
+        plan = plan_of(config, graph)
+    if config.score.file:
+        from rtserver.following.follower import METHODS, Follower
+        from rtserver.following.score import load_score
+
+        if config.following.method not in METHODS:
+            raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
+        score = load_score(config.score.file)
+        score.to_npz(folder / SCORE_FILE)
+        with _locked(cache_folder()):
+            Follower(score, config.following.method).prepare(graph.spec("features"))
+    return plan
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of the kernel cache, so that two servers do not compile the same kernels at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def main() -> int:
+    """Entry point of the process: 0, or 2 for a wrong configuration, or 1 for anything else, with one line on stderr."""
+    folder = Path(sys.argv[1])
+    try:
+        plan = check(msgspec.json.decode(sys.stdin.buffer.read(), type=Config), folder)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except RtserverError as error:
+        print(error, file=sys.stderr)
+        return 1
+    (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

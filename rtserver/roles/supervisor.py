@@ -1,0 +1,214 @@
+"""The supervisor: spawns the roles, watches them, kills what hangs, starts again what died, ends everything in good order.
+
+It imports no numba and opens no device. A role's death is seen through its process; a hang through its heartbeat; a dead audio server
+through the callback counter that stands still.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from rtserver.audio import table as t
+from rtserver.config import Config
+from rtserver.events import Command
+from rtserver.events import Role as RoleEvent
+from rtserver.plan import Plan, open_session
+from rtserver.preflight import SCORE_FILE, preflight
+from rtserver.shared.session import BEAT_NS, CLOSING, PID, RESTARTS, STARTING, STATE, UP, Session, Setup
+
+TURN_S = 0.02
+HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
+START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
+SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
+CLOSE_S = 1.2  # what roles have to close before they are killed; with the standby's turn the whole ends in under 2 s
+BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
+STEADY_S = 10.0  # up for so long, a role's failures are forgotten
+
+
+@dataclass
+class Child:
+    """One role's process and its history."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started_s: float = 0.0
+    failures: int = 0
+    restarts: int = -1
+    due_s: float = 0.0
+    was_up: bool = False
+
+
+class Supervisor:
+    """Holds one session of the server.
+
+    Parameters
+    ----------
+    config : Config
+    plan : Plan
+        From the preflight.
+    run_folder : Path
+        Private folder of the session; the parsed score lies in it.
+    """
+
+    def __init__(self, config: Config, plan: Plan, run_folder: Path) -> None:
+        score = run_folder / SCORE_FILE
+        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", len(plan.tracks))
+        self.session: Session = open_session(setup, plan)
+        self.table = self.session.block["audio.table"]
+        # Whoever silences notes comes first, whoever makes them later, and sound last, when there is someone to process it.
+        names = ["standby", "midi", "engine"]
+        if setup.score_file:
+            names.append("follower")
+        if config.generation.enabled:
+            names.append("performer")
+        if config.wire.enabled:
+            names.append("gateway")
+        self.children = {name: Child(name) for name in (*names, "audio")}
+        self._callbacks = (0, time.monotonic())
+        self.stopping = False
+
+    def start(self) -> None:
+        """Spawn all roles; audio waits until the engine is up, so that the first sound is already served."""
+        for child in self.children.values():
+            if child.name != "audio":
+                self._spawn(child)
+
+    def _spawn(self, child: Child) -> None:
+        row = self.session.role(child.name)
+        fd = self.session.block.fd
+        child.restarts += 1
+        child.started_s = time.monotonic()
+        child.was_up = False
+        row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
+        command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
+        child.process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+        row[PID] = child.process.pid
+
+    def turn(self) -> bool:
+        """Look after every role once, waiting at most `TURN_S`. False when the session is to end."""
+        self.session.waker("supervisor").wait(TURN_S)
+        for event in self.session.receive("supervisor"):
+            if isinstance(event, Command) and event.name == "quit":
+                self.stopping = True
+        now = time.monotonic()
+        for child in self.children.values():
+            self._look_after(child, now)
+        return not self.stopping
+
+    def _look_after(self, child: Child, now: float) -> None:
+        if child.process is None:
+            if child.name == "audio" and child.restarts < 0 and not self.up("engine"):
+                return
+            if now >= child.due_s:
+                self._spawn(child)
+            return
+        status = child.process.poll()
+        if status is not None:
+            self._bury(child, now, f"ended with status {status}")
+            return
+        if self.up(child.name) and not child.was_up:
+            child.was_up = True
+            self._tell(child, "restarted" if child.restarts else "up", "")
+        if child.failures and child.was_up and now - child.started_s > STEADY_S:
+            child.failures = 0
+        fault = self._fault(child, now)
+        if fault:
+            child.process.kill()
+            child.process.wait()
+            self._bury(child, now, fault)
+
+    def _fault(self, child: Child, now: float) -> str:
+        """Why a living role must be killed; empty if it is well."""
+        row = self.session.role(child.name)
+        silent_s = now - int(row[BEAT_NS]) * 1e-9
+        if not self.up(child.name):
+            return "did not start in time" if now - child.started_s > START_S else ""
+        if silent_s > HANG_S:
+            return f"no heartbeat for {silent_s:.1f} s"
+        if child.name == "audio":
+            callbacks, since = self._callbacks
+            if callbacks != int(self.table[t.CALLBACKS]) or now - child.started_s < HANG_S:
+                self._callbacks = (int(self.table[t.CALLBACKS]), now)
+            else:
+                audio = self.session.config.audio
+                limit = max(SILENT_CALLBACKS_S, 10 * audio.block_size / audio.sample_rate)
+                if now - since > limit:
+                    return f"no callback for {now - since:.2f} s: the audio server or the device is gone"
+        return ""
+
+    def _bury(self, child: Child, now: float, why: str) -> None:
+        child.process = None
+        self.session.role(child.name)[STATE] = STARTING
+        child.due_s = now + BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
+        child.failures += 1
+        self._tell(child, "down", why)
+
+    def _tell(self, child: Child, state: str, detail: str) -> None:
+        frame = self.session.frame
+        pid = child.process.pid if child.process else 0
+        self.session.emit("supervisor", RoleEvent(frame, frame, child.name, state, pid, max(child.restarts, 0), detail))
+        if state != "up":
+            print(f"rtserver: {child.name} {state}{': ' + detail if detail else ''}", file=sys.stderr, flush=True)
+
+    def up(self, name: str) -> bool:
+        """Whether a role has finished preparing."""
+        return int(self.session.role(name)[STATE]) == UP
+
+    @property
+    def ready(self) -> bool:
+        """Whether every role is up and audio flows."""
+        return all(self.up(name) for name in self.children) and int(self.table[t.CALLBACKS]) > 0
+
+    def close(self) -> None:
+        """End all roles: notes first, audio next, the standby last. What does not close in time is killed."""
+        until = time.monotonic() + CLOSE_S
+        for child in self.children.values():
+            if child.process is not None and child.name != "standby":
+                self.session.role(child.name)[STATE] = CLOSING
+                child.process.terminate()
+        self._reap([c for c in self.children.values() if c.name != "standby"], until)
+        standby = self.children["standby"]
+        if standby.process is not None:
+            standby.process.terminate()
+        self._reap([standby], time.monotonic() + 0.5)
+
+    def _reap(self, children: list[Child], until: float) -> None:
+        for child in children:
+            if child.process is None:
+                continue
+            try:
+                child.process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+
+
+def run(config: Config, on_turn: Callable[[Supervisor], bool] | None = None) -> int:
+    """Run a server until SIGINT, SIGTERM, a client's ``quit``, or `on_turn` returns False. Returns the exit code."""
+    stop = False
+
+    def handler(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal stop
+        stop = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+    with tempfile.TemporaryDirectory(prefix="rtserver-") as folder:
+        plan = preflight(config, Path(folder))
+        supervisor = Supervisor(config, plan, Path(folder))
+        try:
+            supervisor.start()
+            while not stop and supervisor.turn():
+                if on_turn is not None and not on_turn(supervisor):
+                    break
+        finally:
+            supervisor.close()
+    return 0
