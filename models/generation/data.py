@@ -1,12 +1,12 @@
 """Pieces, their split, and streams of training windows.
 
-A piece is a list of notes (onset, duration, pitch, part) in ticks of 1/24 quarter. A window is what the network sees: some of the parts as the performer's own notes,
-and, half of the time, the past chroma of the others as its condition.
+A piece is a list of notes (onset, duration, pitch, part) in ticks of 1/24 quarter. A window is what the network sees: some of the parts
+as the performer's own notes, and, half of the time, the past chroma of the others as its condition.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,7 @@ def load(folder: Path) -> tuple[list[Piece], list[Piece]]:
         path = folder / file
         if not path.exists():
             raise SystemExit(f"{path} is missing: the training data are {' and '.join(FILES)}, in one folder")
-        data = {k: a for k, a in np.load(path).items()}
+        data = dict(np.load(path))
         ends = np.cumsum(data["length"])
         chosen = np.random.default_rng(SPLIT_SEED).permutation(len(ends))[: max(1, round(HELD_OUT * len(ends)))]
         for i, (name, a, b) in enumerate(zip(data["name"], ends - data["length"], ends, strict=True)):
@@ -59,7 +59,7 @@ class Sequence:
 
 
 def sequence(
-    piece: Piece, own: np.ndarray, first: int, n: int, lead: int = 0, lag: int = 0, listen: bool = True, shift: int = 0
+    piece: Piece, own: np.ndarray, first: int, n: int, *, lead: int = 0, lag: int = 0, listen: bool = True, shift: int = 0
 ) -> Sequence:
     """Events `first`..`first + n` of the notes chosen by the mask `own`.
 
@@ -89,9 +89,7 @@ def sequence(
         chroma[:, :12] = np.where(peak > 1e-6, heard / np.maximum(peak, 1e-6), 0.0)
         chroma[:, 12] = 1.0
     texture = 2 if np.mean(dt[1:] == 0) > 0.1 else 1  # one note in ten shares its onset: chords
-    return Sequence(
-        np.r_[0, dt], np.r_[v.START, pitch + shift], np.r_[v.UNKNOWN_DURATION, duration], ticks % v.N_PHASE, chroma, texture
-    )
+    return Sequence(np.r_[0, dt], np.r_[v.START, pitch + shift], np.r_[v.UNKNOWN_DURATION, duration], ticks % v.N_PHASE, chroma, texture)
 
 
 class Stream:
@@ -121,20 +119,19 @@ class Stream:
         n = self.size * self.FOLLOW
         first = int(rng.integers(0, max(1, int(own.sum()) - n // 2)))
         first = min(first, max(0, len(np.unique(piece.onset[own] * 128 + piece.pitch[own])) - 32))
-        made = sequence(
-            piece, own, first, n, int(rng.integers(0, v.TICKS_PER_QUARTER + 1)), int(rng.integers(0, 13)), listen, int(rng.integers(-6, 7))
-        )
+        lead, lag, shift = int(rng.integers(0, v.TICKS_PER_QUARTER + 1)), int(rng.integers(0, 13)), int(rng.integers(-6, 7))
+        made = sequence(piece, own, first, n, lead=lead, lag=lag, listen=listen, shift=shift)
         held = rng.random(len(made.duration)) < 0.1  # live, some keys are still down
         texture = made.texture if rng.random() < 0.5 else 0
-        self.held = np.where(held, v.UNKNOWN_DURATION, made.duration)
-        return Sequence(made.dt, made.pitch, made.duration, made.phase, made.chroma, texture)
+        self.heard_duration = np.where(held, v.UNKNOWN_DURATION, made.duration)
+        return replace(made, texture=texture)
 
     def window(self) -> tuple[dict[str, np.ndarray], bool]:
-        """The next window (see `batch` for its arrays), and whether it starts a new sequence."""
+        """The next window (see `cut` for its arrays), and whether it starts a new sequence."""
         fresh = self.sequence is None
         s = self.sequence = self.sequence or self.draw()
         a, b = self.at, min(self.at + self.size, len(s.dt) - 1)
-        window = cut(s, a, b, self.size, self.held)
+        window = cut(s, a, b, self.size, self.heard_duration)
         self.at = b
         if b == len(s.dt) - 1:
             self.sequence, self.at = None, 0

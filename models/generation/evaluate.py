@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def sequences(pieces: list[data.Piece], task: str) -> list[data.Sequence]:
         if task != "all" and (own.all() or own.sum() < 2):
             continue
         s = data.sequence(piece, own, 0, len(piece.onset), listen=task == "accompany")
-        made.append(data.Sequence(s.dt, s.pitch, s.duration, s.phase, s.chroma, 0))
+        made.append(replace(s, texture=0))
     return sorted(made, key=lambda s: len(s.dt))  # rows of like length side by side waste less
 
 

@@ -28,7 +28,7 @@ class Step(nn.Module):
         self.lstm = nn.LSTM(32 + 96 + 24 + 32 + 8 + 48, hidden, layers, batch_first=True)
         self.next_dt = nn.Linear(hidden, v.N_DT)
 
-    def forward(
+    def forward(  # noqa: PLR0917 — ONNX takes them by position
         self, dt: Tensor, pitch: Tensor, duration: Tensor, phase: Tensor, texture: Tensor, chroma: Tensor, h: Tensor, c: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Events (B, T), chroma (B, T, 13), state (layers, B, hidden) -> dt logits (B, T, 97), features (B, T, hidden), state."""
@@ -91,9 +91,7 @@ class Network(nn.Module):
 
     def nats(self, batch: dict[str, Tensor], state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Negative log-likelihood of every next event by head, (3, B, T), zero where the weight is zero; and the state after it."""
-        dt_logits, features, h, c = self.step(
-            *(batch[k] for k in ("dt", "pitch", "duration", "phase", "texture", "chroma")), *state
-        )
+        dt_logits, features, h, c = self.step(*(batch[k] for k in ("dt", "pitch", "duration", "phase", "texture", "chroma")), *state)
         dt, pitch, duration, phase = (batch[k] for k in ("next_dt", "next_pitch", "next_duration", "next_phase"))
         pitch_logits = self.pitch_head(features, dt, phase, batch["chroma"])
         duration_logits = self.duration_head(features, dt, phase, pitch)

@@ -1,7 +1,7 @@
 """Train the performer: ``python -m models.generation.train DATA --out FOLDER``.
 
-One process, CPU or GPU, deterministic by seed on one machine. Writes FOLDER/checkpoint.pt every few minutes and at the end, FOLDER/train.log (JSON lines),
-and continues from the checkpoint with ``--resume``.
+One process, CPU or GPU, deterministic by seed on one machine. Writes FOLDER/checkpoint.pt every few minutes, at the end and on SIGTERM,
+FOLDER/train.log (JSON lines), and goes on from the checkpoint with ``--resume``.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def learning_rate(step: int, steps: int, peak: float, warm_up: int = 100) -> flo
     return peak * (0.1 + 0.45 * (1.0 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up))))
 
 
-def save(path: Path, network: Network, optimiser: torch.optim.Optimizer, step: int, settings: dict[str, Any], figures: dict[str, Any]) -> None:
+def save(path: Path, network: Network, optimiser: torch.optim.Optimizer, **facts: Any) -> None:
     """Write the checkpoint beside its place, then move it there: a kill leaves the old one or the new one."""
     torch.save(
         {
-            "network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "settings": settings, "figures": figures,
-            "random": torch.get_rng_state(),
+            "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+            "random": torch.get_rng_state(), **facts,
         },
         path.with_suffix(".new"),
     )  # fmt: skip
@@ -73,7 +73,6 @@ def train(args: argparse.Namespace) -> list[float]:
     streams = [data.Stream(pieces, args.window, np.random.default_rng(rng.integers(2**63))) for _ in range(args.batch)]
     state = network.start(args.batch, args.device)
     losses: list[float] = []
-    figures: dict[str, Any] = {}
     stopped = False
 
     def stop(*_: Any) -> None:
@@ -110,7 +109,7 @@ def train(args: argparse.Namespace) -> list[float]:
                 figures = evaluate(network, held_out, args.device, pieces_limit=args.check)
                 network.train()
                 log.write(json.dumps({"step": step, "held_out": figures}) + "\n")
-                save(args.out / "checkpoint.pt", network, optimiser, step, settings, figures)
+                save(args.out / "checkpoint.pt", network, optimiser, step=step, settings=settings, figures=figures)
     signal.signal(signal.SIGTERM, previous)
     return losses
 

@@ -81,7 +81,7 @@ def decode(events: list[NoteEvent], start: int = 0) -> list[tuple[int, int, int]
 
 
 def condition(chroma: npt.ArrayLike | None = None) -> Float:
-    """The model's condition (13,): 12 pitch classes scaled so that the loudest is 1, and a flag; all zero for None (nobody to listen to)."""
+    """The model's condition (13,): 12 pitch classes, the loudest of them 1, and a flag. All zero for None: nobody to listen to."""
     out = np.zeros(N_CHROMA, np.float32)
     if chroma is not None:
         out[:12] = chroma

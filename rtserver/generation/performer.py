@@ -1,0 +1,267 @@
+"""The performer: a recurrent network over note events that is told what was played and asked what comes next.
+
+`feed` tells, `query` asks; a query changes nothing but the dice, so a plan can be dropped at no cost. About 0.1 ms per sampled event on
+one core, see `benchmarks/performer.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtserver import zoo
+from rtserver.errors import ConfigError
+from rtserver.generation import vocabulary as v
+from rtserver.generation.constraints import Constraints, Mask
+from rtserver.generation.note_network import NoteNetwork
+from rtserver.generation.vocabulary import Float, NoteEvent
+
+FIRST = NoteEvent(0, v.START, v.UNKNOWN_DURATION)
+SAFE_PITCH = 60  # middle C, where there is nothing else to go by
+_DEAF = v.condition(None)
+
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that `Performer.restore` needs to go on as if nothing had happened since."""
+
+    h: Float
+    c: Float
+    chroma: Float
+    last: NoteEvent
+    tick: int
+    sounding: tuple[tuple[int, int], ...]
+    dice: dict[str, Any]
+
+
+class Performer:
+    """Samples notes one by one within hard constraints. Same seed and same calls, same notes.
+
+    Parameters
+    ----------
+    model : str
+        Name in the zoo.
+    seed : int
+        Seed of the object's own random generator.
+    temperature : float or (float, float, float)
+        Of dt, pitch and duration; 1 is the network's own opinion, lower is safer, 0 always takes the likeliest.
+    top_p : float or (float, float, float)
+        Draw among the likeliest choices that together have this probability (Holtzman et al. 2020, nucleus sampling).
+    texture : str
+        "line" (one voice), "chords" (a keyboard), or "unknown": as the music so far suggests.
+    folder : Path
+        Where the zoo is.
+
+    Raises
+    ------
+    ModelError
+        The files are missing, altered, or not of the note vocabulary.
+    ConfigError
+        A parameter is out of range.
+
+    Attributes
+    ----------
+    tick : int
+        Onset of the last event that was fed, in ticks of 1/24 quarter; `query` counts its dt from here.
+    last : NoteEvent
+        The last event that was fed; its pitch is `vocabulary.START` where there is none.
+    n_nan : int
+        How often the network's output was not finite; its memory was then cleared and a safe note chosen.
+    n_waits : int
+        How often no onset within `max_dt` was left: a voice was busy, or the present had moved on. The performer then waited longer.
+    """
+
+    def __init__(
+        self,
+        model: str = "performer",
+        seed: int = 0,
+        *,
+        temperature: float | Three = 1.0,
+        top_p: float | Three = 1.0,
+        texture: str = "unknown",
+        folder: Path = zoo.FOLDER,
+    ) -> None:
+        if texture not in v.TEXTURES:
+            raise ConfigError("texture", f"expected one of {', '.join(v.TEXTURES)}, got {texture!r}")
+        self.set_sampling(temperature, top_p)
+        self.seed = seed
+        self.network = NoteNetwork(model, folder)
+        self.network.set_texture(v.TEXTURES.index(texture))
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: nothing heard, the dice as seeded, counters at zero."""
+        self.n_nan = 0
+        self.n_waits = 0
+        self.tick = 0
+        self.last = FIRST
+        self._sounding: list[tuple[int, int]] = []  # (release tick, pitch) of own notes
+        self._stepped = False  # whether the network has taken `last`, at `tick`, with the present condition
+        self._dice = np.random.default_rng(self.seed)
+        self.network.clear()
+
+    def set_sampling(self, temperature: float | Three, top_p: float | Three) -> None:
+        """How boldly to draw, from the next query on. Raises `ConfigError`."""
+        self.temperature = _three("temperature", temperature, 10.0)
+        self.top_p = _three("top_p", top_p, 1.0)
+
+    def seek(self, tick: int, sounding: list[tuple[int, int]] | None = None) -> None:
+        """Say anew where the last onset lies, after a jump of the musical clock. The memory stays.
+
+        sounding : (release tick, pitch) of own notes that are still down, on the new axis; None keeps what is known.
+        """
+        self.tick = tick
+        self._stepped = False
+        if sounding is not None:
+            self._sounding = list(sounding)
+
+    def feed(self, event: NoteEvent, sounding: bool = True) -> None:
+        """Tell the performer that `event` was played, or will be. At most one run of the network.
+
+        `event.dt` may exceed 96: the network then sees it folded. `sounding` = False for notes of others: they are history, but take no
+        voice. A note of unknown duration (0) takes none either.
+        """
+        if not 0 <= event.pitch < v.N_PITCH or event.dt < 0 or event.duration < 0:
+            raise ValueError(f"expected a note with dt >= 0, a pitch of 0..127 and a duration >= 0, got {event}")
+        if not self._stepped:
+            self.network.step(self.last, self.tick)
+        self.network.swap()
+        self._stepped = False
+        self.tick += event.dt
+        self.last = NoteEvent(v.fold(event.dt), event.pitch, min(event.duration, v.MAX_DURATION))
+        self._sounding = [s for s in self._sounding if s[0] > self.tick]
+        if sounding and event.duration > 0:
+            self._sounding.append((self.tick + event.duration, event.pitch))
+
+    def query(
+        self, constraints: Constraints, condition: Float | None = None, earliest: int | None = None, dt: int | None = None
+    ) -> NoteEvent:
+        """Ask for the next note; feed it (or another) to go on, or ask again.
+
+        Parameters
+        ----------
+        constraints : Constraints
+            Kept always.
+        condition : float32 (13,) or None
+            What is heard, see `vocabulary.condition`. None: nobody to listen to.
+        earliest : int or None
+            The onset may not come before this tick.
+        dt : int or None
+            Ask only for pitch and duration of a note that comes after `dt` ticks: one whose dt an earlier query has drawn.
+
+        Returns
+        -------
+        NoteEvent
+            Its `dt` exceeds `max_dt` only where keys still down or `earliest` leave nothing else.
+        """
+        self._listen(condition)
+        if not self._stepped:
+            self.network.step(self.last, self.tick)
+            self._stepped = True
+        u: list[float] = self._dice.random(3).tolist()
+        network, heads = self.network, zip(self.temperature, self.top_p, u, strict=True)
+        finite = _finite(network.dt_logits)
+        if dt is None:
+            dt = self._draw_dt(constraints, earliest, next(heads), finite)
+        else:
+            next(heads)
+        pitches = self._pitches(constraints, dt)
+        durations = self._durations(constraints, dt)
+        if finite:
+            network.run_pitch(dt, self.tick + dt)
+            if _finite(network.pitch_logits):
+                pitch = draw(network.pitch_logits, pitches, *next(heads))
+                network.run_duration(pitch)
+                if _finite(network.duration_logits):
+                    return NoteEvent(dt, pitch, draw(network.duration_logits, durations, *next(heads)))
+        # Not finite: the memory is lost, the music is not. Near the last pitch, for as long as the step was.
+        self.n_nan += 1
+        self._stepped = False
+        network.clear()
+        return NoteEvent(dt, _nearest(pitches, SAFE_PITCH if self.last == FIRST else self.last.pitch), _nearest(durations, max(dt, 1)))
+
+    def snapshot(self) -> Snapshot:
+        """The whole state, a few kilobytes."""
+        h, c = self.network.state
+        dice = dict(self._dice.bit_generator.state)
+        dice["state"] = dict(dice["state"])
+        return Snapshot(h.copy(), c.copy(), self.network.chroma.copy(), self.last, self.tick, tuple(self._sounding), dice)
+
+    def restore(self, state: Snapshot) -> None:
+        """Go back to a snapshot of this performer, or of another one with the same model. Counters go on."""
+        h, c = self.network.state
+        h[...], c[...], self.network.chroma[...] = state.h, state.c, state.chroma
+        self.last, self.tick, self._sounding = state.last, state.tick, list(state.sounding)
+        self._dice.bit_generator.state = state.dice
+        self._stepped = False
+
+    def _listen(self, condition: Float | None) -> None:
+        wanted = _DEAF if condition is None else condition
+        if not np.array_equal(self.network.chroma, wanted):
+            self.network.chroma[...] = wanted
+            self._stepped = False
+
+    def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float], finite: bool) -> int:
+        releases = sorted(r for r, _ in self._sounding)
+        free = releases[-constraints.voices] if len(releases) >= constraints.voices else self.tick
+        chord = constraints.min_dt == 0 and bool(self._pitches(constraints, 0).any())
+        mask, wait = constraints.onsets(self.tick, max(free, self.tick if earliest is None else earliest), chord)
+        if not mask.any():
+            self.n_waits += 1
+            return wait
+        return draw(self.network.dt_logits, mask, *head) if finite else _nearest(mask, v.TICKS_PER_QUARTER)
+
+    def _pitches(self, constraints: Constraints, dt: int) -> Mask:
+        """Allowed pitches after `dt` ticks: not a key that is still down, and in a chord only above the last one."""
+        allowed = constraints.pitches.copy()
+        onset = self.tick + dt
+        for release, pitch in self._sounding:
+            if release > onset:
+                allowed[pitch] = False
+        if dt == 0 and self.last != FIRST:
+            allowed[: self.last.pitch + 1] = False
+        return allowed
+
+    def _durations(self, constraints: Constraints, dt: int) -> Mask:
+        onset = self.tick + dt
+        allowed = np.zeros(v.N_DURATION, np.bool_)
+        longest = constraints.longest(onset, [r for r, _ in self._sounding if r > onset])
+        allowed[constraints.min_duration : longest + 1] = True
+        return allowed
+
+
+def draw(logits: Float, mask: Mask, temperature: float, top_p: float, u: float) -> int:
+    """One of the choices allowed by `mask` (at least one), by inverse transform of `u` in [0, 1)."""
+    allowed = np.flatnonzero(mask)
+    x = logits[allowed].astype(np.float64)
+    if temperature < 1e-3 or top_p <= 0.0:
+        return int(allowed[x.argmax()])
+    p = np.exp((x - x.max()) / temperature)
+    if top_p < 1.0:
+        order = np.argsort(-p, kind="stable")
+        mass = np.cumsum(p[order])
+        p[order[1 + int(np.searchsorted(mass, top_p * mass[-1])) :]] = 0.0
+    mass = np.cumsum(p)
+    return int(allowed[min(int(np.searchsorted(mass, u * mass[-1], side="right")), len(allowed) - 1)])
+
+
+def _three(name: str, x: float | Three, high: float) -> Three:
+    values: Three = x if isinstance(x, tuple) else (float(x), float(x), float(x))
+    if len(values) != 3 or not all(0.0 <= y <= high for y in values):
+        raise ConfigError(name, f"expected a number from 0 to {high:g}, or three of them (dt, pitch, duration), got {x!r}")
+    return values
+
+
+def _finite(logits: Float) -> bool:
+    return math.isfinite(float(logits.sum()))
+
+
+def _nearest(mask: Mask, wanted: int) -> int:
+    allowed = np.flatnonzero(mask)
+    return int(allowed[np.argmin(np.abs(allowed - wanted))])
