@@ -1,7 +1,8 @@
-"""Fixtures that several test folders share: a private JACK server on its dummy driver."""
+"""Fixtures that several test folders share: a private JACK server on its dummy driver, and a stage for the midi roles."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -9,12 +10,19 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from rtserver.config import Config, Midi
+from rtserver.events import Command, Note
+from rtserver.shared.memory import Layout
+from rtserver.shared.session import PID, STARTING, STATE, UP, Session, Setup
 
 _libc = ctypes.CDLL(None)
 
@@ -46,24 +54,18 @@ def _die_with_parent() -> None:
     _libc.prctl(1, signal.SIGTERM)
 
 
-@pytest.fixture(scope="session")
-def jack_server() -> Iterator[str]:
-    """The name of a running jackd (dummy driver, 2 in, 2 out, 48 kHz, period `JACK_PERIOD`); skips where jackd is missing.
-
-    ``JACK_DEFAULT_SERVER`` and ``JACK_NO_START_SERVER`` are set for as long as it lives, for this process and its children.
-    Import sounddevice after asking for it: PortAudio looks for JACK when it is loaded.
-    """
+@contextlib.contextmanager
+def running_jackd() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A jackd of its own (dummy driver, 2 in, 2 out, 48 kHz, period `JACK_PERIOD`); name and process. Skips where jackd is missing."""
     if shutil.which("jackd") is None:
         pytest.skip("jackd is not installed (Debian: apt-get install jackd2)")
     import jack
 
     name, lock = _claim_name()
-    before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
     command = ["jackd", "-n", name, "--no-realtime", "-d", "dummy", "-r", str(JACK_RATE), "-p", str(JACK_PERIOD), "-C", "2", "-P", "2"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_with_parent)  # noqa: PLW1509 (one system call)
         try:
-            os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
             jack.set_error_function(lambda _: None)
             jack.set_info_function(lambda _: None)
             until_s = time.monotonic() + 10.0
@@ -76,7 +78,7 @@ def jack_server() -> Iterator[str]:
                         log.seek(0)
                         pytest.fail(f"jackd {name} does not answer:\n{log.read().decode(errors='replace')}")
                     time.sleep(0.05)
-            yield name
+            yield name, server
         finally:
             server.terminate()
             try:
@@ -84,9 +86,119 @@ def jack_server() -> Iterator[str]:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+            os.close(lock)
+
+
+@pytest.fixture(scope="session")
+def jack_server() -> Iterator[str]:
+    """The name of a jackd that runs for the whole test run; skips where jackd is missing.
+
+    ``JACK_DEFAULT_SERVER`` and ``JACK_NO_START_SERVER`` are set for as long as it lives, for this process and its children.
+    Import sounddevice after asking for it: PortAudio looks for JACK when it is loaded.
+    """
+    before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
+    with running_jackd() as (name, _server):
+        os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
+        try:
+            yield name
+        finally:
             for key, value in before.items():
                 if value is None:
                     os.environ.pop(key, None)
                 else:
                     os.environ[key] = value
-            os.close(lock)
+
+
+class MidiStage:
+    """A session with real midi and standby processes, and a synth that writes down what it hears. We are its supervisor and its clock."""
+
+    def __init__(self, run_folder: Path, midi: Midi, environment: dict[str, str] | None = None) -> None:
+        layout = Layout()
+        Session.declare(layout, n_channels=1, n_tracks=2, n_features=101)
+        self.session = Session.create(layout, Setup(config=Config(name="rtstest", midi=midi), run_folder=str(run_folder)))
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+        self.heard: list[tuple[int, bytes]] = []  # (CLOCK_MONOTONIC ns, message)
+        self._environment = os.environ | (environment or {})
+        self._next_id = 0
+        self._synth: Any = None
+
+    def run_clock(self) -> None:
+        """Frame 0 is now, 48 kHz."""
+        self.session.clock.publish(0.0, time.monotonic(), JACK_RATE, 0.0)
+
+    def listen(self, name: str = "rtstest-synth") -> None:
+        """Open a JACK input port that stamps what it hears."""
+        import rtmidi
+
+        self._synth = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name=name)
+        self._synth.ignore_types(sysex=False, timing=False, active_sense=False)
+        self._synth.set_callback(lambda got, _: self.heard.append((time.monotonic_ns(), bytes(got[0]))))
+        self._synth.open_virtual_port("in")
+
+    def start(self, role: str) -> subprocess.Popen[str]:
+        """Spawn a role as the supervisor does, and wait until it is up."""
+        fd = self.session.block.fd
+        command = [sys.executable, "-m", "rtserver.roles.role", role, str(fd)]
+        process = subprocess.Popen(command, pass_fds=[fd], stderr=subprocess.PIPE, text=True, env=self._environment)
+        row = self.session.role(role)
+        row[STATE], row[PID] = STARTING, process.pid
+        self.processes[role] = process
+        self.wait(lambda: row[STATE] == UP or process.poll() is not None, 20.0)
+        assert process.poll() is None, process.communicate()[1]
+        return process
+
+    def play(self, in_s: float, pitch: int, duration_s: float = 0.1, velocity: int = 80, channel: int = 0) -> Note:
+        """Send a note, as the performer does, that is due in `in_s` seconds."""
+        self._next_id += 1
+        frame = round(self.session.clock.frame_at(time.monotonic() + in_s))
+        note = Note(frame, frame, self._next_id, pitch, velocity, round(duration_s * JACK_RATE), channel)
+        assert self.session.emit("performer", note, "midi")
+        return note
+
+    def command(self, name: str, value: str | None = None) -> None:
+        """Send a command, as the gateway does."""
+        assert self.session.emit("gateway", Command(0, 0, name, value), "midi")
+
+    def notes(self) -> list[tuple[bool, int]]:
+        """What was heard of notes: (on, pitch) in order."""
+        return [(m[0] & 0xF0 == 0x90, m[1]) for _, m in list(self.heard) if m[0] & 0xE0 == 0x80]
+
+    def messages(self) -> list[bytes]:
+        """What was heard."""
+        return [m for _, m in list(self.heard)]
+
+    def wait(self, condition: Callable[[], object], timeout_s: float = 5.0) -> bool:
+        """Wait until `condition` holds; False after `timeout_s`."""
+        until_s = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > until_s:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def close(self) -> None:
+        """End the roles and the synth."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.communicate(timeout=5.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+        if self._synth is not None:
+            self._synth.cancel_callback()
+            self._synth.close_port()
+            self._synth.delete()
+
+
+@pytest.fixture(scope="session")
+def midi_stage() -> type[MidiStage]:
+    """How to set a stage for the midi roles; the caller closes it."""
+    return MidiStage
+
+
+@pytest.fixture(scope="session")
+def own_jackd() -> Callable[[], contextlib.AbstractContextManager[tuple[str, subprocess.Popen[bytes]]]]:
+    """How to run a jackd that a test may kill."""
+    return running_jackd
