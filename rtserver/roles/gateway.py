@@ -1,0 +1,160 @@
+"""The gateway role: everything the other roles say goes out on the sockets and into the recording; what clients ask goes to the roles.
+
+It may be late, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+import threading
+import time
+
+import zmq
+
+from rtserver.events import Event, Note, Status
+from rtserver.roles.role import TURN_S
+from rtserver.shared.session import COUNTERS, EVENT_PATHS, RESTARTS, Session
+from rtserver.wire.bulk import FeatureTap, audio_taps
+from rtserver.wire.control import HEARTBEAT_S, Control
+from rtserver.wire.protocol import FEATURE_TOPIC
+from rtserver.wire.recorder import Recorder
+from rtserver.wire.zeromq import Sockets
+
+STATUS_S = 1.0
+BULK_TURN_S = 0.01  # while somebody listens to audio: a chunk's length
+SYNC_TURN_S = 0.002  # while somebody waits for a sync: roles do not say when they have read their ring
+REQUESTS_A_TURN = 256  # a flood of requests must not keep the heartbeat waiting
+
+
+class Doorbell:
+    """Turns the session's semaphore, which no poller can watch, into a socket that one can: a thread that does nothing else."""
+
+    def __init__(self, session: Session) -> None:
+        self._waker = session.waker("gateway")
+        self._rings = [session.ring(producer, "gateway") for producer, to in EVENT_PATHS.items() if "gateway" in to]
+        self.receiver, self._sender = socket.socketpair()
+        self.receiver.setblocking(False)
+        self._sender.setblocking(False)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            # Where wakers poll (macOS) a wait ends without a post: look before ringing.
+            if self._waker.wait(0.2) and any(int(ring.taken[0]) < int(ring.written[0]) for ring in self._rings):
+                with contextlib.suppress(BlockingIOError):  # full: it rings loudly enough
+                    self._sender.send(b"\0")
+
+    def clear(self) -> None:
+        """Stop ringing until the next post."""
+        with contextlib.suppress(BlockingIOError):
+            while self.receiver.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopped = True
+        self._waker.post()
+        self._thread.join(1.0)
+        self.receiver.close()
+        self._sender.close()
+
+
+class GatewayRole:
+    """Publishes, records, answers."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def prepare(self) -> None:
+        session, wire = self.session, self.session.config.wire
+        epoch = time.monotonic_ns() // 1_000_000  # grows with every start of the gateway on this machine
+        self.sockets = Sockets(wire, f"{session.block.boot_id:016x}", epoch)
+        session.block["counters.gateway"][:] = 0  # totals since this start
+        self.recorder = Recorder(wire.record, resume=int(session.role("gateway")[RESTARTS]) > 0)
+        self.audio = audio_taps(session)
+        self.features = FeatureTap(session.features)
+        self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
+        self.control = Control(
+            session,
+            publish=self.publish,
+            sequences=self.sockets.events.sequences,
+            epoch=epoch,
+            endpoints=self.sockets.endpoints,
+            bulk_topics=self.bulk_topics,
+        )
+        self.doorbell = Doorbell(session)
+        self.sockets.poller.register(self.doorbell.receiver.fileno(), zmq.POLLIN)
+        self._heartbeat_due_s = self._status_due_s = time.monotonic()
+
+    def publish(self, event: Event) -> None:
+        """One event to the subscribers, to the recording and to what snapshots tell."""
+        clock = self.session.clock
+        due_ns = round(clock.time_at(event.frame) * 1e9) if isinstance(event, Note) and clock.running else None
+        self.sockets.send_event(event, due_ns)
+        self.session.count("gateway", "events")
+        self.session.count("gateway", "recorded", self.recorder.send(event))
+        self.control.observe(event)
+
+    def turn(self) -> bool:
+        self.sockets.poller.poll(self._patience_ms())
+        self.doorbell.clear()
+        for event in self.session.receive("gateway"):
+            self.publish(event)
+        for envelope, frames in self.sockets.requests(REQUESTS_A_TURN):
+            ok = self.control.handle(frames, lambda reply, to=envelope: self.sockets.reply(to, reply))
+            self.session.count("gateway", "commands" if ok else "bad_messages")
+        if self.control.syncs:
+            self.control.settle()
+        self.sockets.events.take_subscriptions([])
+        self.sockets.bulk.take_subscriptions(self.bulk_topics)
+        self._send_bulk()
+        self._send_periodic(time.monotonic())
+        return True
+
+    def _patience_ms(self) -> int:
+        patience_s = min(TURN_S, self._heartbeat_due_s - time.monotonic())
+        if self.control.syncs:
+            patience_s = min(patience_s, SYNC_TURN_S)
+        elif self.sockets.bulk.prefixes:
+            patience_s = min(patience_s, BULK_TURN_S)
+        return max(math.ceil(patience_s * 1000), 0)
+
+    def _send_bulk(self) -> None:
+        bulk, frame, sample_rate = self.sockets.bulk, self.session.frame, self.session.config.audio.sample_rate
+        for tap in self.audio:
+            if not bulk.wanted(tap.topic):
+                tap.stop()
+                continue
+            for chunk in tap.chunks():
+                self.sockets.send_bulk(tap.topic, chunk, frame, sample_rate)
+        if not bulk.wanted(FEATURE_TOPIC):
+            self.features.stop()
+            return
+        for chunk in self.features.chunks():
+            self.sockets.send_bulk(FEATURE_TOPIC, chunk, frame, sample_rate)
+
+    def _send_periodic(self, now_s: float) -> None:
+        if now_s >= self._heartbeat_due_s:
+            self._heartbeat_due_s = max(self._heartbeat_due_s + HEARTBEAT_S, now_s)
+            self.sockets.send_event(self.control.heartbeat())
+        if now_s >= self._status_due_s:
+            self._status_due_s = max(self._status_due_s + STATUS_S, now_s)
+            lost = sum(tap.lost for tap in self.audio) + self.features.lost
+            self.session.count_max("gateway", "dropped_events", self.sockets.events.overflows)
+            self.session.count_max("gateway", "dropped_bulk", self.sockets.bulk.overflows + lost)
+            frame = self.session.frame
+            for role in ("audio", *COUNTERS):
+                values = self.control.counters(role)
+                if values:
+                    self.publish(Status(frame, frame, role, values))
+
+    def close(self) -> None:
+        self.doorbell.close()
+        for event in self.session.receive("gateway"):
+            self.publish(event)
+        self.recorder.close()
+        self.sockets.close()

@@ -1,0 +1,309 @@
+"""From requests to replies: what each op does. Reads the shared block and sends to the roles' rings; knows no sockets."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import rtserver
+from rtserver import events
+from rtserver.audio import table as audio_table
+from rtserver.events import Event
+from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, PID, RESTARTS, ROLES, STARTING, STATE, UP, Session
+from rtserver.wire import protocol as p
+from rtserver.wire.parameters import Parameters
+
+STATES = {STARTING: "starting", UP: "up"}
+REMEMBERED = 1024  # requests with effects whose replies are kept, for clients that ask again: some 300 kB
+MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
+SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
+
+HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
+
+EFFECTS = {"set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
+Respond = Callable[[list[bytes]], None]
+
+
+@dataclass
+class _Sync:
+    """A `sync` that waits: for each role the position up to which its ring must be read."""
+
+    request_id: str
+    waits: dict[str, int]
+    deadline_ns: int
+    respond: Respond
+
+
+class Control:
+    """Answers requests.
+
+    Parameters
+    ----------
+    session : Session
+    publish : callable
+        Takes the events that a request causes (Param, Command, Note), so that subscribers and the recording have them.
+    sequences : dict of str to int
+        The event publisher's own table of last sequence numbers, read for snapshots.
+    epoch : int
+        Of this gateway.
+    endpoints : dict of str to str
+        Told to clients in `hello`.
+    bulk_topics : list of str
+        Told to clients in `hello`.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        publish: Callable[[Event], None],
+        sequences: dict[str, int],
+        epoch: int,
+        endpoints: dict[str, str],
+        bulk_topics: list[str],
+    ) -> None:
+        self.session = session
+        self.publish = publish
+        self.sequences = sequences
+        self.epoch = epoch
+        self.endpoints = endpoints
+        self.bulk_topics = bulk_topics
+        self.boot_id = f"{session.block.boot_id:016x}"
+        self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
+        self.position: events.Position | None = None
+        self.planned: OrderedDict[int, events.Note] = OrderedDict()
+        self.syncs: list[_Sync] = []
+        self._answered: OrderedDict[str, tuple[p.Request, list[bytes]]] = OrderedDict()
+        # Ids of clients' notes lie above all others and never come twice in a session, restarted gateway or not; below 2^53 for JavaScript.
+        self._next_note_id = epoch << 12
+        self._handlers: dict[str, Callable[[Any], dict[str, Any]]] = {
+            "hello": self._hello,
+            "ping": self._ping,
+            "status": self._status,
+            "snapshot": self._snapshot,
+            "get": self._get,
+            "set": self._set,
+            "panic": self._panic,
+            "reset": self._reset,
+            "seek": self._seek,
+            "note": self._note,
+            "quit": self._quit,
+        }
+
+    def handle(self, frames: list[bytes], respond: Respond) -> bool:
+        """Take one request and answer it through `respond`, at once or (sync) later. False if it was refused; raises nothing."""
+        try:
+            request = p.decode_request(frames)
+        except p.Refusal as refusal:
+            respond(p.encode_reply(refusal.reply()))
+            return False
+        try:
+            self._answer(request, respond)
+        except p.Refusal as refusal:
+            refusal.id = request.id
+            respond(p.encode_reply(refusal.reply()))
+            return False
+        return True
+
+    def _answer(self, request: p.Request, respond: Respond) -> None:
+        seen = self._answered.get(request.id)
+        if seen is not None:
+            if seen[0] != request:
+                raise p.Refusal("id_reused", f"id {request.id!r} came before with another request; every request needs its own", "id")
+            respond(seen[1])
+            return
+        if isinstance(request, p.SyncRequest):
+            self._sync(request, respond)
+            return
+        op = str(type(request).__struct_config__.tag)
+        reply = p.encode_reply(p.Reply(request.id, True, result=self._handlers[op](request)))
+        if op in EFFECTS:
+            self._answered[request.id] = (request, reply)
+            if len(self._answered) > REMEMBERED:
+                self._answered.popitem(last=False)
+        respond(reply)
+
+    # -- what can be asked ------------------------------------------------------------------------------------------------------------
+
+    def _hello(self, request: p.HelloRequest) -> dict[str, Any]:
+        if p.VERSION not in request.versions:
+            spoken = ", ".join(map(str, request.versions)) or "none"
+            raise p.Refusal("version", f"the client speaks protocol versions {spoken}, this server speaks {p.VERSION}", "versions")
+        config = self.session.config
+        return {
+            "version": p.VERSION,
+            "server": config.name,
+            "release": rtserver.__version__,
+            "boot_id": self.boot_id,
+            "epoch": self.epoch,
+            "sample_rate": config.audio.sample_rate,
+            "n_channels": config.n_channels,
+            "heartbeat_s": HEARTBEAT_S,
+            "endpoints": self.endpoints,
+            "ops": list(p.REQUESTS),
+            "topics": list(p.TOPICS),
+            "bulk_topics": self.bulk_topics,
+            "parameters": {name: parameter.describe() for name, parameter in self.parameters.table.items()},
+        }
+
+    def _ping(self, request: p.PingRequest) -> dict[str, Any]:
+        return {"sent_ns": request.sent_ns, "server_ns": time.monotonic_ns(), "frame": self.session.frame}
+
+    def _status(self, _: p.StatusRequest) -> dict[str, Any]:
+        roles = self._roles()
+        for name, role in roles.items():
+            role["counters"] = self.counters(name)
+        lost = {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to}
+        return {"frame": self.session.frame, "clock": self.clock(), "roles": roles, "lost_events": lost}
+
+    def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:
+        frame = self.session.frame
+        for note_id in [i for i, note in self.planned.items() if note.frame + note.duration <= frame]:
+            del self.planned[note_id]
+        return {
+            "boot_id": self.boot_id,
+            "epoch": self.epoch,
+            "sequences": dict(self.sequences),
+            "frame": frame,
+            "clock": self.clock(),
+            "position": self.position,
+            "notes": self.notes(),
+            "planned": list(self.planned.values()),
+            "parameters": self.parameters.values(),
+            "roles": self._roles(),
+        }
+
+    def _get(self, request: p.GetRequest) -> dict[str, Any]:
+        values = self.parameters.values()
+        if not request.name:
+            return {"values": values}
+        if request.name not in values:
+            raise p.Refusal("unknown_name", f"unknown parameter {request.name!r}; {p.nearest(request.name, values)}", "name")
+        return {"values": {request.name: values[request.name]}}
+
+    def _set(self, request: p.SetRequest) -> dict[str, Any]:
+        parameter, value = self.parameters.check(request.name, request.value)
+        frame = self.session.frame
+        self._send(events.Param(frame, frame, request.name, value), parameter.role)
+        self.parameters.store(request.name, value)
+        return {"name": request.name, "value": value, "frame": frame}
+
+    def _panic(self, _: p.PanicRequest) -> dict[str, Any]:
+        self.planned.clear()
+        return self._command("panic", "midi", "performer")
+
+    def _reset(self, _: p.ResetRequest) -> dict[str, Any]:
+        self.planned.clear()
+        return self._command("reset", "engine", "follower", "performer")
+
+    def _seek(self, request: p.SeekRequest) -> dict[str, Any]:
+        if not (self.session.setup.score_file or self.session.config.score.file):
+            raise p.Refusal("unavailable", "this session follows no score; set score.file in the configuration")
+        return self._command("seek", "follower", value=request.quarter)
+
+    def _quit(self, _: p.QuitRequest) -> dict[str, Any]:
+        return self._command("quit", "supervisor")
+
+    def _note(self, request: p.NoteRequest) -> dict[str, Any]:
+        sample_rate = self.session.config.audio.sample_rate
+        now = self.session.frame
+        self._next_note_id += 1
+        frame = now + round(request.delay_s * sample_rate)
+        duration = round(request.duration_s * sample_rate)
+        note = events.Note(frame, now, self._next_note_id, request.pitch, request.velocity, duration, request.channel, part="client")
+        self._send(note, "midi")
+        return {"note_id": note.note_id, "frame": frame, "duration": duration}
+
+    def _sync(self, request: p.SyncRequest, respond: Respond) -> None:
+        waits = {role: int(self.session.ring("gateway", role).written[0]) for role in EVENT_PATHS["gateway"] if self._up(role)}
+        self.syncs.append(_Sync(request.id, waits, time.monotonic_ns() + SYNC_NS, respond))
+        self.settle()
+
+    def settle(self) -> None:
+        """Answer each `sync` whose roles have taken what they were sent, or have had a second to do so."""
+        waiting: list[_Sync] = []
+        for sync in self.syncs:
+            behind = [role for role, n in sync.waits.items() if int(self.session.ring("gateway", role).taken[0]) < n and self._up(role)]
+            if not behind:
+                sync.respond(p.encode_reply(p.Reply(sync.request_id, True, result={"frame": self.session.frame})))
+            elif time.monotonic_ns() >= sync.deadline_ns:
+                message = f"{', '.join(behind)} did not take the messages sent before within {SYNC_NS // 10**9} s; see status"
+                sync.respond(p.encode_reply(p.Refusal("timeout", message, "", sync.request_id).reply()))
+            else:
+                waiting.append(sync)
+        self.syncs = waiting
+
+    # -- what goes on -----------------------------------------------------------------------------------------------------------------
+
+    def observe(self, event: Event) -> None:
+        """Keep what a snapshot has to tell, and tell a restarted role again what was set."""
+        if isinstance(event, events.Position):
+            self.position = event
+        elif isinstance(event, events.Note):
+            self.planned[event.note_id] = event
+            if len(self.planned) > MAX_PLANNED:
+                self.planned.popitem(last=False)
+        elif isinstance(event, events.NoteOff):
+            self.planned.pop(event.note_id, None)
+        elif isinstance(event, events.Role) and event.state in {"up", "restarted"}:
+            frame = self.session.frame
+            for name, value in self.parameters.set_for(event.role).items():
+                self.session.emit("gateway", events.Param(frame, frame, name, value), event.role)
+
+    def heartbeat(self) -> p.Heartbeat:
+        """The heartbeat of this moment."""
+        frame = self.session.frame
+        return p.Heartbeat(frame, frame, dict(self.sequences), self.notes(), self.clock())
+
+    def counters(self, role: str) -> dict[str, int]:
+        """The counters of a role; none for one that keeps none."""
+        if role == "audio":
+            return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
+        return self.session.counters(role) if role in COUNTERS else {}
+
+    def notes(self) -> list[tuple[int, int, int]]:
+        """(channel, pitch, due end in ns) of each note that sounds. Negative cells are notes already let go."""
+        cells = self.session.block["notes"]
+        return [(int(channel), int(pitch), int(cells[channel, pitch])) for channel, pitch in np.argwhere(cells > 0)]
+
+    def clock(self) -> tuple[float, int, float, int] | None:
+        """The session's clock as heartbeats carry it."""
+        if not self.session.clock.running:
+            return None
+        frame, time_s, rate, error_s = self.session.clock.line()
+        return frame, round(time_s * 1e9), rate, round(error_s * 1e9)
+
+    def _roles(self) -> dict[str, dict[str, Any]]:
+        now_ns = time.monotonic_ns()
+        roles: dict[str, dict[str, Any]] = {}
+        for name in ROLES:
+            row = self.session.role(name)
+            if row[PID] or row[BEAT_NS]:
+                roles[name] = {
+                    "state": STATES.get(int(row[STATE]), "closing"),
+                    "pid": int(row[PID]),
+                    "restarts": int(row[RESTARTS]),
+                    "beat_age_s": (now_ns - int(row[BEAT_NS])) / 1e9 if row[BEAT_NS] else None,
+                }
+        return roles
+
+    def _up(self, role: str) -> bool:
+        return role == "supervisor" or int(self.session.role(role)[STATE]) == UP
+
+    def _command(self, name: str, *roles: str, value: float | None = None) -> dict[str, Any]:
+        frame = self.session.frame
+        self._send(events.Command(frame, frame, name, value), *roles)
+        return {"frame": frame, "roles": list(roles)}
+
+    def _send(self, event: Event, *roles: str) -> None:
+        """To every role, even if one of them has no room; then to the subscribers, unless nobody took it."""
+        full = [role for role in roles if not self.session.emit("gateway", event, role)]
+        if len(full) < len(roles):
+            self.publish(event)
+        if full:
+            raise p.Refusal("busy", f"{', '.join(full)} did not take the message: the queue is full. Is the role running? See status")

@@ -1,0 +1,112 @@
+"""What can be set while the server plays: names, ranges, who applies it, and the values as they stand."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import msgspec
+
+from rtserver.config import Config, Generation
+from rtserver.errors import ConfigError
+from rtserver.generation.constraints import parse_scale
+from rtserver.wire.protocol import Refusal, nearest
+
+Value = float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One name that `set` knows. `low` and `high` bound a number; `choices` lists words, empty for any word."""
+
+    role: str
+    default: Value
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[str, ...] = ()
+    parse: Callable[[str], object] | None = None  # for words that are not a list: raises `ConfigError` with the remedy
+
+    def check(self, name: str, value: Value) -> Value:
+        """`value` as it is going to be applied. Raises `Refusal`."""
+        if isinstance(self.default, bool):
+            if not isinstance(value, bool):
+                raise Refusal("bad_argument", f"{name}: expected true or false, got {value!r}", "value")
+        elif isinstance(self.default, str):
+            if not isinstance(value, str) or not value:
+                raise Refusal("bad_argument", f"{name}: expected a word, got {value!r}", "value")
+            if self.choices and value not in self.choices:
+                raise Refusal("out_of_range", f"{name}: expected one of {', '.join(self.choices)}, got {value!r}", "value")
+            if self.parse is not None:
+                try:
+                    self.parse(value)
+                except ConfigError as error:
+                    raise Refusal("out_of_range", f"{name}: {error}", "value") from None
+        else:
+            if isinstance(value, bool | str):
+                raise Refusal("bad_argument", f"{name}: expected a number, got {value!r}", "value")
+            if not self.low <= value <= self.high:
+                raise Refusal("out_of_range", f"{name}: expected {self.low:g} to {self.high:g}, got {value:g}", "value")
+        return value
+
+    def describe(self) -> dict[str, Value | list[str]]:
+        """What `hello` says of it."""
+        if isinstance(self.default, bool):
+            return {"type": "bool"}
+        if isinstance(self.default, str):
+            return {"type": "string", "choices": list(self.choices)}
+        return {"type": "float", "low": self.low, "high": self.high}
+
+
+def table(config: Config) -> dict[str, Parameter]:
+    """Every parameter of a session, by name."""
+    known: dict[str, Parameter] = {}
+    for name, output in config.outputs.items():
+        known[f"outputs.{name}.gain_db"] = Parameter("engine", output.gain_db, -120.0, 24.0)
+        known[f"outputs.{name}.mute"] = Parameter("engine", output.mute)
+    generation = config.generation
+    modes: tuple[str, ...] = get_args(get_type_hints(Generation)["mode"])
+    known["generation.enabled"] = Parameter("performer", generation.enabled)
+    known["generation.mode"] = Parameter("performer", generation.mode, choices=modes)
+    known["generation.scale"] = Parameter("performer", generation.scale, parse=parse_scale)
+    known["generation.temperature"] = Parameter("performer", generation.temperature, 0.01, 5.0)
+    known["generation.top_p"] = Parameter("performer", generation.top_p, 0.01, 1.0)
+    return known
+
+
+class Parameters:
+    """The parameters of a session and their values. What was set is kept in a file, so that a restarted gateway still knows it."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.table = table(config)
+        self._path = path
+        self._set: dict[str, Value] = {}
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, Value])
+            self._set = {name: value for name, value in kept.items() if name in self.table}
+
+    def check(self, name: str, value: Value) -> tuple[Parameter, Value]:
+        """The parameter called `name`, and `value` as it is going to be applied. Raises `Refusal`."""
+        parameter = self.table.get(name)
+        if parameter is None:
+            raise Refusal("unknown_name", f"unknown parameter {name!r}; {nearest(name, self.table)}", "name")
+        return parameter, parameter.check(name, value)
+
+    def store(self, name: str, value: Value) -> None:
+        """Remember a value that has been sent to its role."""
+        self._set[name] = value
+        with contextlib.suppress(OSError):  # a full disk must not refuse a mute
+            fresh = self._path.with_suffix(".new")
+            fresh.write_bytes(msgspec.json.encode(self._set))
+            os.replace(fresh, self._path)
+
+    def values(self) -> dict[str, Value]:
+        """All values: what was set, else what the configuration says."""
+        return {name: self._set.get(name, parameter.default) for name, parameter in self.table.items()}
+
+    def set_for(self, role: str) -> dict[str, Value]:
+        """What was set, of the parameters that `role` applies: a restarted role has to be told again."""
+        return {name: value for name, value in self._set.items() if self.table[name].role == role}

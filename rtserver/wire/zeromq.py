@@ -1,0 +1,190 @@
+"""The three sockets. Nothing here waits for a peer: what a peer cannot take is dropped and counted.
+
+Loopback and ipc only (the configuration refuses anything else): there is no authentication yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+
+import zmq
+
+from rtserver.config import Wire
+from rtserver.errors import DeviceError
+from rtserver.events import Event, NoteOff, NoteOn
+from rtserver.wire import protocol as p
+from rtserver.wire.bulk import Chunk
+
+EVENT_QUEUE = 1024  # messages a subscriber may lag behind: some 3 s of a busy piece, 300 kB
+BULK_QUEUE = 64  # chunks a subscriber may lag behind: some 0.7 s
+REPLY_QUEUE = 1024
+HANDSHAKE_MS = 3000  # a peer that has not finished its handshake by then is let go (the default is 30 s)
+MAX_SUBSCRIPTION_SIZE = 1024  # bytes; a topic has fewer than 64
+LAST_WORDS_MS = 100  # at an orderly end: time for note-offs and the news of the end to leave
+
+
+class Publisher:
+    """An XPUB socket with numbered messages.
+
+    A subscriber that does not read fills its own queue; then messages to it are dropped (its sequence numbers show how many) while all
+    others get theirs. `overflows` counts how often a queue was found full: the beginnings of such runs, for ZeroMQ stops looking at a full
+    queue until it is read from.
+    """
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], queue: int, boot_id: str, epoch: int) -> None:
+        self.socket = context.socket(zmq.XPUB)
+        _limit(self.socket, queue, MAX_SUBSCRIPTION_SIZE)
+        self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self.boot_id = boot_id
+        self.epoch = epoch
+        self.sequences: dict[str, int] = {}
+        self.overflows = 0
+        self.prefixes: set[bytes] = set()
+
+    def header(self, topic: str, frame: int, available_frame: int, due_ns: int | None) -> p.Header:
+        """The next header of `topic`."""
+        sequence = self.sequences[topic] = self.sequences.get(topic, 0) + 1
+        return p.Header(p.VERSION, self.boot_id, self.epoch, sequence, frame, available_frame, time.monotonic_ns(), due_ns)
+
+    def send(self, frames: list[bytes]) -> bool:
+        """Send to every subscriber that has room. False if one had none."""
+        try:
+            self.socket.send_multipart(frames, zmq.DONTWAIT)
+            return True
+        except zmq.Again:
+            # NODROP tells that somebody's queue is full, and sends to nobody. Without it the others get the message.
+            self.overflows += 1
+            self.socket.setsockopt(zmq.XPUB_NODROP, 0)
+            with contextlib.suppress(zmq.ZMQError):
+                self.socket.send_multipart(frames, zmq.DONTWAIT)
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        except zmq.ZMQError:
+            self.overflows += 1
+        return False
+
+    def take_subscriptions(self, topics: list[str]) -> None:
+        """Read who wants what. Only prefixes of `topics` are kept, so that a peer cannot fill our memory with others."""
+        with contextlib.suppress(zmq.ZMQError):
+            while True:
+                message = self.socket.recv(zmq.DONTWAIT)
+                prefix = message[1:]
+                if message[:1] == b"\x00":
+                    self.prefixes.discard(prefix)
+                elif message[:1] == b"\x01" and any(topic.encode().startswith(prefix) for topic in topics):
+                    self.prefixes.add(prefix)
+
+    def wanted(self, topic: str) -> bool:
+        """Whether anybody subscribes to `topic`."""
+        return any(topic.encode().startswith(prefix) for prefix in self.prefixes)
+
+
+class Sockets:
+    """Control, events and bulk, bound. Raises `DeviceError` naming field, endpoint and remedy where one cannot be bound.
+
+    Parameters
+    ----------
+    wire : Wire
+        The endpoints.
+    boot_id : str
+        Of the session.
+    epoch : int
+        Of this gateway; grows with every start.
+    """
+
+    def __init__(self, wire: Wire, boot_id: str, epoch: int) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.control = self._context.socket(zmq.ROUTER)
+        _limit(self.control, REPLY_QUEUE, p.MAX_REQUEST_SIZE)
+        self.events = Publisher(self._context, EVENT_QUEUE, boot_id, epoch)
+        self.bulk = Publisher(self._context, BULK_QUEUE, boot_id, epoch)
+        self.endpoints: dict[str, str] = {}
+        self._files: list[str] = []
+        self.poller = zmq.Poller()
+        sockets = {"control": self.control, "events": self.events.socket, "bulk": self.bulk.socket}
+        try:
+            for name, bound in sockets.items():
+                self._bind(bound, f"wire.{name}", getattr(wire, name))
+                self.poller.register(bound, zmq.POLLIN)
+                self.endpoints[name] = bound.getsockopt_string(zmq.LAST_ENDPOINT)
+        except DeviceError:
+            self._context.destroy(linger=0)
+            raise
+
+    def _bind(self, bound: zmq.Socket[bytes], field: str, endpoint: str) -> None:
+        path = endpoint.removeprefix("ipc://") if endpoint.startswith("ipc:///") else ""
+        taken = f"{field}: {endpoint} is in use already; is another server running? Stop it, or choose another endpoint"
+        if path and _answers(path):  # ZeroMQ would take the path over without a word
+            raise DeviceError(taken)
+        try:
+            bound.bind(endpoint)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise DeviceError(taken) from None
+            raise DeviceError(f"{field}: cannot bind {endpoint}: {error.strerror}; choose another endpoint") from None
+        if path:
+            os.chmod(path, 0o600)  # as with files: other users of the machine stay out
+            self._files.append(path)
+
+    def send_event(self, event: Event, due_ns: int | None = None) -> bool:
+        """Publish one event. False if a subscriber's queue was full."""
+        due_ns = event.due_ns if isinstance(event, NoteOn | NoteOff) else due_ns
+        header = self.events.header(p.topic_of(event), event.frame, event.available_frame, due_ns)
+        return self.events.send(p.encode_event(event, header))
+
+    def send_bulk(self, topic: str, chunk: Chunk, available_frame: int, sample_rate: int) -> bool:
+        """Publish a chunk of samples or features. False if a subscriber's queue was full."""
+        shape = (chunk.values.shape[0], chunk.values.shape[1])
+        h = self.bulk.header(topic, chunk.frame, available_frame, None)
+        header = p.BulkHeader(
+            *(h.version, h.boot_id, h.epoch, h.sequence, h.frame, h.available_frame, h.sent_ns, h.due_ns),
+            *(p.BULK_FORMAT, chunk.axes, shape, chunk.step, sample_rate),
+        )
+        return self.bulk.send(p.encode_bulk(topic, header, chunk.values))
+
+    def requests(self, limit: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """At most `limit` waiting requests, each as (envelope to answer to, frames of the request). Never raises."""
+        for _ in range(limit):
+            try:
+                frames = self.control.recv_multipart(zmq.DONTWAIT)
+            except zmq.ZMQError:
+                return
+            head = 2 if len(frames) > 1 and frames[1] == b"" else 1  # a REQ socket puts an empty frame before the request
+            yield frames[:head], frames[head:]
+
+    def reply(self, envelope: list[bytes], frames: list[bytes]) -> None:
+        """Answer; dropped if the client is gone or does not read its replies."""
+        with contextlib.suppress(zmq.ZMQError):
+            self.control.send_multipart([*envelope, *frames], zmq.DONTWAIT)
+
+    def close(self) -> None:
+        """Let the last events leave, then close everything."""
+        self.events.socket.close(linger=LAST_WORDS_MS)
+        self.bulk.socket.close(linger=0)
+        self.control.close(linger=LAST_WORDS_MS)
+        self._context.term()
+        for path in self._files:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def _limit(limited: zmq.Socket[bytes], queue: int, max_size: int) -> None:
+    limited.setsockopt(zmq.LINGER, 0)
+    limited.setsockopt(zmq.SNDHWM, queue)
+    limited.setsockopt(zmq.RCVHWM, queue)
+    limited.setsockopt(zmq.MAXMSGSIZE, max_size)
+    limited.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+
+
+def _answers(path: str) -> bool:
+    """Whether somebody listens on the ipc socket at `path`; a file that a crash has left does not answer."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0.2)
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True
