@@ -52,7 +52,7 @@ def read(path: Path | str) -> tuple[Array, int]:
 
 
 def blocks(path: Path | str, block_size: int) -> Iterator[Array]:
-    """A file in blocks of ``(n_channels, block_size)`` float32, the last one shorter, without holding all of it. Raises `AudioFileError`."""
+    """A file piece by piece: ``(n_channels, block_size)`` float32, the last one shorter. Raises `AudioFileError`."""
     with _open(Path(path)) as file:
         try:
             while len(x := file.read(block_size, dtype="float32", always_2d=True)):

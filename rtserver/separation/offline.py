@@ -1,0 +1,75 @@
+"""Separation of a file by the nodes that run live, in as little memory as live: hop by hop from file to files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from rtserver.audio.file import Writer, blocks, info
+from rtserver.dsp.hpss import PRESETS
+from rtserver.errors import ConfigError
+from rtserver.graph import Graph
+from rtserver.node import Spec
+
+STEMS = ("harmonic", "percussive")
+
+
+def separate(path: Path, folder: Path, preset: str = "default", progress: Callable[[int], object] | None = None) -> list[Path]:
+    """Split `path` into ``folder/harmonic.wav`` and ``folder/percussive.wav``, aligned to it and as long; they sum to it.
+
+    Parameters
+    ----------
+    path : Path
+        WAV, FLAC or Ogg of any number of channels, at its own rate.
+    preset : str
+        A name of `rtserver.dsp.hpss.PRESETS`.
+    progress : callable
+        Called with the frames just done.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    ConfigError, AudioFileError, SpecError
+    """
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        raise ConfigError("preset", f"no preset {preset!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}"))
+    source = info(path)
+    stft, hpss, istft = PRESETS[preset].nodes()
+    hop = PRESETS[preset].hop_size
+    graph = Graph()
+    graph.add("stft", stft)
+    graph.add("hpss", hpss, after="stft")
+    graph.add("istft", istft, after="hpss")
+    for stem in STEMS:
+        graph.output(stem, after="istft", label=stem)
+    graph.prepare(Spec.signal(source.sample_rate, source.n_channels, hop))
+    latency = graph.latency(STEMS[0])
+    x = np.zeros((source.n_channels, hop), np.float32)
+    out = np.zeros((len(STEMS), source.n_channels, hop), np.float32)
+    files = [folder / f"{stem}.wav" for stem in STEMS]
+    with ExitStack() as stack:
+        writers = [stack.enter_context(Writer(file, source.sample_rate, source.n_channels)) for file in files]
+        hops = blocks(path, hop)
+        for frame in range(0, source.n_frames + latency, hop):
+            block = next(hops, None)
+            n = 0 if block is None else block.shape[1]
+            x[:, n:] = 0.0  # behind the end of the file there is silence, until the last of it has come out
+            if block is not None:
+                x[:, :n] = block
+            graph.process(x, frame, out)
+            start, stop = max(latency - frame, 0), min(source.n_frames + latency - frame, hop)
+            if start < stop:
+                for writer, stem in zip(writers, out, strict=True):
+                    writer.write(stem[:, start:stop])
+            if progress is not None:
+                progress(n)
+    return files
