@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.core import types
-from numba.extending import intrinsic
 
-from rtserver.kernels import jit
+from rtserver.kernels import jit, numba
 
 F32 = npt.NDArray[np.float32]
 
@@ -49,7 +47,7 @@ def _median_of(typing: Any, values: Any, first: Any, stride: Any, n: Any) -> Any
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(values)(context, builder, args[0]).data
         x = [
-            builder.load(builder.gep(data, [builder.add(args[1], builder.mul(args[2], context.get_constant(types.int64, i)))]))
+            builder.load(builder.gep(data, [builder.add(args[1], builder.mul(args[2], context.get_constant(numba.int64, i)))]))
             for i in range(count)
         ]
         for i, j in sorting_network(count):
@@ -57,10 +55,10 @@ def _median_of(typing: Any, values: Any, first: Any, stride: Any, n: Any) -> Any
             x[i], x[j] = builder.select(less, x[i], x[j]), builder.select(less, x[j], x[i])
         return x[count // 2]
 
-    return types.float32(values, types.int64, types.int64, n), emit
+    return numba.float32(values, numba.int64, numba.int64, n), emit
 
 
-median_of: Any = intrinsic(prefer_literal=True)(_median_of)
+median_of: Any = numba.extending.intrinsic(prefer_literal=True)(_median_of)
 
 
 @jit("void(float32[::1], int64, int64, int64, float32[::1], int64, float32[::1], int64)", forceinline=True)
