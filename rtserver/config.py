@@ -8,11 +8,14 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from rtserver.errors import ConfigError
+
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,6 +78,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pitch_low: int = 48  # MIDI pitch
     pitch_high: int = 84
     polyphony: int = 3  # notes sounding at once
+    grid: int = 12  # onsets fall on multiples of this many ticks of 1/24 quarter: 12 = eighths, 6 = sixteenths
     temperature: float = 0.9
     top_p: float = 0.95
     tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
@@ -146,13 +150,24 @@ def load(path: Path | str) -> Config:
 def parse(raw: dict[str, Any]) -> Config:
     """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`."""
     _refuse_unknown(raw, Config, "")
-    try:
-        config = msgspec.convert(raw, Config)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$")
-        raise ConfigError(where.strip("`").lstrip("."), message) from None
+    # The tables that users name come first: seen from the whole tree, msgspec says `outputs[...]` and not which.
+    kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output}
+    for section, kind in kinds.items():
+        tables: Any = raw.get(section)
+        if isinstance(tables, dict):
+            for name, table in tables.items():  # pyright: ignore[reportUnknownVariableType]
+                _convert(table, kind, f"{section}.{name}")
+    config = _convert(raw, Config, "")
     _check(config)
     return config
+
+
+def _convert(raw: Any, kind: type[S], path: str) -> S:
+    try:
+        return msgspec.convert(raw, kind)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$")
+        raise ConfigError((path + where.strip("`")).lstrip("."), message) from None
 
 
 def _refuse_unknown(raw: dict[str, Any], struct: type[msgspec.Struct], path: str) -> None:

@@ -1,0 +1,149 @@
+"""Offline is live without a device: the same callback kernels, the same fast lane, the same workers, driven in step by one loop.
+
+A block goes in, the mixer takes what the engine has made of the blocks before, the engine and the workers do their part, and so on:
+nothing can come late, and what a live session calls clean is the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from rtserver.audio import file as audio_file
+from rtserver.audio.mixer import mix_output, take_input
+from rtserver.config import Config, Input, Output
+from rtserver.errors import ConfigError
+from rtserver.events import AnyEvent, decode
+from rtserver.fastlane import FastLane
+from rtserver.node import Array
+from rtserver.pipeline import fast_lane
+from rtserver.plan import Plan, open_session
+from rtserver.preflight import SCORE_FILE, check
+from rtserver.shared.session import Session, Setup
+from rtserver.wire.sink import FileSink
+
+PRODUCERS = ("engine", "follower", "performer")
+
+
+@dataclass
+class Rendered:
+    """What a render left: files, events, and the latency that was trimmed from each output, in frames."""
+
+    files: list[Path]
+    n_events: int
+    latency: dict[str, int]
+
+
+class Stepper:
+    """One private session driven block by block. `lane`, `session` and `plan` are open to whoever wants to look."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.plan: Plan = check(config, folder)
+        score = folder / SCORE_FILE
+        setup = Setup(config, str(folder), str(score) if score.exists() else "", len(self.plan.tracks))
+        self.session: Session = open_session(setup, self.plan)
+        self.lane: FastLane = fast_lane(self.session)
+        block = self.session.block
+        self._table = block["audio.table"]
+        self._i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
+        self._f32 = self._i64.view(np.float32)
+        self._workers = list(self._make_workers())
+
+    def _make_workers(self) -> Iterator[Callable[[], None]]:
+        """The steps of the roles that run live as processes of their own, in the order of the signal flow."""
+        if self.session.setup.score_file:
+            from rtserver.roles.follower import FollowerRole
+
+            follower = FollowerRole(self.session)
+            follower.prepare()
+            yield follower.step
+        if self.session.config.generation.enabled:
+            from rtserver.roles.performer import PerformerRole
+
+            performer = PerformerRole(self.session)
+            performer.prepare()
+            yield performer.step
+
+    def exchange(self, indata: Array, outdata: Array) -> None:
+        """What the audio callback does: (block_size, device channels) float32 in and out."""
+        take_input(self._table, self._i64, self._f32, indata)
+        mix_output(self._table, self._i64, self._f32, outdata)
+
+    def work(self) -> None:
+        """What engine and workers do after a block."""
+        while self.lane.run_hop():
+            pass
+        for step in self._workers:
+            step()
+
+    def events(self) -> Iterator[AnyEvent]:
+        """Everything emitted since the last call."""
+        for producer in PRODUCERS:
+            for message in self.session.ring(producer, "gateway").drain():
+                yield decode(message)
+        self.session.ring("performer", "midi").drain()
+
+
+def fit(config: Config, n_channels: int, sample_rate: int) -> Config:
+    """`config` at the file's rate; without channels of its own (the default configuration), with the file's channels."""
+    audio = msgspec.structs.replace(config.audio, sample_rate=sample_rate)
+    config = msgspec.structs.replace(config, audio=audio)
+    if config.inputs == Config().inputs and config.outputs == Config().outputs and n_channels == 2:
+        outputs = {
+            "harmonic": Output(source="harmonic", channels=[1, 2], on_late="dry"),
+            "percussive": Output(source="percussive", channels=[3, 4], on_late="dry"),
+        }
+        config = msgspec.structs.replace(config, inputs={"main": Input(channels=[1, 2])}, outputs=outputs)
+    highest = max(next(iter(config.inputs.values())).channels)
+    if highest > n_channels:
+        raise ConfigError("inputs", f"uses channel {highest}, the file has {n_channels}")
+    return config
+
+
+def render(path: Path, folder: Path, config: Config, progress: Callable[[int], None] = lambda _: None) -> Rendered:
+    """Play an audio file through the server and write what comes out.
+
+    Parameters
+    ----------
+    path : Path
+        WAV, FLAC or Ogg.
+    folder : Path
+        Receives ``<output>.wav`` for every output, aligned to the input (latency trimmed) and as long, and ``events.jsonl``.
+    config : Config
+        Its sample rate is replaced by the file's.
+    progress : callable
+        Told the number of frames done after each block.
+    """
+    signal, sample_rate = audio_file.read(path)
+    config = fit(config, signal.shape[0], sample_rate)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
+        stepper = Stepper(config, Path(scratch))
+        plan, n_frames = stepper.plan, signal.shape[1]
+        longest = max(o.latency for o in plan.outputs)
+        played = np.zeros((n_frames + longest + plan.block_size, plan.device_out), np.float32)
+        sink = FileSink(folder / "events.jsonl")
+        n_events = 0
+        for start in range(0, n_frames + longest, plan.block_size):
+            block = np.zeros((plan.block_size, plan.device_in), np.float32)
+            piece = signal[: plan.device_in, start : start + plan.block_size].T
+            block[: len(piece)] = piece
+            stepper.exchange(block, played[start : start + plan.block_size])
+            stepper.work()
+            for event in stepper.events():
+                sink.send(event)
+                n_events += 1
+            progress(min(start + plan.block_size, n_frames))
+        sink.close()
+    files: list[Path] = []
+    for output in plan.outputs:
+        target = folder / f"{output.name}.wav"
+        channels = played[output.latency : output.latency + n_frames, list(output.channels)]
+        audio_file.write(target, np.ascontiguousarray(channels.T), sample_rate)
+        files.append(target)
+    return Rendered([*files, folder / "events.jsonl"], n_events, {o.name: o.latency for o in plan.outputs})

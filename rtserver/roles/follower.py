@@ -1,0 +1,81 @@
+"""The follower role: features in, positions out. A worker: what it says takes effect a declared time later."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+import numpy as np
+
+from rtserver.errors import RtserverError
+from rtserver.events import Command, Event, Position
+from rtserver.following.follower import Follower
+from rtserver.following.score import Score
+from rtserver.node import Spec
+from rtserver.roles.role import TURN_S
+from rtserver.shared.session import Session
+
+# A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
+# below the distance at which listeners hear two players apart (20 to 30 ms).
+EFFECT_S = 0.02
+
+
+class FollowerRole:
+    """Runs the tracker over the feature ring."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def prepare(self) -> None:
+        session = self.session
+        config = session.config
+        sample_rate = config.audio.sample_rate
+        self.effect = round(EFFECT_S * sample_rate)
+        vectors = session.features.vectors
+        self.follower = Follower(Score.from_npz(session.setup.score_file), config.following.method)
+        self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
+        self.x = np.zeros(vectors.shape[1], np.float32)
+        self.index = int(session.features.count[0])
+        self.waker = session.waker("follower")
+
+    def turn(self) -> bool:
+        self.waker.wait(TURN_S)
+        for event in self.session.receive("follower"):
+            if isinstance(event, Command):
+                self._obey(event)
+        self.step()
+        return True
+
+    def step(self) -> None:
+        """Follow whatever has come. Waits for nothing."""
+        while True:
+            try:
+                frame = self.session.features.read(self.index, self.x)
+            except IndexError:
+                newest = int(self.session.features.count[0])
+                self.session.count("follower", "lost_hops", newest - self.index)
+                self.index = newest
+                continue
+            if frame is None:
+                return
+            self.index += 1
+            start = time.perf_counter_ns()
+            self.follower.process(self.x, frame, self._emit)
+            self.session.count_max("follower", "hop_ns_max", time.perf_counter_ns() - start)
+            self.session.count("follower", "hops")
+            if self.session.frame > frame + self.effect:
+                self.session.count("follower", "late_hops")
+
+    def _emit(self, event: Event) -> None:
+        self.session.emit("follower", msgspec.structs.replace(event, available_frame=event.frame + self.effect))
+        if isinstance(event, Position):
+            self.session.count("follower", "positions")
+
+    def _obey(self, command: Command) -> None:
+        if command.name == "reset":
+            self.follower.reset()
+        elif command.name == "seek":
+            raise RtserverError("this follower cannot seek")
+
+    def close(self) -> None:
+        return None

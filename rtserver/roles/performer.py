@@ -1,0 +1,142 @@
+"""The performer role: positions and features in, notes out, each with its due frame and its duration.
+
+It advances with the feature ring, one tick every 10 ms of audio, so that what it plays depends on the audio and not on when it was woken: a
+position takes effect at the tick of its `available_frame`; one that comes later takes effect on arrival and is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import numpy as np
+
+from rtserver.config import Generation
+from rtserver.dsp.features import LEVEL, N_CHROMA
+from rtserver.events import Command, Event, MidiIn, Note, Param, Position
+from rtserver.generation.constraints import Constraints
+from rtserver.generation.modes import Accompanist
+from rtserver.generation.performer import Performer
+from rtserver.roles.role import TURN_S
+from rtserver.shared.session import Session
+from rtserver.transport import Transport
+
+# Notes are committed this far ahead of their due frames: one tick, the worker's lateness, and the way to the port.
+HORIZON_S = 0.05
+SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
+FOLLOWING = ("LOCKED", "UNSURE")
+
+
+def constraints_of(generation: Generation) -> Constraints:
+    """The hard limits that a configuration states."""
+    return Constraints(
+        scale=generation.scale,
+        low=generation.pitch_low,
+        high=generation.pitch_high,
+        polyphony=generation.polyphony,
+        grid=generation.grid,
+    )
+
+
+class PerformerRole:
+    """Runs an `Accompanist` on the session's musical clock."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def prepare(self) -> None:
+        session, generation = self.session, self.session.config.generation
+        sample_rate = session.config.audio.sample_rate
+        self.enabled = True
+        self.horizon = round(HORIZON_S * sample_rate)
+        self.transport = Transport(sample_rate, generation.tempo_bpm)
+        performer = Performer(generation.model, generation.seed, temperature=generation.temperature, top_p=generation.top_p)
+        self.accompanist = Accompanist(
+            performer,
+            self.transport,
+            generation.mode,
+            constraints=constraints_of(generation),
+            channel=generation.channel - 1,
+            level=float(generation.velocity),
+        )
+        self.follows = bool(session.setup.score_file)
+        self.x = np.zeros(session.features.vectors.shape[1], np.float32)
+        self.index = int(session.features.count[0])
+        self.waiting: deque[Position] = deque()
+        self.waker = session.waker("performer")
+
+    def turn(self) -> bool:
+        self.waker.wait(TURN_S)
+        self.step()
+        return True
+
+    def step(self) -> None:
+        """Play whatever has become due. Waits for nothing."""
+        for event in self.session.receive("performer"):
+            self._take(event)
+        while True:
+            try:
+                frame = self.session.features.read(self.index, self.x)
+            except IndexError:
+                self.index = int(self.session.features.count[0])
+                continue
+            if frame is None:
+                return
+            self.index += 1
+            self._tick(frame)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Position):
+            self.waiting.append(event)
+        elif isinstance(event, MidiIn):
+            self.accompanist.hear_midi(event)
+        elif isinstance(event, Param):
+            self._set(event.name.removeprefix("generation."), event.value)
+        elif isinstance(event, Command) and event.name in ("reset", "panic"):
+            self.transport.stop()
+            self.accompanist.reset()
+            self.waiting.clear()
+
+    def _tick(self, frame: int) -> None:
+        self.session.count("performer", "events")
+        while self.waiting and self.waiting[0].available_frame <= frame:
+            self._move(self.waiting.popleft())
+        if not self.follows and not self.transport.running:
+            self.transport.start(frame)
+        share = np.clip((float(self.x[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
+        heard = self.x[:N_CHROMA] if share > 0 else np.zeros(N_CHROMA, np.float32)
+        self.accompanist.hear_chroma(frame, heard, 40.0 + 60.0 * float(share) if share > 0 else None)
+        if self.enabled:
+            start = time.perf_counter_ns()
+            self.accompanist.advance(frame, self.horizon, self._emit)
+            self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
+
+    def _move(self, position: Position) -> None:
+        if position.state in FOLLOWING:
+            self.transport.update(position.frame, position.quarter, position.tempo_bpm)
+        else:
+            self.transport.stop()
+
+    def _emit(self, event: Event) -> None:
+        self.session.emit("performer", event)
+        if isinstance(event, Note):
+            self.session.count("performer", "notes")
+            if event.frame < self.session.frame:
+                self.session.count("performer", "late_notes")
+
+    def _set(self, name: str, value: float | str | bool) -> None:
+        accompanist = self.accompanist
+        if name == "enabled":
+            self.enabled = bool(value)
+        elif name == "mode":
+            accompanist.mode = str(value)
+        elif name == "scale":
+            c = accompanist.constraints
+            accompanist.constrain(Constraints(scale=str(value), low=c.low, high=c.high, polyphony=c.polyphony, grid=c.grid))
+        elif name == "temperature":
+            accompanist.performer.set_sampling(float(value), accompanist.performer.top_p)
+        elif name == "top_p":
+            accompanist.performer.set_sampling(accompanist.performer.temperature, float(value))
+
+    def close(self) -> None:
+        return None

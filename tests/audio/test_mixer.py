@@ -1,0 +1,197 @@
+"""Facts about the mixer kernel, driven as the callback drives it."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtserver.audio import table as t
+from rtserver.audio.mixer import mix_output, take_input
+from rtserver.config import parse
+from rtserver.plan import open_session, plan
+from rtserver.shared.ring import SampleRing
+from rtserver.shared.session import Setup
+
+BLOCK = 64
+BASE = {"audio": {"block_size": BLOCK}, "generation": {"enabled": False}}
+
+
+class Mixer:
+    """A private session without an engine: the test writes the tracks itself."""
+
+    def __init__(self, outputs, latency=100, n_channels=1):
+        config = parse({**BASE, "inputs": {"main": {"channels": list(range(1, n_channels + 1))}}, "outputs": outputs})
+        self.plan = plan(config, {"harmonic": latency, "percussive": latency}, 32, 1)
+        self.session = open_session(Setup(config, "", "", 2), self.plan)
+        block = self.session.block
+        self.table = block["audio.table"]
+        self.i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
+        self.f32 = self.i64.view(np.float32)
+        self.tracks = [SampleRing(block, f"track{i}") for i in range(2)]
+        self.mix = block["audio.mix"]
+
+    def run(self, x):
+        """One block of (frames, channels) in, the mixed block out."""
+        out = np.full((len(x), self.plan.device_out), np.nan, np.float32)
+        take_input(self.table, self.i64, self.f32, x)
+        mix_output(self.table, self.i64, self.f32, out)
+        return out
+
+    def row(self, o, index):
+        return int(self.table[t.OUTPUTS + o * t.OUTPUT_WIDTH + index])
+
+
+ONE = {"harmonic": {"source": "harmonic", "channels": [1], "on_late": "dry"}}
+MONITOR = {"monitor": {"source": "dry", "channels": [1], "align": False}}
+
+
+def noise(n, channels=1, seed=0):
+    return np.random.default_rng(seed).uniform(-0.5, 0.5, (n, channels)).astype(np.float32)
+
+
+def feed(mixer, x, upto=None, cut=BLOCK):
+    """Run `x`; the track carries the input itself, served `cut` frames after it came, up to frame `upto`."""
+    out = []
+    for start in range(0, len(x), cut):
+        out.append(mixer.run(np.ascontiguousarray(x[start : start + cut])))
+        end = start + cut if upto is None else min(start + cut, upto)
+        if end > mixer.tracks[0].written_to:
+            mixer.tracks[0].write(np.ascontiguousarray(x[mixer.tracks[0].written_to : end].T), mixer.tracks[0].written_to)
+    return np.concatenate(out)
+
+
+def test_dry_unaligned_passes_at_once():
+    x = noise(4 * BLOCK)
+    np.testing.assert_array_equal(feed(Mixer(MONITOR), x), x)
+
+
+def test_a_track_is_heard_after_its_delay_bit_for_bit():
+    mixer = Mixer(ONE)
+    x = noise(40 * BLOCK)
+    delay = mixer.row(0, t.DELAY)
+    out = feed(mixer, x)
+    np.testing.assert_array_equal(out[delay:], x[:-delay])
+    assert not out[:delay].any()
+
+
+def test_nothing_late_is_counted_on_time():
+    mixer = Mixer(ONE)
+    feed(mixer, noise(40 * BLOCK))
+    assert mixer.row(0, t.LATE_FRAMES) == 0
+    assert mixer.table[t.MISSES_WRITTEN] == 0
+
+
+def test_a_late_track_fades_to_dry_of_the_same_latency():
+    mixer = Mixer(ONE)
+    x = noise(60 * BLOCK)
+    out = feed(mixer, x, upto=20 * BLOCK)
+    late_from = 20 * BLOCK + mixer.row(0, t.DELAY)
+    dry = np.roll(x, mixer.plan.outputs[0].latency, axis=0)
+    np.testing.assert_array_equal(out[late_from + t.FADE :], dry[late_from + t.FADE :])
+
+
+def test_a_late_muted_track_is_silent_after_the_fade():
+    mixer = Mixer({"percussive": {"source": "harmonic", "channels": [1], "on_late": "mute"}})
+    out = feed(mixer, noise(60 * BLOCK), upto=20 * BLOCK)
+    late_from = 20 * BLOCK + mixer.row(0, t.DELAY)
+    assert out[late_from - 1].any()
+    assert not out[late_from + t.FADE :].any()
+
+
+def test_concealment_does_not_click():
+    """A slow sine that stops coming: no step exceeds what the sine, its mirror and the fade can make."""
+    mixer = Mixer({"late": {"source": "harmonic", "channels": [1], "on_late": "mute"}})
+    x = np.sin(2 * np.pi * np.arange(60 * BLOCK) / 400).astype(np.float32)[:, None]
+    out = feed(mixer, x, upto=20 * BLOCK)
+    assert np.abs(np.diff(out[mixer.row(0, t.DELAY) :, 0])).max() < 2 * np.pi / 400 + 1.5 / t.FADE
+
+
+def test_a_miss_is_logged_with_its_frames_when_it_ends():
+    mixer = Mixer(ONE)
+    x = noise(60 * BLOCK)
+    feed(mixer, x[: 40 * BLOCK], upto=20 * BLOCK)
+    frame = 40 * BLOCK
+    mixer.tracks[0].restart(frame)
+    for start in range(40 * BLOCK, 60 * BLOCK, BLOCK):
+        mixer.run(x[start : start + BLOCK])
+        mixer.tracks[0].write(np.ascontiguousarray(x[start : start + BLOCK].T), start)
+    delay = mixer.row(0, t.DELAY)
+    assert mixer.table[t.MISSES_WRITTEN] == 1
+    output, first, n_frames = mixer.session.block["audio.misses"][0]
+    assert (output, first) == (0, 20 * BLOCK + delay)
+    assert first + n_frames == frame + delay + t.FADE  # the first frame that is whole again
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 200), min_size=3, max_size=40), st.integers(0, 3000))
+def test_cutting_changes_no_bit_even_when_late_and_ramping(cuts, upto):
+    x = noise(sum(cuts))
+    track = noise(4096, seed=3)[: max(1, min(upto, 4096))]
+    results = []
+    for blocks in (cuts, [1] * sum(cuts)):
+        mixer = Mixer(ONE)
+        mixer.tracks[0].write(np.ascontiguousarray(track.T), 0)
+        mixer.mix[0, 0] = 0.25
+        mixer.session.block["audio.pending"][0] = 100
+        out, start = [], 0
+        for n in blocks:
+            out.append(mixer.run(np.ascontiguousarray(x[start : start + n])))
+            start += n
+        results.append(np.concatenate(out))
+    np.testing.assert_array_equal(*results)
+
+
+def test_a_gain_change_is_a_ramp_from_its_frame():
+    mixer = Mixer(MONITOR)
+    mixer.mix[0, 0] = 0.0
+    mixer.session.block["audio.pending"][0] = 1000
+    out = feed(mixer, np.ones((40 * BLOCK, 1), np.float32))[:, 0]
+    assert out[999] == 1.0
+    assert 0.0 < out[1001] < 1.0
+    assert np.abs(np.diff(out)).max() < 1.1 / (t.RAMP_S * 48000)
+    assert out[1000 + round(t.RAMP_S * 48000) + 2] == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_silenced_and_counted(bad):
+    mixer = Mixer(MONITOR)
+    x = noise(BLOCK)
+    x[10] = bad
+    out = mixer.run(x)
+    assert out[10, 0] == 0.0
+    assert mixer.table[t.NONFINITE_IN] == 1
+
+
+def test_what_a_track_breaks_is_silenced_at_the_output():
+    mixer = Mixer(ONE)
+    x = noise(40 * BLOCK)
+    track = x.copy()
+    track[500] = np.nan
+    mixer.tracks[0].write(np.ascontiguousarray(track.T), 0)
+    out = np.concatenate([mixer.run(x[s : s + BLOCK]) for s in range(0, len(x), BLOCK)])
+    assert np.isfinite(out).all()
+    assert mixer.table[t.NONFINITE_OUT] == 1
+
+
+def test_mono_is_copied_to_every_channel_of_an_output():
+    mixer = Mixer({"wide": {"source": "dry", "channels": [1, 3], "align": False}})
+    x = noise(BLOCK)
+    out = mixer.run(x)
+    np.testing.assert_array_equal(out[:, [0, 2]], np.repeat(x, 2, axis=1))
+    assert not out[:, 1].any()
+
+
+def test_outputs_on_one_channel_are_mixed_and_aligned():
+    both = {"dry": {"source": "dry", "channels": [1]}, "harmonic": {"source": "harmonic", "channels": [1], "on_late": "dry"}}
+    mixer = Mixer(both)
+    x = noise(40 * BLOCK)
+    out = feed(mixer, x)
+    latency = mixer.plan.outputs[1].latency - 100  # the track of this test lags by nothing
+    assert mixer.plan.outputs[0].latency == mixer.plan.outputs[1].latency
+    np.testing.assert_allclose(out[latency + 100 :], x[: -latency - 100] + x[100:-latency], atol=1e-6)
+
+
+def test_no_kernel_compiles_after_import():
+    before = [len(k.signatures) for k in (take_input, mix_output)]
+    feed(Mixer(ONE), noise(4 * BLOCK))
+    assert [len(k.signatures) for k in (take_input, mix_output)] == before == [1, 1]

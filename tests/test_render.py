@@ -1,0 +1,116 @@
+"""Facts about the lockstep of callback, engine and workers: measured latency, equality, files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from rtserver.audio import file as audio_file
+from rtserver.audio import table as t
+from rtserver.config import Config, parse
+from rtserver.dsp.hpss import PRESETS
+from rtserver.errors import ConfigError
+from rtserver.pipeline import build
+from rtserver.render import Stepper, fit, render
+
+QUIET = {"generation": {"enabled": False}}
+
+
+def settings(preset="default", block_size=128, spare=1, **more):
+    audio = {"block_size": block_size, "spare_blocks": spare}
+    return parse({**QUIET, "separation": {"preset": preset}, "audio": audio, **more})
+
+
+def play(stepper, x):
+    """Blocks of mono `x` through a stepper; returns (frames, device channels)."""
+    size = stepper.plan.block_size
+    out = np.zeros((len(x) // size * size, stepper.plan.device_out), np.float32)
+    for start in range(0, len(out), size):
+        stepper.exchange(np.ascontiguousarray(x[start : start + size, None]), out[start : start + size])
+        stepper.work()
+    return out
+
+
+@pytest.mark.parametrize("block_size", [64, 128, 256, 480, 1024])
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_measured_latency_is_stated_latency(tmp_path, preset, block_size):
+    """Harmonic and percussive sum to the input, so an impulse comes out whole, at the stated frame."""
+    stepper = Stepper(settings(preset, block_size), tmp_path)
+    x = np.zeros(16384, np.float32)
+    x[1234] = 1.0
+    both = play(stepper, x).sum(axis=1)
+    for output in stepper.plan.outputs:
+        assert int(np.argmax(np.abs(both))) - 1234 == output.latency
+    assert stepper.session.block["audio.table"][t.MISSES_WRITTEN] == 0
+
+
+def test_latency_cannot_be_less(tmp_path):
+    """With one frame less of delay the mixer would miss: the stated latency holds no slack that is not named."""
+    stepper = Stepper(settings("default", 480, spare=0), tmp_path)
+    table = stepper.session.block["audio.table"]
+    for o in range(2):
+        table[t.OUTPUTS + o * t.OUTPUT_WIDTH + t.DELAY] -= 1
+    play(stepper, np.ones(48000, np.float32))
+    assert table[t.MISSES_WRITTEN] > 0
+
+
+def test_the_mixed_outputs_are_the_graphs(tmp_path):
+    config = settings("stage", 100)
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 20000).astype(np.float32)
+    stepper = Stepper(config, tmp_path)
+    out = play(stepper, x)
+    expected = build(config).freewheel(x[None])
+    for output in stepper.plan.outputs:
+        got = out[output.latency :, output.channels[0]]
+        np.testing.assert_array_equal(got, expected[output.name][0, : len(got)])
+
+
+def test_a_resumed_lane_goes_on_as_if_it_had_never_died(tmp_path):
+    config = settings("default", 128)
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 96000).astype(np.float32)
+    whole = play(Stepper(config, tmp_path), x)
+    stepper = Stepper(config, tmp_path)
+    first = play(stepper, x[: 128 * 500])
+    stepper.lane.graph.reset()  # the engine dies, and all it knew
+    stepper.lane.position = 0
+    frame = stepper.lane.resume()
+    rest = play(stepper, x[128 * 500 :])
+    again = np.concatenate([first, rest])
+    served = frame + stepper.plan.outputs[0].latency + t.FADE
+    np.testing.assert_array_equal(again[served:], whole[served : len(again)])
+
+
+@pytest.fixture
+def stereo(tmp_path):
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 30001)).astype(np.float32)
+    audio_file.write(tmp_path / "take.wav", x, 44100)
+    return tmp_path / "take.wav", x
+
+
+def test_render_writes_aligned_files_of_the_same_length(stereo, tmp_path):
+    path, x = stereo
+    done = render(path, tmp_path / "out", parse(QUIET))
+    names = sorted(p.name for p in done.files)
+    assert names == ["events.jsonl", "harmonic.wav", "percussive.wav"]
+    harmonic, rate = audio_file.read(tmp_path / "out" / "harmonic.wav")
+    percussive, _ = audio_file.read(tmp_path / "out" / "percussive.wav")
+    assert rate == 44100
+    np.testing.assert_allclose(harmonic + percussive, x, atol=2e-5)
+
+
+def test_render_plays_along_and_says_so(tmp_path):
+    x = 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * 48000) / 48000).astype(np.float32)[None]
+    audio_file.write(tmp_path / "take.wav", x, 48000)
+    render(tmp_path / "take.wav", tmp_path / "a", Config())
+    render(tmp_path / "take.wav", tmp_path / "b", Config())
+    lines = (tmp_path / "a" / "events.jsonl").read_text()
+    assert lines == (tmp_path / "b" / "events.jsonl").read_text()
+    notes = [e for e in map(json.loads, lines.splitlines()) if e["kind"] == "note"]
+    assert notes
+    assert all(e["duration"] > 0 and e["frame"] >= e["available_frame"] for e in notes)
+
+
+def test_a_configuration_that_wants_more_channels_than_the_file_has_is_refused():
+    config = parse({"inputs": {"main": {"channels": [3]}}})
+    with pytest.raises(ConfigError, match="uses channel 3, the file has 2"):
+        fit(config, 2, 48000)
