@@ -14,7 +14,6 @@ import msgspec
 
 from rtserver.errors import ConfigError
 
-
 S = TypeVar("S", bound=msgspec.Struct)
 
 

@@ -102,8 +102,9 @@ def _audio() -> dict[str, Any]:
         sd: Any = importlib.import_module("sounddevice")
     except (ImportError, OSError) as error:
         return {"portaudio": "", "native_callback": False, "hosts": (), "audio": (), "error": str(error)}
-    all_hosts: list[dict[str, Any]] = list(sd.query_hostapis())
-    hosts = tuple(str(host["name"]) for host in all_hosts)
+    asked: list[dict[str, Any]] = list(sd.query_hostapis())
+    hosts = tuple(str(host["name"]) for host in asked)
+    listed: list[dict[str, Any]] = list(sd.query_devices())
     devices = tuple(
         AudioDevice(
             index,
@@ -114,7 +115,7 @@ def _audio() -> dict[str, Any]:
             float(device["default_samplerate"]),
             (float(device["default_low_input_latency"]), float(device["default_low_output_latency"])),
         )
-        for index, device in enumerate(sd.query_devices())
+        for index, device in enumerate(listed)
     )
     native = hasattr(sd, "_StreamBase") and hasattr(sd, "_ffi")
     return {"portaudio": str(sd.get_portaudio_version()[1]), "native_callback": native, "hosts": hosts, "audio": devices}

@@ -1,0 +1,126 @@
+"""Every default is valid, every mistake is named with its path and a remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtserver.config import Config, load, parse
+from rtserver.errors import ConfigError
+
+SECTIONS = ("audio", "separation", "score", "following", "generation", "midi", "wire")
+
+
+def refused(raw: dict[str, Any]) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse(raw)
+    return caught.value
+
+
+def test_an_empty_file_is_the_defaults() -> None:
+    assert parse({}) == Config()
+
+
+def test_every_default_is_valid_when_written_out() -> None:
+    assert parse(msgspec.to_builtins(Config())) == Config()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_an_unknown_key_is_named_with_its_section(section: str) -> None:
+    error = refused({section: {"qqqq": 1}})
+    assert error.field == f"{section}.qqqq"
+    assert "known here" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "near"),
+    [
+        ({"audo": {}}, "audo", "'audio'"),
+        ({"audio": {"block_sise": 64}}, "audio.block_sise", "'block_size'"),
+        ({"outputs": {"left": {"source": "dry", "chanels": [1]}}}, "outputs.left.chanels", "'channels'"),
+        ({"inputs": {"main": {"channel": [1]}}}, "inputs.main.channel", "'channels'"),
+    ],
+)
+def test_an_unknown_key_comes_with_the_nearest_known_one(raw: dict[str, Any], field: str, near: str) -> None:
+    error = refused(raw)
+    assert error.field == field
+    assert f"did you mean {near}" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        ({"audio": {"block_size": "large"}}, "audio.block_size"),
+        ({"audio": {"block_size": 8}}, "audio.block_size"),
+        ({"audio": {"sample_rate": 8000}}, "audio.sample_rate"),
+        ({"audio": {"spare_blocks": -1}}, "audio.spare_blocks"),
+        ({"inputs": {"a": {}, "b": {}}}, "inputs"),
+        ({"inputs": {"a": {"channels": [0]}}}, "inputs.a.channels"),
+        ({"outputs": {}}, "outputs"),
+        ({"outputs": {"x": {"source": "drums", "channels": [1]}}}, "outputs.x.source"),
+        ({"outputs": {"x": {"source": "dry", "channels": [1, 1]}}}, "outputs.x.channels"),
+        ({"outputs": {"x": {"source": "dry", "channels": [1], "gain_db": 60.0}}}, "outputs.x.gain_db"),
+        ({"outputs": {"x": {"source": "dry", "channels": [1], "on_late": "loop"}}}, "outputs.x.on_late"),
+        ({"generation": {"pitch_low": 80, "pitch_high": 81}}, "generation.pitch_high"),
+        ({"generation": {"channel": 0}}, "generation.channel"),
+        ({"midi": {"program": 128}}, "midi.program"),
+        ({"wire": {"control": "tcp://0.0.0.0:5580"}}, "wire.control"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_path(raw: dict[str, Any], field: str) -> None:
+    error = refused(raw)
+    assert error.field == field
+    assert str(error).startswith(f"{field}: ")
+
+
+def test_two_outputs_on_a_channel_may_not_both_fall_back_to_dry() -> None:
+    """Harmonic and percussive both falling to dry would add 6 dB."""
+    output = {"channels": [1], "on_late": "dry"}
+    error = refused({"outputs": {"a": {"source": "harmonic", **output}, "b": {"source": "percussive", **output}}})
+    assert error.field == "outputs.b.on_late"
+
+
+def test_an_input_of_two_channels_wants_outputs_of_two() -> None:
+    error = refused({"inputs": {"main": {"channels": [1, 2]}}, "outputs": {"x": {"source": "dry", "channels": [1]}}})
+    assert error.field == "outputs.x.channels"
+
+
+def test_a_score_counts_from_the_configuration_file(tmp_path: Path) -> None:
+    (tmp_path / "show.toml").write_text('[score]\nfile = "piece.musicxml"\n')
+    assert load(tmp_path / "show.toml").score.file == str(tmp_path / "piece.musicxml")
+
+
+@pytest.mark.parametrize("text", [b"[audio", b"\xff\xfe", b'name = "a"\nname = "b"\n'])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "show.toml").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"show\.toml is not readable TOML"):
+        load(tmp_path / "show.toml")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such configuration file: .*none\.toml"):
+        load(tmp_path / "none.toml")
+
+
+toml_values = st.recursive(
+    st.booleans() | st.integers(-(2**40), 2**40) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1, max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from([*SECTIONS, "inputs", "outputs", "name"]) | st.text(min_size=1, max_size=8)
+inner_keys = st.sampled_from(["block_size", "channels", "source", "file", "main", "scale", "control"]) | st.text(min_size=1, max_size=8)
+
+
+@given(st.dictionaries(keys, toml_values | st.dictionaries(inner_keys, toml_values, max_size=3), max_size=4))
+def test_any_toml_is_a_configuration_or_a_named_mistake(raw: dict[str, Any]) -> None:
+    try:
+        config = parse(raw)
+    except ConfigError as error:
+        assert error.field
+    else:
+        assert parse(msgspec.to_builtins(config)) == config
