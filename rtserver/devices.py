@@ -109,7 +109,7 @@ def _audio() -> dict[str, Any]:
         AudioDevice(
             index,
             str(device["name"]),
-            hosts[device["hostapi"]],
+            hosts[int(device["hostapi"])],
             int(device["max_input_channels"]),
             int(device["max_output_channels"]),
             float(device["default_samplerate"]),
