@@ -168,7 +168,9 @@ class Score:
         try:
             with np.load(path, allow_pickle=False) as data:
                 if int(data["version"]) != FORMAT_VERSION:
-                    raise ScoreError(f"{path}: parsed score of format {int(data['version'])}, expected {FORMAT_VERSION}: parse the score again")
+                    raise ScoreError(
+                        f"{path}: parsed score of format {int(data['version'])}, expected {FORMAT_VERSION}: parse the score again"
+                    )
                 notes = {name: Notes(*(data[f"{name}.{f.name}"] for f in fields(Notes))) for name in ("notes", "written")}
                 texts = {name: tuple(str(text) for text in data[name]) for name in ("parts", "warnings")}
                 rest = {f.name: data[f.name] for f in fields(Score) if f.name not in {*notes, *texts, "title"}}

@@ -1,0 +1,185 @@
+"""Where the player is in the score: features in, `Position` events out.
+
+What is common to every method lives here: waiting for the first sound, standing still in silence, saying how sure it is. A method knows the
+music. States: WAITING (nothing played yet), LOCKED, UNSURE (the match is poor at present), LOST (it has been no better than chance for a
+while; the position is not to be trusted).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.errors import SpecError
+from rtserver.events import Position
+from rtserver.following.reference import HOP_S
+from rtserver.following.score import Score
+from rtserver.following.warping import Warping
+from rtserver.node import Array, Emit, Spec
+
+WAITING, LOCKED, UNSURE, LOST = "WAITING", "LOCKED", "UNSURE", "LOST"
+
+
+class Method(Protocol):
+    """How a position is found. Reports on the axis of the maximal unfolding."""
+
+    quarter: float
+    beat: float
+    tempo_bpm: float
+
+    @property
+    def match(self) -> float:
+        """0: all that is heard is expected; 1: as good as chance."""
+        ...
+
+    def prepare(self, score: Score) -> None:
+        """Allocate and compile everything; be at the beginning."""
+        ...
+
+    def process(self, features: Array) -> None:
+        """One hop with sound in it."""
+        ...
+
+    def hold(self) -> None:
+        """One hop of silence."""
+        ...
+
+    def seek(self, quarter: float) -> None:
+        """Forget the past and go on from `quarter`."""
+        ...
+
+
+METHODS: dict[str, Callable[[], Method]] = {"dixon": Warping}
+
+
+class Gate:
+    """Tells sound from silence by level above an adaptive noise floor, in dB re full scale.
+
+    The floor follows the quietest level heard. While nothing has been played it also rises, so that a hum or a fan becomes the floor; once the
+    player has begun it only falls, or a long fortissimo would raise it.
+    """
+
+    FIRST_FLOOR = -60.0
+    HIGHEST_FLOOR = -45.0  # louder than this is not a floor: a take may begin in the middle of a chord
+    RISE = 6.0 * HOP_S  # dB a hop
+    START_ABOVE, LOWEST_START = 12.0, -60.0  # a first sound is 12 dB above the floor
+    SILENT_BELOW, LOWEST_SILENT = 6.0, -66.0  # what rings stays sound down to 6 dB above the floor
+    START_HOPS = 3  # 30 ms: a click in a cable is shorter
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.floor = self.FIRST_FLOOR
+        self.started = False
+        self._run = 0
+
+    def process(self, level: float) -> bool:
+        """Whether a hop at `level` is sound."""
+        if self.started:
+            self.floor = min(self.floor, level)
+            return level > max(self.floor + self.SILENT_BELOW, self.LOWEST_SILENT)
+        self.floor = min(self.floor + self.RISE, level, self.HIGHEST_FLOOR)
+        self._run = self._run + 1 if level > max(self.floor + self.START_ABOVE, self.LOWEST_START) else 0
+        self.started = self._run >= self.START_HOPS
+        return self.started
+
+
+class Follower:
+    """Follows one score.
+
+    Input    features (101,) float32 of `rtserver.dsp.features`, one vector every 10 ms
+    Output   `Position` events, at most one a hop and only where something changed; `frame` and `available_frame` are the session frame at the end
+             of the hop that it was known from
+    Latency  0 frames
+
+    Parameters
+    ----------
+    score : Score
+    method : str
+        A name in `METHODS`.
+
+    Notes
+    -----
+    Confidence is ``(HOPELESS - match) / (HOPELESS - CERTAIN)`` within 0..1, where `match` is the cost of the last second relative to what
+    unrelated places of this very piece cost each other. It says how well the notes fit, not how exact the timing is, and a passage that sounds
+    like another fits both.
+
+    Nothing recovers from a jump other than a skipped repeat, except `seek`.
+    """
+
+    CERTAIN, HOPELESS = 0.4, 0.9  # match of a followed human performance, and of a lost one: medians over real pieces
+    LOCK, UNLOCK = 0.5, 0.35  # confidence from which on it is LOCKED, and below which no longer
+    LOST_BELOW, LOST_HOPS = 0.15, 200  # LOST after two seconds under this
+
+    def __init__(self, score: Score, method: str = "dixon") -> None:
+        if method not in METHODS:
+            near = difflib.get_close_matches(method, METHODS, 1, 0.0)
+            raise SpecError(f"Follower: unknown method {method!r}; known are {', '.join(METHODS)} — did you mean {near[0]!r}?")
+        self.score = score
+        self.method = METHODS[method]()
+        self._gate = Gate()
+
+    @property
+    def latency(self) -> int:
+        return 0
+
+    def prepare(self, spec: Spec) -> None:
+        """Build the reference and compile everything (a second or two for a long score). Raises `SpecError` for anything but features at 10 ms."""
+        if spec.shape != (N_FEATURES,) or spec.dtype != np.float32:
+            raise SpecError(
+                f"Follower expects features ({N_FEATURES},) float32, got {spec.shape} {spec.dtype} — connect it after Features?"
+            )
+        if abs(spec.hop_s - HOP_S) > 0.01 * HOP_S:  # half a frame in 220 at 22.05 kHz is well within
+            raise SpecError(f"Follower expects a hop of {HOP_S} s, got {spec.hop_s:.4f} s — is the hop of Features another?")
+        self.method.prepare(self.score)
+        self.method.process(np.zeros(N_FEATURES, np.float32))  # whatever is compiled on first use is compiled now
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: at the beginning, waiting for the first sound."""
+        self.seek(0.0)
+
+    def seek(self, quarter: float) -> None:
+        """Forget the past; wait for the next sound and take it to be at `quarter`."""
+        self.method.seek(quarter)
+        self._gate.reset()
+        self._state = WAITING
+        self._poor = 0
+        self._last: tuple[float, float, str] | None = None
+
+    def process(self, x: Array, frame: int, emit: Emit) -> None:
+        """Take one hop (101,) that ends just before session frame `frame`. A vector that is not finite counts as silence."""
+        if np.isfinite(x).all() and self._gate.process(float(x[LEVEL])):
+            self.method.process(x)
+            self._judge()
+        elif self._gate.started:
+            self.method.hold()
+        method = self.method
+        now = (method.quarter, method.tempo_bpm, self._state)
+        if now != self._last:
+            self._last = now
+            emit(Position(frame, frame, method.quarter, method.beat, method.tempo_bpm, self.confidence, self._state))
+
+    @property
+    def confidence(self) -> float:
+        """0..1, as of the last hop; 0 while waiting."""
+        if self._state == WAITING:
+            return 0.0
+        return min(max((self.HOPELESS - self.method.match) / (self.HOPELESS - self.CERTAIN), 0.0), 1.0)
+
+    def _judge(self) -> None:
+        if self._state == WAITING:
+            self._state = UNSURE
+        confidence = self.confidence
+        self._poor = self._poor + 1 if confidence < self.LOST_BELOW else 0
+        if confidence >= self.LOCK:
+            self._state = LOCKED
+        elif self._poor >= self.LOST_HOPS:
+            self._state = LOST
+        elif confidence < self.UNLOCK and self._state == LOCKED:
+            self._state = UNSURE

@@ -1,0 +1,200 @@
+"""Following by on-line time warping, with repeats that may be left out: the method ``dixon``.
+
+A warping path never turns back from a wrong way, so the ways are followed side by side. As the path nears the place where a repeat could be left
+out, it is copied; the copy expects what comes after the repeat. From there on each pays for what it hears, and the one that has been
+clearly cheaper for a while speaks. A copy that has been clearly dearer for long is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rtserver.dsp.features import LEVEL, N_CHROMA
+from rtserver.following.oltw import OnlineTimeWarping
+from rtserver.following.reference import HOP_S, N_MATCH, Reference, build_reference, to_match
+from rtserver.following.score import Score
+from rtserver.following.tempo import TempoModel
+from rtserver.kernels import jit
+
+Floats32 = npt.NDArray[np.float32]
+Int32s = npt.NDArray[np.int32]
+
+PEAK_DECAY = 0.9985  # of the recent peak of the spectral difference, a hop: a factor of e in 7 s
+LEAST_PEAK = 0.5  # a tenth of the peak of a medium piano note; below, it is noise that rises
+RATE_GAIN = 0.01  # of the rate at which the reference is read towards the tempo, a hop: one second. The path itself feeds the tempo
+SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
+COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
+FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
+CLEARLY = 0.08  # of centred chroma distance; the right place costs about 0.35, a wrong one 0.75
+SWITCH_HOPS = 30  # for so long must another way be clearly cheaper
+DROP_HOPS = 300  # for so long must a way be twice as clearly dearer before it is dropped
+
+
+@jit("float32(float32[::1], float32[:,::1], int64)")
+def chroma_distance(x: Floats32, match: Floats32, frame: int) -> float:
+    """Half the squared distance of the chroma alone: it tells places apart at any time, the difference only at onsets."""
+    total = np.float32(0.0)
+    for i in range(N_CHROMA):
+        total += (x[i] - match[frame, i]) * (x[i] - match[frame, i])
+    return np.float32(0.5) * total
+
+
+@dataclass(slots=True, eq=False)
+class Way:
+    """One way through the score: its path, the frames of the reference in its order, the forks still ahead, and what it pays."""
+
+    path: OnlineTimeWarping
+    buffer: Int32s
+    forks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # (index into the order, frame gone on with)
+    alive: bool = False
+    place: float = 0.0
+    cost: float = 0.0
+    dear: int = 0
+
+
+class Warping:
+    """The method ``dixon``: features in, a place in the score out.
+
+    Attributes
+    ----------
+    quarter, beat, tempo_bpm : float
+        Where the player is, on the axis of the maximal unfolding.
+    match : float
+        Recent cost of the best way relative to what unrelated places of this piece cost each other: 0 is perfect, 1 is chance.
+    n_ways : int
+        Ways followed at present.
+    """
+
+    def __init__(self, max_ways: int = 8, window: int = 500) -> None:
+        self._max_ways = max_ways
+        self._window = window
+
+    def prepare(self, score: Score) -> None:
+        """Build the reference, allocate all ways."""
+        self.reference: Reference = build_reference(score)
+        n = len(self.reference)
+        skips = [(self.reference.frame_of(source), self.reference.frame_of(target)) for source, target in score.skips]
+        self._skips = [(source, target) for source, target in skips if target > source]
+        self._ways = [Way(OnlineTimeWarping(self._window), np.zeros(n, np.int32)) for _ in range(self._max_ways if self._skips else 1)]
+        for way in self._ways:
+            way.path.prepare(self.reference.match, way.buffer)
+        self._x = np.zeros(N_MATCH, np.float32)
+        self._tempo = TempoModel()
+        self._chance = _chance(self.reference.match)
+        self.seek(0.0)
+
+    def seek(self, quarter: float) -> None:
+        """Forget the past and go on from `quarter`."""
+        frame = self.reference.frame_of(quarter) if quarter > 0.0 else 0
+        for way in self._ways:
+            way.alive = False
+        self._leader = self._ways[0]
+        self._enter(self._leader, np.arange(len(self.reference), dtype=np.int32), [f for f in self._skips if f[0] > frame + FORK_AHEAD])
+        self._leader.path.reset(float(frame))
+        self._leader.place = float(frame)
+        self._leader.cost = 0.5 * self._chance
+        self._challenge = 0
+        self._peak = LEAST_PEAK
+        self._rate = 1.0
+        self._tempo.reset(float(frame))
+        self.quarter = 0.0
+        self._speak()
+
+    @property
+    def n_ways(self) -> int:
+        return sum(way.alive for way in self._ways)
+
+    @property
+    def match(self) -> float:
+        return self._leader.cost / self._chance
+
+    def process(self, features: Floats32) -> None:
+        """Take one hop of sound, float32 (101,), finite."""
+        self._peak = max(LEAST_PEAK, self._peak * PEAK_DECAY, float(np.linalg.norm(features[N_CHROMA:LEVEL])))
+        to_match(features, self._peak, self._x)
+        for way in self._ways:
+            if way.alive:
+                way.place = way.path.process(self._x, self._rate)
+                d = chroma_distance(self._x, self.reference.match, way.path.order[int(way.place + 0.5)])
+                way.cost += COST_GAIN * (d - way.cost)
+        if self._skips:
+            self._fork()
+            self._choose()
+        self._tempo.process(self._leader.place)
+        self._rate += RATE_GAIN * (min(max(self._tempo.rate, SLOWEST), FASTEST) - self._rate)
+        self._speak()
+
+    def hold(self) -> None:
+        """A hop of silence: stand still, or, in a notated rest, run on with the tempo up to the next onset."""
+        frame = self._frame()
+        end = float(self.reference.rest_end[frame])
+        if not math.isnan(end):
+            moved = self.tempo_bpm / 60.0 * HOP_S
+            before = self.quarter
+            self.quarter = max(before, min(before + moved, end - moved))
+            per_quarter = (self.reference.beat[-1] - self.reference.beat[0]) / max(
+                self.reference.quarter[-1] - self.reference.quarter[0], 1e-9
+            )
+            self.beat += (self.quarter - before) * per_quarter
+
+    def _frame(self) -> int:
+        order = self._leader.path.order
+        return int(order[min(max(int(self._tempo.place), 0), len(order) - 1)])
+
+    def _speak(self) -> None:
+        """Set what is reported from the smoothed place of the leader."""
+        reference = self.reference
+        frame = self._frame()
+        after = min(frame + 1, len(reference) - 1)
+        part = min(max(self._tempo.place, 0.0) % 1.0, 1.0)
+        quarter = float(reference.quarter[frame] + part * (reference.quarter[after] - reference.quarter[frame]))
+        beat = float(reference.beat[frame] + part * (reference.beat[after] - reference.beat[frame]))
+        self.tempo_bpm = float(reference.tempo_bpm[frame]) * self._tempo.rate
+        if reference.rest_end[frame] > self.quarter > quarter:
+            return  # it has run on in a rest; stay there until the path has caught up
+        self.quarter, self.beat = quarter, beat
+
+    def _enter(self, way: Way, order: Int32s, forks: list[tuple[int, int]]) -> None:
+        way.buffer[: len(order)] = order
+        way.path.order = way.buffer[: len(order)]
+        way.forks = forks
+        way.alive = True
+        way.dear = 0
+
+    def _fork(self) -> None:
+        """Copy every path that nears a place from where a repeat could be left out."""
+        for way in self._ways:
+            while way.alive and way.forks and way.path.front >= way.forks[0][0] - FORK_AHEAD:
+                index, target = way.forks.pop(0)
+                child = self._free_way(way)
+                order = np.concatenate((way.path.order[:index], np.arange(target, len(self.reference), dtype=np.int32)))
+                self._enter(child, order, [(index + s - target, t) for s, t in self._skips if s >= target])
+                child.path.copy_from(way.path)
+                child.place, child.cost = way.place, way.cost
+
+    def _free_way(self, parent: Way) -> Way:
+        free = next((way for way in self._ways if not way.alive), None)
+        return free or max((way for way in self._ways if way is not self._leader and way is not parent), key=lambda way: way.cost)
+
+    def _choose(self) -> None:
+        """Let the way speak that has been clearly cheaper for a while; drop what has been clearly dearer for long."""
+        best = min((way for way in self._ways if way.alive), key=lambda way: way.cost)
+        self._challenge = self._challenge + 1 if best.cost < self._leader.cost - CLEARLY else 0
+        if self._challenge >= SWITCH_HOPS:
+            self._leader, self._challenge = best, 0
+            self._tempo.reset(best.place, self._tempo.rate)
+        for way in self._ways:
+            if way.alive and way is not self._leader:
+                way.dear = way.dear + 1 if way.cost > self._leader.cost + 2 * CLEARLY else 0
+                way.alive = way.dear < DROP_HOPS
+
+
+def _chance(match: Floats32) -> float:
+    """Mean chroma distance of unrelated places: of each frame and the one a third of the piece on."""
+    away = np.roll(match[:, :N_CHROMA], len(match) // 3, axis=0)
+    mean = 0.5 * float(np.mean(np.sum((match[:, :N_CHROMA] - away) ** 2, axis=1)))
+    return max(mean, 0.1)
