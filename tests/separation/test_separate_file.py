@@ -1,0 +1,72 @@
+"""A file split by the live nodes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtserver.audio import file
+from rtserver.dsp.hpss import PRESETS
+from rtserver.errors import AudioFileError, ConfigError
+from rtserver.graph import Graph
+from rtserver.node import Spec
+from rtserver.separation.offline import separate
+
+RATE = 48000
+
+
+@pytest.fixture
+def take(tmp_path: Path) -> Path:
+    """A tone with clicks, of a length that no hop divides."""
+    time_s = np.arange(30011) / RATE
+    x = np.stack([0.4 * np.sin(2 * np.pi * 440.0 * time_s), 0.2 * np.sin(2 * np.pi * 990.0 * time_s)])
+    x[:, ::6000] += 0.5
+    file.write(tmp_path / "take.wav", x.astype(np.float32), RATE)
+    return tmp_path / "take.wav"
+
+
+def test_the_parts_are_aligned_and_sum_to_the_input(take: Path, tmp_path: Path) -> None:
+    files = separate(take, tmp_path / "out", "stage")
+    assert [f.name for f in files] == ["harmonic.wav", "percussive.wav"]
+    x, (harmonic, rate), (percussive, _) = file.read(take)[0], *(file.read(f) for f in files)
+    assert rate == RATE
+    assert harmonic.shape == x.shape
+    np.testing.assert_allclose(harmonic + percussive, x, atol=2e-6)
+
+
+def test_it_is_the_graph_that_freewheels(take: Path, tmp_path: Path) -> None:
+    """Hop by hop from file to file is bit for bit the same as the whole signal at once."""
+    stft, hpss, istft = PRESETS["stage"].nodes()
+    graph = Graph()
+    graph.add("stft", stft)
+    graph.add("hpss", hpss, after="stft")
+    graph.add("istft", istft, after="hpss")
+    graph.output("harmonic", after="istft", label="harmonic")
+    graph.prepare(Spec.signal(RATE, 2, stft.hop_size))
+    files = separate(take, tmp_path / "out", "stage")
+    np.testing.assert_array_equal(file.read(files[0])[0], graph.freewheel(file.read(take)[0])["harmonic"])
+
+
+def test_progress_adds_up_to_the_file(take: Path, tmp_path: Path) -> None:
+    done: list[int] = []
+    separate(take, tmp_path / "out", "stage", done.append)
+    assert sum(done) == file.info(take).n_frames
+
+
+def test_an_unknown_preset_comes_with_the_nearest(take: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'quality'"):
+        separate(take, tmp_path / "out", "qualty")
+
+
+def test_an_empty_file_leaves_empty_files(tmp_path: Path) -> None:
+    file.write(tmp_path / "empty.wav", np.zeros((1, 0), np.float32), RATE)
+    files = separate(tmp_path / "empty.wav", tmp_path / "out", "stage")
+    assert [file.info(f).n_frames for f in files] == [0, 0]
+
+
+def test_a_missing_input_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError):
+        separate(tmp_path / "none.wav", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
