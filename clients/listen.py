@@ -48,7 +48,8 @@ class Server:
 
     def ask(self, op: str, timeout_s: float = 1.0, **arguments: object) -> dict:
         """One request, one reply: ``[b"RT1", msgpack map]`` each way."""
-        with self.context.socket(zmq.DEALER, linger=0) as control:
+        with self.context.socket(zmq.DEALER) as control:
+            control.linger = 0
             control.connect(self.control_endpoint)
             control.send_multipart([b"RT1", msgspec.msgpack.encode({"id": str(uuid.uuid4()), "op": op, **arguments})])
             if not control.poll(int(timeout_s * 1000)):

@@ -80,15 +80,14 @@ class FileSink:
         return False
 
     def _write(self, line: bytes) -> None:
-        n = os.write(self._fd, line)
-        if n == len(line):
-            return
-        try:  # the disk took a part: try the rest once, which raises the reason, and take the part back
-            if os.write(self._fd, line[n:]) != len(line) - n:
-                raise OSError(28, "No space left on device")
+        done = 0
+        try:
+            while done < len(line):
+                done += os.write(self._fd, line[done:])
         except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - n)
+            if done:  # the disk took a part: take it back, so that the file ends with a whole line
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
             raise
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from rtserver.events import Event, NoteOff, NoteOn
 from rtserver.wire import protocol as p
 from rtserver.wire.bulk import Chunk
 
-EVENT_QUEUE = 1024  # messages a subscriber may lag behind: some 3 s of a busy piece, 300 kB
+EVENT_QUEUE = 8192  # messages a subscriber may lag behind: more than all rings hold, so that no burst overflows one who reads; 2 MB
 BULK_QUEUE = 64  # chunks a subscriber may lag behind: some 0.7 s
 REPLY_QUEUE = 1024
 HANDSHAKE_MS = 3000  # a peer that has not finished its handshake by then is let go (the default is 30 s)

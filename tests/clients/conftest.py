@@ -1,0 +1,20 @@
+"""Gateways for clients to talk to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "wire"))  # where the helper lives
+
+from gateway_process import Gateway  # noqa: E402
+
+
+@pytest.fixture
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path_factory.mktemp("c")).started()
+    yield gateway
+    gateway.close()

@@ -1,0 +1,446 @@
+"""The gateway as its clients see it: a real process, real sockets; the test plays the other roles."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from gateway_process import PATIENCE_S, Gateway, position, until
+
+from rtserver import events
+from rtserver.shared.ring import SampleRing
+from rtserver.shared.session import STATE, UP
+from rtserver.wire import protocol as p
+from rtserver.wire.sink import read_events
+
+Make = Callable[..., Gateway]
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    return shared_gateway
+
+
+def taken_by(gateway: Gateway, role: str) -> list[Any]:
+    """What `role` finds in its ring."""
+    return until(lambda: gateway.session.receive(role), f"something for {role}")
+
+
+def test_events_arrive_in_order_with_consecutive_numbers(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("position")
+    for frame in range(3000):  # more than the ring holds at once
+        gateway.say("follower", position(frame))
+    got = [subscriber.next("position") for _ in range(3000)]
+    assert [event.frame for _, event in got] == list(range(3000))
+    first = got[0][0].sequence
+    assert [header.sequence for header, _ in got] == list(range(first, first + 3000))
+
+
+def test_a_header_tells_version_session_and_frames(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("miss")
+    before_ns = time.monotonic_ns()
+    gateway.say("engine", events.Miss(480, 544, "harmonic", 64))
+    header, event = subscriber.next("miss")
+    assert event == events.Miss(480, 544, "harmonic", 64)
+    assert (header.version, header.frame, header.available_frame, header.due_ns) == (1, 480, 544, None)
+    assert header.boot_id == f"{gateway.session.block.boot_id:016x}"
+    assert before_ns <= header.sent_ns <= time.monotonic_ns()
+
+
+def test_a_note_that_was_played_carries_its_due_time(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("note_on")
+    gateway.say("midi", events.NoteOn(480, 480, 1, 60, 72, 0, due_ns=777, sent_ns=780))
+    assert subscriber.next("note_on")[0].due_ns == 777
+
+
+def test_a_planned_note_is_due_when_its_frame_is(make: Make) -> None:
+    gateway = make().started()
+    gateway.session.clock.publish(48000.0, 100.0, 48000.0, 0.0)
+    subscriber = gateway.subscribe("note")
+    gateway.say("performer", events.Note(72000, 48000, 1, 60, 72, 480, 0))
+    assert subscriber.next("note")[0].due_ns == 100_500_000_000
+
+
+def test_a_heartbeat_carries_held_notes_and_last_numbers(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("gap")
+    gateway.say("engine", events.Gap(1, 1, 64, "test"))
+    last = subscriber.next("gap")[0].sequence
+    gateway.session.block["notes"][3, 60] = 12345
+    gateway.session.block["notes"][4, 61] = -12345  # let go already
+    subscriber.next("heartbeat")  # this one may have been made before
+    header, heartbeat = subscriber.next("heartbeat")
+    gateway.session.block["notes"][:] = 0
+    assert heartbeat.notes == [(3, 60, 12345)]
+    assert heartbeat.sequences["gap"] == last
+    assert header.boot_id == f"{gateway.session.block.boot_id:016x}"
+
+
+def test_heartbeats_come_ten_times_a_second(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe()
+    first = subscriber.next("heartbeat")[0]
+    for _ in range(9):
+        last = subscriber.next("heartbeat")[0]
+    assert last.sequence == first.sequence + 9
+    assert 0.5 < (last.sent_ns - first.sent_ns) / 1e9 < 5
+
+
+def test_counters_are_published_by_role(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("status")
+    gateway.session.count("engine", "hops", 5)
+    found: dict[str, dict[str, int]] = {}
+
+    def complete() -> bool:
+        event = subscriber.next("status")[1]
+        found[event.role] = event.counters
+        return found.get("engine", {}).get("hops") == 5 and len(found) >= 6
+
+    until(complete, "the counters of every role")
+
+
+def test_a_set_reaches_its_role_and_all_subscribers(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("param")
+    result = gateway.result("set", name="outputs.harmonic.gain_db", value=-6)
+    (event,) = taken_by(gateway, "engine")
+    assert isinstance(event, events.Param)
+    assert (event.name, event.value, event.frame) == ("outputs.harmonic.gain_db", -6.0, result["frame"])
+    assert subscriber.next("param")[1] == event
+    assert gateway.result("get", name="outputs.harmonic.gain_db") == {"values": {"outputs.harmonic.gain_db": -6.0}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("generation.temperature", 1.5),
+        ("generation.top_p", 0.5),
+        ("generation.mode", "continue"),
+        ("generation.scale", "C major"),
+        ("generation.enabled", False),
+    ],
+)
+def test_the_performer_is_told_its_parameters(gateway: Gateway, name: str, value: object) -> None:
+    gateway.result("set", name=name, value=value)
+    assert [(event.name, event.value) for event in taken_by(gateway, "performer")] == [(name, value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "words"),
+    [
+        ("outputs.harmonic.gain_bd", 0, "unknown_name", "did you mean 'outputs.harmonic.gain_db'?"),
+        ("outputs.harmonic.gain_db", 25, "out_of_range", "-120 to 24, got 25"),
+        ("outputs.harmonic.gain_db", True, "bad_argument", "expected a number"),
+        ("outputs.harmonic.mute", 1, "bad_argument", "expected true or false"),
+        ("generation.mode", "dance", "out_of_range", "accompany, continue"),
+        ("generation.scale", "H major", "out_of_range", "tonic"),
+        ("generation.scale", 3, "bad_argument", "expected a word"),
+    ],
+)
+def test_a_wrong_set_is_refused_with_the_remedy(gateway: Gateway, name: str, value: object, code: str, words: str) -> None:
+    error = gateway.refused("set", name=name, value=value)
+    assert error.code == code
+    assert words in error.message
+
+
+def test_a_refused_set_reaches_nobody(gateway: Gateway) -> None:
+    gateway.refused("set", name="outputs.harmonic.gain_db", value=99)
+    assert gateway.session.receive("engine") == []
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "roles", "value"),
+    [
+        ("panic", {}, ["midi", "performer"], None),
+        ("reset", {}, ["engine", "follower", "performer"], None),
+        ("seek", {"quarter": 12.5}, ["follower"], 12.5),
+        ("quit", {}, ["supervisor"], None),
+    ],
+)
+def test_a_command_reaches_its_roles_alone(gateway: Gateway, op: str, arguments: dict[str, Any], roles: list[str], value: object) -> None:
+    assert gateway.result(op, **arguments)["roles"] == roles
+    for role in ("supervisor", "engine", "follower", "performer", "midi"):
+        found = [(event.name, event.value) for event in gateway.session.receive(role)]
+        assert found == ([(op, value)] if role in roles else [])
+
+
+def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
+    result = gateway.result("note", pitch=60, velocity=99, duration_s=0.25, delay_s=0.5, channel=2)
+    (note,) = taken_by(gateway, "midi")
+    assert (note.pitch, note.velocity, note.channel, note.part) == (60, 99, 2, "client")
+    assert note.duration == 12000
+    assert note.frame == result["frame"] == note.available_frame + 24000
+
+
+def test_an_id_that_comes_twice_acts_once(gateway: Gateway) -> None:
+    request = {"id": str(uuid.uuid4()), "op": "note", "pitch": 61}
+    assert gateway.ask_raw(request) == gateway.ask_raw(request)
+    assert len(taken_by(gateway, "midi")) == 1
+
+
+def test_an_id_that_comes_with_another_request_is_refused(gateway: Gateway) -> None:
+    request = {"id": str(uuid.uuid4()), "op": "note", "pitch": 61}
+    gateway.ask_raw(request)
+    reply = gateway.ask_raw(request | {"pitch": 62})
+    assert reply.error is not None
+    assert reply.error.code == "id_reused"
+    assert [note.pitch for note in taken_by(gateway, "midi")] == [61]
+
+
+def test_a_sync_waits_until_the_roles_have_taken_what_was_sent(gateway: Gateway) -> None:
+    gateway.result("set", name="outputs.percussive.gain_db", value=-1)
+    gateway.control.send_multipart(p.encode_request(p.SyncRequest("sync-1")))
+    assert not gateway.control.poll(200)
+    taken_by(gateway, "engine")
+    assert gateway.control.poll(int(PATIENCE_S * 1000))
+    assert p.decode_reply(gateway.control.recv_multipart()).ok
+
+
+def test_a_sync_names_the_role_that_does_not_listen(gateway: Gateway) -> None:
+    gateway.result("set", name="outputs.percussive.gain_db", value=-2)
+    error = gateway.refused("sync")
+    gateway.session.receive("engine")
+    assert error.code == "timeout"
+    assert "engine" in error.message
+
+
+def test_hello_names_the_server_and_what_it_offers(gateway: Gateway) -> None:
+    hello = gateway.result("hello", versions=[1, 2], client="test")
+    assert hello["version"] == 1
+    assert hello["endpoints"]["events"] == gateway.config.wire.events
+    assert hello["bulk_topics"] == ["audio.harmonic", "audio.percussive", "features"]
+    assert hello["parameters"]["outputs.harmonic.gain_db"] == {"type": "float", "low": -120.0, "high": 24.0}
+
+
+def test_hello_of_another_version_is_refused(gateway: Gateway) -> None:
+    error = gateway.refused("hello", versions=[2, 3])
+    assert error.code == "version"
+    assert "2, 3" in error.message
+
+
+def test_a_request_of_another_version_is_refused(gateway: Gateway) -> None:
+    reply = gateway.ask_raw({"id": "a", "op": "ping"}, mark=b"RT2")
+    assert reply.error is not None
+    assert reply.error.code == "version"
+
+
+def test_ping_answers_with_the_servers_clock(gateway: Gateway) -> None:
+    before_ns = time.monotonic_ns()
+    result = gateway.result("ping", sent_ns=before_ns)
+    assert result["sent_ns"] == before_ns <= result["server_ns"] <= time.monotonic_ns()
+
+
+def test_status_tells_of_roles_and_losses(gateway: Gateway) -> None:
+    status = gateway.result("status")
+    assert status["roles"]["gateway"]["state"] == "up"
+    assert status["roles"]["gateway"]["counters"]["events"] > 0
+    assert status["lost_events"]["midi"] == 0
+
+
+def test_a_req_socket_is_served_too(gateway: Gateway) -> None:
+    request = gateway.context.socket(zmq.REQ)
+    request.connect(gateway.config.wire.control)
+    request.send_multipart(p.encode_request(p.PingRequest("req-1")))
+    assert request.poll(int(PATIENCE_S * 1000))
+    assert p.decode_reply(request.recv_multipart()).id == "req-1"
+
+
+def test_garbage_is_refused_and_service_goes_on(gateway: Gateway) -> None:
+    random = np.random.default_rng(1)
+    before = gateway.result("status")["roles"]["gateway"]["counters"]["bad_messages"]
+    garbage = gateway.dealer()
+    for i in range(300):
+        frames = [random.bytes(int(random.integers(0, 200))) for _ in range(1 + i % 4)]
+        garbage.send_multipart([p.MARK, *frames] if i % 2 else frames)
+    gateway.result("ping")
+    counters = until(
+        lambda: (c := gateway.result("status")["roles"]["gateway"]["counters"]) and c["bad_messages"] >= before + 300 and c,
+        "the garbage to be counted",
+    )
+    assert counters["bad_messages"] == before + 300
+
+
+def test_a_message_that_is_too_long_costs_its_sender_the_connection_only(gateway: Gateway) -> None:
+    huge = gateway.dealer()
+    huge.send_multipart([p.MARK, bytes(p.MAX_REQUEST_SIZE + 1)])
+    assert gateway.result("ping")
+
+
+def test_a_snapshot_after_joining_loses_nothing(gateway: Gateway) -> None:
+    for frame in range(200):
+        gateway.say("follower", position(frame))
+    subscriber = gateway.subscribe("position")
+    for frame in range(200, 400):
+        gateway.say("follower", position(frame))
+    snapshot = gateway.result("snapshot")
+    for frame in range(400, 600):
+        gateway.say("follower", position(frame))
+    last = snapshot["sequences"]["position"]
+    newer: list[int] = []
+    while not newer or newer[-1] < 599:
+        header, event = subscriber.next("position")
+        if header.sequence > last:
+            newer.append(event.frame)
+    assert newer == list(range(snapshot["position"]["frame"] + 1, 600))
+
+
+def test_a_snapshot_lists_the_notes_that_are_still_to_come(make: Make) -> None:
+    gateway = make().started()
+    subscriber = gateway.subscribe("note", "note_off")
+    for note_id in (1, 2):
+        gateway.say("performer", events.Note(48000, 0, note_id, 60, 72, 480, 0))
+    gateway.say("midi", events.NoteOff(48480, 48480, 1, 60, 0, 1, 1))
+    subscriber.next("note_off")
+    assert [note["note_id"] for note in gateway.result("snapshot")["planned"]] == [2]
+
+
+def test_audio_flows_to_those_who_asked_for_it(gateway: Gateway) -> None:
+    ring = SampleRing(gateway.session.block, "track1")
+    subscriber = gateway.subscribe("audio.percussive", bulk=True)
+    noise = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
+
+    def arrived() -> bool:
+        ring.write(noise, ring.written_to)
+        return bool(subscriber.socket.poll(0))
+
+    until(arrived, "the first chunk")
+    topic, header, values = p.decode_bulk(subscriber.socket.recv_multipart())
+    assert (topic, header.axes, header.step, header.sample_rate) == ("audio.percussive", "channels,frames", 1, 48000)
+    expected = noise[0, (header.frame + np.arange(values.shape[1])) % 64]
+    np.testing.assert_array_equal(values[0], expected)
+
+
+def test_features_flow_with_their_frames(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("features", bulk=True)
+    written: list[int] = []
+
+    def arrived() -> bool:
+        written.append(480 * (len(written) + 1))
+        gateway.session.features.write(np.full(101, written[-1], np.float32), written[-1])
+        return bool(subscriber.socket.poll(0))
+
+    until(arrived, "the first features")
+    _, header, values = p.decode_bulk(subscriber.socket.recv_multipart())
+    assert header.axes == "hops,features"
+    np.testing.assert_array_equal(values[:, 0], header.frame + header.step * np.arange(len(values)))
+
+
+def test_a_stalled_subscriber_holds_up_nobody_and_is_counted(make: Make) -> None:
+    gateway = make().started()
+    stalled = gateway.context.socket(zmq.SUB)
+    stalled.setsockopt(zmq.RCVHWM, 1)
+    stalled.connect(gateway.config.wire.events)
+    stalled.subscribe("gap")
+    subscriber = gateway.subscribe("gap")
+    total, block = 12000, 400
+    reason = "x" * 150
+    for start in range(0, total, block):  # the healthy one reads block by block and never lags
+        for frame in range(start, start + block):
+            gateway.say("engine", events.Gap(frame, frame, 1, reason))
+        for frame in range(start, start + block):
+            header, event = subscriber.next("gap")
+            assert (header.sequence, event.frame) == (frame + 1, frame)
+    until(lambda: gateway.session.counters("gateway")["dropped_events"] > 0, "the drops to be counted")
+    kept = 0
+    while stalled.poll(200):
+        p.decode_event(stalled.recv_multipart())
+        kept += 1
+    assert 0 < kept < total
+    assert gateway.result("ping")
+
+
+def test_a_port_in_use_is_refused_with_field_and_remedy(gateway: Gateway, make: Make) -> None:
+    port = zmq.Context.instance().socket(zmq.ROUTER)
+    number = port.bind_to_random_port("tcp://127.0.0.1")
+    second = make(control=f"tcp://127.0.0.1:{number}")
+    assert second.process.wait(PATIENCE_S) == 1
+    port.close(linger=0)
+    message = second.process.stderr.read() if second.process.stderr else ""
+    assert f"wire.control: tcp://127.0.0.1:{number} is in use" in message
+    assert "choose another endpoint" in message
+    assert "Traceback" not in message
+
+
+def test_an_ipc_endpoint_in_use_is_not_taken_over(make: Make) -> None:
+    first = make().started()
+    second = make()
+    assert second.process.wait(PATIENCE_S) == 1
+    assert "wire.control" in (second.process.stderr.read() if second.process.stderr else "")
+    assert first.result("ping")
+
+
+def test_an_ipc_endpoint_is_open_to_its_user_only(make: Make, folder: Path) -> None:
+    make().started()
+    assert [(folder / name).stat().st_mode & 0o777 for name in ("control", "events", "bulk")] == [0o600] * 3
+
+
+def test_the_recording_holds_every_event(make: Make, folder: Path) -> None:
+    gateway = make(record=str(folder / "rec")).started()
+    for frame in range(50):
+        gateway.say("follower", position(frame))
+    gateway.result("set", name="outputs.harmonic.mute", value=True)
+    gateway.stop()
+    recorded = read_events(folder / "rec" / "events.jsonl")
+    assert [event for event in recorded if isinstance(event, events.Position)] == [position(frame) for frame in range(50)]
+    assert [event.name for event in recorded if isinstance(event, events.Param)] == ["outputs.harmonic.mute"]
+
+
+def test_a_folder_that_cannot_be_written_stops_the_recording_only(make: Make, folder: Path) -> None:
+    (folder / "file").write_text("")
+    gateway = make(record=str(folder / "file" / "rec")).started()
+    subscriber = gateway.subscribe("position")
+    gateway.say("follower", position(1))
+    assert subscriber.next("position")[1].frame == 1
+    message = gateway.stop()
+    assert "recording stopped (wire.record)" in message
+    assert "Traceback" not in message
+
+
+def test_a_killed_gateway_comes_back_with_what_was_set(make: Make) -> None:
+    gateway = make().started()
+    gateway.result("set", name="outputs.harmonic.mute", value=True)
+    first = gateway.result("snapshot")
+    gateway.kill()
+    gateway.start()
+    gateway.started()
+    second = gateway.result("snapshot")
+    assert second["parameters"]["outputs.harmonic.mute"] is True
+    assert second["boot_id"] == first["boot_id"]
+    assert second["epoch"] > first["epoch"]
+
+
+def test_a_restarted_role_is_told_again_what_was_set(make: Make) -> None:
+    gateway = make().started()
+    gateway.result("set", name="outputs.harmonic.mute", value=True)
+    taken_by(gateway, "engine")
+    gateway.say("supervisor", events.Role(0, 0, "engine", "restarted", 99, 1))
+    assert [(event.name, event.value) for event in taken_by(gateway, "engine")] == [("outputs.harmonic.mute", True)]
+
+
+def test_the_last_events_leave_before_the_end(make: Make) -> None:
+    gateway = make().started()
+    subscriber = gateway.subscribe("note_off")
+    for note_id in range(20):
+        gateway.session.emit("midi", events.NoteOff(1, 1, note_id, 60, 0, 1, 1), "gateway")
+    gateway.stop()
+    assert [subscriber.next("note_off")[1].note_id for _ in range(20)] == list(range(20))
+
+
+def test_the_gateway_never_loads_the_compiler(gateway: Gateway) -> None:
+    maps = Path(f"/proc/{gateway.process.pid}/maps")
+    if not maps.exists():
+        pytest.skip("this system has no /proc to look into a process")
+    assert int(gateway.session.role("gateway")[STATE]) == UP
+    assert "llvmlite" not in maps.read_text()
+
+
+def test_a_full_ring_is_told_to_the_client(make: Make) -> None:
+    gateway = make().started()
+    while gateway.session.ring("gateway", "follower").put(b"\x80"):
+        pass
+    error = gateway.refused("seek", quarter=1)
+    assert error.code == "busy"
+    assert "follower" in error.message

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtserver import events
+from rtserver.errors import ProtocolError
+from rtserver.wire import protocol as p
+
+HEADER = p.Header(p.VERSION, "00ff" * 4, 7, 1, 48000, 48100, 123, None)
+SAMPLES = {
+    "position": events.Position(1, 2, 0.5, 0.5, 120.0, 0.9, "LOCKED"),
+    "note": events.Note(1, 2, 3, 60, 72, 480, 0),
+    "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
+    "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
+    "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
+    "miss": events.Miss(1, 2, "harmonic", 64),
+    "gap": events.Gap(1, 2, 128, "restart"),
+    "status": events.Status(1, 2, "engine", {"hops": 3}),
+    "role": events.Role(1, 2, "engine", "up", 99, 0),
+    "param": events.Param(1, 2, "outputs.harmonic.mute", True),
+    "command": events.Command(1, 2, "panic"),
+    "heartbeat": p.Heartbeat(1, 2, {"note": 3}, [(0, 60, 99)], (48000.0, 10, 48000.1, 20)),
+}
+REQUESTS = {
+    "hello": {"versions": [1], "client": "test"},
+    "ping": {"sent_ns": 5},
+    "get": {"name": "outputs.harmonic.mute"},
+    "set": {"name": "outputs.harmonic.mute", "value": True},
+    "seek": {"quarter": 4},
+    "note": {"pitch": 60},
+}
+DECODERS = [p.decode_event, p.decode_bulk, p.decode_request, p.decode_reply]
+
+
+def test_the_topics_are_those_documented() -> None:
+    assert set(p.TOPICS) == set(SAMPLES)
+
+
+@pytest.mark.parametrize("topic", SAMPLES)
+def test_an_event_survives_the_wire(topic: str) -> None:
+    assert p.decode_event(p.encode_event(SAMPLES[topic], HEADER)) == (topic, HEADER, SAMPLES[topic])
+
+
+@pytest.mark.parametrize("topic", SAMPLES)
+def test_any_msgpack_library_reads_an_event_as_array_and_map(topic: str) -> None:
+    _, header, payload = p.encode_event(SAMPLES[topic], HEADER)
+    assert len(msgspec.msgpack.decode(header)) == 8
+    assert msgspec.msgpack.decode(payload)["kind"] == topic
+
+
+def test_samples_survive_the_wire() -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    header = p.BulkHeader(p.VERSION, "b", 7, 1, 0, 3, 123, None, p.BULK_FORMAT, p.AUDIO_AXES, (2, 3), 1, 48000)
+    topic, got, out = p.decode_bulk(p.encode_bulk("audio.harmonic", header, values))
+    assert (topic, got) == ("audio.harmonic", header)
+    np.testing.assert_array_equal(out, values)
+
+
+def test_a_chunk_of_the_wrong_length_is_refused() -> None:
+    header = p.BulkHeader(p.VERSION, "b", 7, 1, 0, 3, 123, None, p.BULK_FORMAT, p.AUDIO_AXES, (2, 4), 1, 48000)
+    with pytest.raises(ProtocolError, match="24 bytes"):
+        p.decode_bulk(p.encode_bulk("audio.harmonic", header, np.zeros((2, 3), np.float32)))
+
+
+@pytest.mark.parametrize("op", p.REQUESTS)
+def test_a_request_survives_the_wire(op: str) -> None:
+    request = p.decode_request([p.MARK, msgspec.msgpack.encode({"id": "a-1", "op": op} | REQUESTS.get(op, {}))])
+    assert type(request) is p.REQUESTS[op]
+    assert p.decode_request(p.encode_request(request)) == request
+
+
+def test_a_header_with_more_elements_is_read() -> None:
+    frames = p.encode_event(SAMPLES["miss"], HEADER)
+    frames[1] = msgspec.msgpack.encode([*msgspec.structs.astuple(HEADER), "of a later version"])
+    assert p.decode_event(frames)[1] == HEADER
+
+
+def refusal(frames: list[bytes]) -> p.Refusal:
+    with pytest.raises(p.Refusal) as caught:
+        p.decode_request(frames)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("request_map", "code", "field"),
+    [
+        ({"id": "a", "op": "sett"}, "unknown_op", "op"),
+        ({"id": "a", "op": "set", "name": "x"}, "bad_argument", ""),
+        ({"id": "a", "op": "set", "name": "x", "value": [1]}, "bad_argument", "value"),
+        ({"id": "a", "op": "set", "name": "x", "value": float("nan")}, "bad_argument", "value"),
+        ({"id": "a", "op": "seek", "quarter": float("nan")}, "bad_argument", "quarter"),
+        ({"id": "a", "op": "note", "pitch": 128}, "bad_argument", "pitch"),
+        ({"id": "a", "op": "ping", "extra": 1}, "bad_argument", ""),
+        ({"id": "", "op": "ping"}, "bad_message", ""),
+        ({"id": "a" * 65, "op": "ping"}, "bad_message", ""),
+        ({"op": "ping"}, "bad_message", ""),
+    ],
+)
+def test_a_wrong_request_is_refused_with_code_and_field(request_map: dict[str, object], code: str, field: str) -> None:
+    error = refusal([p.MARK, msgspec.msgpack.encode(request_map)])
+    assert (error.code, error.field) == (code, field)
+    assert error.code in p.ERROR_CODES
+
+
+def test_a_refusal_names_the_request_and_suggests_the_op() -> None:
+    error = refusal([p.MARK, msgspec.msgpack.encode({"id": "a-7", "op": "panick"})])
+    assert error.id == "a-7"
+    assert "did you mean 'panic'?" in str(error)
+
+
+@pytest.mark.parametrize("mark", [b"RT2", b"RT17"])
+def test_another_version_is_refused_as_such(mark: bytes) -> None:
+    assert refusal([mark, b"\x80"]).code == "version"
+
+
+def test_a_message_of_another_version_is_refused() -> None:
+    header = msgspec.structs.replace(HEADER, version=2)
+    with pytest.raises(ProtocolError, match="version 2"):
+        p.decode_event(p.encode_event(SAMPLES["miss"], header))
+
+
+@given(st.lists(st.binary(max_size=64), max_size=4))
+def test_random_frames_raise_protocol_errors_only(frames: list[bytes]) -> None:
+    for decode in DECODERS:
+        with contextlib.suppress(ProtocolError):
+            decode(frames)
+
+
+@given(st.binary(max_size=256))
+def test_random_bodies_raise_protocol_errors_only(body: bytes) -> None:
+    for frames in ([p.MARK, body], [b"note", body, body], [b"features", body, body]):
+        for decode in DECODERS:
+            with contextlib.suppress(ProtocolError):
+                decode(frames)
+
+
+@given(st.data())
+def test_mutated_messages_decode_or_raise_protocol_errors(data: st.DataObject) -> None:
+    topic = data.draw(st.sampled_from(sorted(SAMPLES)))
+    op = data.draw(st.sampled_from(sorted(REQUESTS)))
+    messages = [
+        (p.decode_event, p.encode_event(SAMPLES[topic], HEADER)),
+        (p.decode_request, [p.MARK, msgspec.msgpack.encode({"id": "a-1", "op": op} | REQUESTS[op])]),
+    ]
+    for decode, frames in messages:
+        i = data.draw(st.integers(0, len(frames) - 1))
+        mutated = bytearray(frames[i])
+        for _ in range(data.draw(st.integers(1, 4))):
+            mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
+        with contextlib.suppress(ProtocolError):
+            decode([*frames[:i], bytes(mutated), *frames[i + 1 :]])
+
+
+@pytest.mark.parametrize("body", [b"\x91" * 60000, b"\x81\xa2id" * 20000, b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b""])
+def test_deep_or_boastful_bytes_raise_protocol_errors(body: bytes) -> None:
+    for frames in ([p.MARK, body], [b"note", body, body], [b"features", body, body]):
+        for decode in DECODERS:
+            with pytest.raises(ProtocolError):
+                decode(frames)
