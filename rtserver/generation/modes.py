@@ -151,7 +151,7 @@ class Accompanist:
         self.performer.reset()
         self.listener.reset()
         self.epoch = self.transport.epoch
-        self.now = self.transport.quarter  # quarter at the last advance
+        self.now = self.transport.quarter  # where the running transport was last seen: a jump is counted from here
         self._plan: NoteEvent | None = None
         self._plan_condition = v.condition(None)
         self._phrase: list[_Heard] = []
@@ -198,10 +198,11 @@ class Accompanist:
 
     def hear_chroma(self, frame: int, chroma: npt.ArrayLike, level: float | None = None) -> None:
         """Chroma (12,), any scale, of the player's sound from `frame` on; `level` as a velocity where the loudness is known."""
+        before = self.listener.tick
         self._sync(frame)
         self.listener.chroma(chroma)
         if level is not None and self.follow_level:
-            self.level += LOUDER * (level - self.level)
+            self.level += (1.0 - math.exp((before - self.listener.tick) / v.CHROMA_DECAY)) * (level - self.level)
 
     def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
@@ -217,9 +218,9 @@ class Accompanist:
         """
         transport = self.transport
         self._sync(frame)
-        self.now = transport.quarter_at(frame)
         if not transport.running:
             return
+        self.now = transport.quarter_at(frame)
         if self.mode == "continue" and not self._turn(frame):
             return
         late = round(LATE_S * transport.sample_rate)

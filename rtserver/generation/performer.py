@@ -243,12 +243,10 @@ def draw(logits: Float, mask: Mask, temperature: float, top_p: float, u: float) 
     if temperature < 1e-3 or top_p <= 0.0:
         return int(allowed[x.argmax()])
     p = np.exp((x - x.max()) / temperature)
-    if top_p < 1.0:
-        order = np.argsort(-p, kind="stable")
-        mass = np.cumsum(p[order])
-        p[order[1 + int(np.searchsorted(mass, top_p * mass[-1])) :]] = 0.0
-    mass = np.cumsum(p)
-    return int(allowed[min(int(np.searchsorted(mass, u * mass[-1], side="right")), len(allowed) - 1)])
+    order = np.argsort(-p, kind="stable")
+    mass = np.cumsum(p[order])
+    last = min(int(np.count_nonzero(mass < top_p * mass[-1])), len(mass) - 1)  # the choice that completes the nucleus
+    return int(allowed[order[min(int(np.count_nonzero(mass <= u * mass[last])), last)]])
 
 
 def _three(name: str, x: float | Three, high: float) -> Three:

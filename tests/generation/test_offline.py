@@ -1,0 +1,104 @@
+"""From a MIDI file, or from nothing, to a MIDI file."""
+
+from pathlib import Path
+
+import mido
+import pytest
+
+from rtserver.errors import ConfigError, ScoreError
+from rtserver.generation.constraints import Constraints
+from rtserver.generation.offline import perform, read_midi
+
+
+def sounding(track: mido.MidiTrack) -> list[tuple[int, int, int]]:
+    """(onset, pitch, duration) in MIDI ticks; fails on a key struck twice or never let go."""
+    now, down, notes = 0, {}, []
+    for message in track:
+        now += message.time
+        if message.type == "note_on":
+            assert message.note not in down
+            down[message.note] = now
+        elif message.type == "note_off":
+            on = down.pop(message.note)
+            notes.append((on, message.note, now - on))
+    assert not down
+    return sorted(notes)
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Path:
+    midi = mido.MidiFile(ticks_per_beat=96)
+    track = mido.MidiTrack([mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(90))])
+    for pitch in (60, 62, 64, 65):
+        track += [mido.Message("note_on", note=pitch, velocity=70), mido.Message("note_on", note=pitch, velocity=0, time=96)]
+    midi.tracks.append(track)
+    path = tmp_path / "prompt.mid"
+    midi.save(str(path))
+    return path
+
+
+def test_as_many_notes_as_asked_for_all_released(tmp_path: Path) -> None:
+    out = tmp_path / "out.mid"
+    perform(out, notes=50, seed=2)
+    assert len(sounding(mido.MidiFile(str(out)).tracks[-1])) == 50
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.mid", "b.mid"):
+        perform(tmp_path / name, notes=30, seed=9)
+    assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
+
+
+def test_a_prompt_is_kept_and_continued_after_its_end(prompt: Path) -> None:
+    midi = perform(notes=20, prompt=prompt)
+    given, made = sounding(midi.tracks[1]), sounding(midi.tracks[2])
+    assert [p for _, p, _ in given] == [60, 62, 64, 65]
+    assert made[0][0] >= 4 * 480
+
+
+def test_the_tempo_is_the_prompts_unless_said_otherwise(prompt: Path) -> None:
+    def tempo(midi: mido.MidiFile) -> float:
+        return mido.tempo2bpm(next(m.tempo for m in midi.tracks[0] if m.type == "set_tempo"))
+
+    assert tempo(perform(notes=1, prompt=prompt)) == pytest.approx(90)
+    assert tempo(perform(notes=1, prompt=prompt, tempo_bpm=60)) == pytest.approx(60)
+    assert tempo(perform(notes=1)) == pytest.approx(120)
+
+
+def test_constraints_reach_the_file() -> None:
+    limits = Constraints("D minor pentatonic", 50, 74, 2, grid=12)
+    made = sounding(perform(notes=60, constraints=limits).tracks[-1])
+    assert all(limits.pitches[p] and on % (12 * 20) == 0 for on, p, _ in made)
+    assert max(sum(on <= t < on + d for on, _, d in made) for t, _, _ in made) <= 2
+
+
+def test_progress_is_told_note_by_note() -> None:
+    told: list[int] = []
+    perform(notes=5, progress=told.append)
+    assert told == [1] * 5
+
+
+def test_read_midi_takes_ticks_of_a_24th_quarter(prompt: Path) -> None:
+    notes, tempo_bpm = read_midi(prompt)
+    assert notes == [(0, 60, 24), (24, 62, 24), (48, 64, 24), (72, 65, 24)]
+    assert tempo_bpm == pytest.approx(90)
+
+
+def test_what_is_no_midi_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.mid"
+    path.write_text("not MIDI at all")
+    with pytest.raises(ScoreError, match=r"x\.mid cannot be read"):
+        perform(prompt=path)
+
+
+def test_a_midi_file_without_notes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.mid"
+    mido.MidiFile(type=1, tracks=[mido.MidiTrack()]).save(str(path))
+    with pytest.raises(ScoreError, match="holds no notes"):
+        perform(prompt=path)
+
+
+@pytest.mark.parametrize("wrong", [{"notes": 0}, {"tempo_bpm": 0.0}, {"temperature": -1.0}])
+def test_wrong_numbers_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError):
+        perform(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,171 @@
+"""The training side of the performer, from note lists made here to a model that plays."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtserver import zoo
+from rtserver.generation import vocabulary as v
+from rtserver.generation.constraints import Constraints
+from rtserver.generation.performer import Performer
+
+torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+
+from models.generation import data, evaluate, export, train  # noqa: E402  (needs torch)
+
+
+def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
+    """Pieces of two parts: a scale in quarters over a bass in halves, in a random key."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, list[np.ndarray]] = {"donset": [], "dur": [], "pitch": [], "part": []}
+    for _ in range(n_pieces):
+        key = int(rng.integers(0, 12))
+        rows = [(24 * i, 24, 60 + key + (i % 8), 0) for i in range(n_notes)] + [(48 * i, 48, 40 + key, 1) for i in range(n_notes // 2)]
+        onset, duration, pitch, part = (np.array(c) for c in zip(*sorted(rows), strict=True))
+        columns["donset"].append(np.diff(onset, prepend=onset[:1]).astype(np.int16))
+        for name, column in (("dur", duration), ("pitch", pitch), ("part", part)):
+            columns[name].append(column.astype(np.int16))
+    lengths = np.array([len(c) for c in columns["pitch"]], np.int32)
+    names = np.array([f"piece {i}" for i in range(n_pieces)])
+    np.savez_compressed(path, length=lengths, name=names, **{k: np.concatenate(c) for k, c in columns.items()})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("notes")
+    write(folder / data.FILES[0], 20, 80, seed=1)
+    write(folder / data.FILES[1], 10, 100, seed=2)
+    return folder
+
+
+def settings(folder: Path, out: Path, *more: str) -> Any:
+    tiny = ["--hidden", "32", "--batch", "4", "--window", "32", "--every", "1000", "--rate", "0.02", "--check", "2"]
+    return train.parser().parse_args([str(folder), "--out", str(out), *tiny, *more])
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    out = tmp_path_factory.mktemp("run")
+    return out, train.train(settings(folder, out, "--steps", "12"))
+
+
+@pytest.fixture(scope="module")
+def exported(trained: tuple[Path, list[float]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    network, _ = train.restore(trained[0] / "checkpoint.pt")
+    target = tmp_path_factory.mktemp("zoo")
+    return target, export.export(network, target, "performer", {"data": 'none, "made" here'}, {"all": {"note": 1.5}})
+
+
+def test_the_split_is_by_piece_and_always_the_same(folder: Path) -> None:
+    kept, held_out = data.load(folder)
+    assert (len(kept), len(held_out)) == (28, 2)
+    assert [p.name for p in held_out] == [p.name for p in data.load(folder)[1]]
+
+
+def test_missing_data_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=data.FILES[0]):
+        data.load(tmp_path)
+
+
+def test_half_of_the_windows_listen(folder: Path) -> None:
+    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    share = np.mean([stream.draw().chroma[:, 12].all() for _ in range(400)])
+    assert 0.4 < share < 0.6
+
+
+def test_the_performers_own_notes_are_not_in_its_condition(folder: Path) -> None:
+    piece = data.load(folder)[0][0]
+    made = data.sequence(piece, piece.part == 0, 0, 40)
+    bass = piece.pitch[piece.part == 1][0] % 12
+    heard = made.chroma[1:, :12]
+    assert np.all(np.flatnonzero(heard.sum(axis=0)) == [bass])
+
+
+def test_a_transposed_window_has_transposed_chroma(folder: Path) -> None:
+    piece = data.load(folder)[0][0]
+    plain, up = (data.sequence(piece, piece.part == 0, 0, 40, shift=s) for s in (0, 3))
+    np.testing.assert_array_equal(up.pitch[1:], plain.pitch[1:] + 3)
+    np.testing.assert_allclose(up.chroma[:, :12], np.roll(plain.chroma[:, :12], 3, axis=1), atol=1e-6)
+
+
+def test_windows_of_a_stream_follow_each_other(folder: Path) -> None:
+    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    first, fresh = stream.window()
+    second, again = stream.window()
+    assert fresh and not again
+    assert first["next_pitch"][-1] == second["pitch"][0]
+
+
+def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
+    losses = trained[1]
+    assert len(losses) == 12
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_same_seed_trains_the_same(folder: Path, tmp_path: Path, trained: tuple[Path, list[float]]) -> None:
+    assert train.train(settings(folder, tmp_path, "--steps", "12"))[:3] == trained[1][:3]
+
+
+def test_resume_goes_on_from_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    train.train(settings(folder, tmp_path, "--steps", "8"))
+    before, _ = train.restore(tmp_path / "checkpoint.pt")
+    more = train.train(settings(folder, tmp_path, "--steps", "10", "--resume"))
+    after, checkpoint = train.restore(tmp_path / "checkpoint.pt")
+    assert len(more) == 2
+    assert checkpoint["step"] == 10
+    steps = [json.loads(line)["step"] for line in (tmp_path / "train.log").read_text().splitlines()]
+    assert steps == [8, 10]
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(after.parameters(), before.parameters(), strict=True)]
+    assert 0.0 < max(moved) < 0.2, "it went on from where it was, not from new weights"
+
+
+def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[float]]) -> None:
+    """Over all pitches that may follow in a chord the probabilities sum to one, and so do those of the durations."""
+    network, _ = train.restore(trained[0] / "checkpoint.pt")
+    piece = data.load(folder)[1][0]
+    window = data.cut(data.sequence(piece, np.ones(len(piece.onset), bool), 0, 8, lead=0), 0, 8, 8)
+    chord = int(np.flatnonzero((window["next_dt"] == 0) & (window["pitch"] != v.START))[0])
+
+    def total(head: int, name: str, choices: range) -> float:
+        summed = 0.0
+        for choice in choices:
+            window[name][chord] = choice
+            batch = {k: torch.from_numpy(x) for k, x in data.stack([window]).items()}
+            summed += float(torch.exp(-network.nats(batch, network.start(1))[0][head, 0, chord]).detach())
+        return summed
+
+    assert total(1, "next_pitch", range(int(window["pitch"][chord]) + 1, v.N_PITCH)) == pytest.approx(1.0, abs=1e-4)
+    assert total(2, "next_duration", range(1, v.N_DURATION)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_every_note_of_the_held_out_pieces_is_scored(folder: Path, trained: tuple[Path, list[float]]) -> None:
+    network, _ = train.restore(trained[0] / "checkpoint.pt")
+    held_out = data.load(folder)[1]
+    scores = evaluate.evaluate(network, held_out)
+    assert scores["all"]["n_notes"] == sum(len(p.onset) for p in held_out)
+    assert scores["accompany"]["n_notes"] == scores["accompany_free"]["n_notes"] == sum(int((p.part == 1).sum()) for p in held_out)
+    assert all(s["note"] == pytest.approx(s["dt"] + s["pitch"] + s["duration"], abs=1e-3) for s in scores.values())
+
+
+def test_the_export_computes_what_torch_computes(exported: tuple[Path, float]) -> None:
+    assert exported[1] <= 1e-5
+
+
+def test_what_is_exported_plays(exported: tuple[Path, float]) -> None:
+    performer = Performer(folder=exported[0])
+    for _ in range(10):
+        performer.feed(performer.query(Constraints("C major")))
+    assert performer.n_nan == 0
+
+
+def test_a_second_export_keeps_the_other_models(exported: tuple[Path, float], trained: tuple[Path, list[float]]) -> None:
+    target, _ = exported
+    before = zoo.manifest(target)
+    export.export(train.restore(trained[0] / "checkpoint.pt")[0], target, "second", {}, {})
+    after = zoo.manifest(target)
+    assert {k: after[k] for k in before} == before
+    assert set(after) - set(before) == {"second", "second-pitch", "second-duration"}
