@@ -155,10 +155,11 @@ class Features:
     Notes
     -----
     The amplitude of a semitone is the root of its share of the spectrum's power, scaled so that a sine of amplitude A at the centre of a
-    semitone counts A; its log magnitude is ``log(1 + 75 A)``. Low pitches are seen through a longer window (4096 frames at 44.1 and
-    48 kHz below pitch 55, 2048 below 76, 1024 above); chroma through the longest alone. Before the first hop there was silence.
-    Below pitch 48 the window does not tell neighbouring semitones apart: a low note rises over several of them at once.
-    A sample that is not finite is taken as 0 and counted in `n_nonfinite`; samples are cut at 1e6.
+    semitone counts 0.7 A (where the window barely tells semitones apart) to A; its log magnitude is ``log(1 + 75 A)``. Low pitches are
+    seen through a longer window (4096 frames at 44.1 and 48 kHz below pitch 55, 2048 below 76, 1024 above), chroma through the longest
+    alone. Below pitch 48 no window here tells neighbouring semitones apart: a low note rises over several of them at once.
+    Before the first hop there was silence. A sample that is not finite is taken as 0 and counted in `n_nonfinite`; samples are cut
+    at 1e6.
 
     References
     ----------

@@ -1,0 +1,154 @@
+"""How well the HPSS presets separate, beside librosa offline and the untouched mixture.
+
+usage: hpss_quality.py REF_DIR [--clips NAME ...] [--preset NAME ...] [--no-librosa] [--json FILE]
+
+REF_DIR holds one folder a clip with `<stem>.flac` or `<stem>.wav`: `drums` is the percussive truth, the sum of all others (except
+`mix`) the harmonic one, and the sum of both the mixture. Clips are grouped by their name up to the first underscore.
+
+SI-SDR: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019, over both channels at once. SDR: 10 log10 of reference energy
+over error energy, nothing rescaled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from rtserver.dsp.hpss import PRESETS, HpssPreset
+from rtserver.node import Spec
+
+Stems = dict[str, np.ndarray]  # (n_channels, frames) float32
+LIBROSA = {"librosa 4096/1024/17": (4096, 1024, 17), "librosa 2048/512/31": (2048, 512, 31)}
+
+
+def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB, means removed."""
+    r, e = (a.ravel().astype(np.float64) - a.mean(dtype=np.float64) for a in (reference, estimate))
+    target = (e @ r) / (r @ r + 1e-9) * r
+    return float(10.0 * np.log10((target @ target + 1e-9) / (np.sum((e - target) ** 2) + 1e-9)))
+
+
+def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
+    """Signal-to-distortion ratio in dB."""
+    r, e = reference.astype(np.float64), estimate.astype(np.float64)
+    return float(10.0 * np.log10((np.sum(r**2) + 1e-9) / (np.sum((r - e) ** 2) + 1e-9)))
+
+
+def load(folder: Path) -> tuple[Stems, int]:
+    """The harmonic and percussive truth of one clip, and its sample rate."""
+    stems: Stems = {}
+    rate = 0
+    for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]):
+        if path.stem != "mix":
+            data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            stems[path.stem] = np.ascontiguousarray(data.T)
+    if "drums" not in stems or len(stems) < 2:
+        raise SystemExit(f"{folder}: expected drums and at least one other stem, found {sorted(stems)}")
+    drums = stems.pop("drums")
+    return {"harmonic": np.sum(list(stems.values()), axis=0, dtype=np.float32), "percussive": drums}, rate
+
+
+def separate(preset: HpssPreset, mixture: np.ndarray, sample_rate: int) -> np.ndarray:
+    """(2, n_channels, frames): the preset hop by hop, exactly as live, the latency cut off."""
+    stft, hpss, istft = preset.nodes()
+    n_channels, n_frames = mixture.shape
+    hop, latency = preset.hop_size, istft.latency
+    specs = [Spec.signal(sample_rate, n_channels, hop)]
+    for node in (stft, hpss, istft):
+        specs.append(node.prepare(specs[-1]))
+    n_hops = -(-(n_frames + latency) // hop)
+    padded = np.zeros((n_channels, n_hops * hop), np.float32)
+    padded[:, :n_frames] = mixture
+    result = np.zeros((2, n_channels, n_hops * hop), np.float32)
+    spectrum, masked, out = (spec.empty() for spec in specs[1:])
+    for start in range(0, n_hops * hop, hop):
+        stft.process(np.ascontiguousarray(padded[:, start : start + hop]), spectrum)
+        hpss.process(spectrum, masked)
+        istft.process(masked, out)
+        result[:, :, start : start + hop] = out
+    return result[:, :, latency : latency + n_frames]
+
+
+def separate_librosa(sizes: tuple[int, int, int], mixture: np.ndarray) -> np.ndarray:
+    """(2, n_channels, frames): librosa offline, which sees the future."""
+    import librosa
+
+    n_fft, hop, kernel = sizes
+    spectrum = librosa.stft(mixture, n_fft=n_fft, hop_length=hop)
+    parts = librosa.decompose.hpss(spectrum, kernel_size=kernel)
+    return np.stack([librosa.istft(part, hop_length=hop, n_fft=n_fft, length=mixture.shape[1]) for part in parts])
+
+
+def has_librosa() -> bool:
+    """Whether librosa can be imported; says so when it cannot."""
+    try:
+        import librosa  # noqa: F401
+    except ImportError:
+        print("librosa is not installed: its rows are left out (pip install librosa)")
+        return False
+    return True
+
+
+def score(truth: Stems, estimate: np.ndarray) -> dict[str, float]:
+    """SI-SDR and SDR of both stems."""
+    return {
+        f"{stem}_{name}": metric(truth[stem], estimate[i])
+        for i, stem in enumerate(("harmonic", "percussive"))
+        for name, metric in (("si_sdr", si_sdr), ("sdr", sdr))
+    }
+
+
+def table(scores: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: methods against the mean of each group of clips, SI-SDR / SDR in dB."""
+    clips = sorted({clip for per_clip in scores.values() for clip in per_clip})
+    groups = {name: [c for c in clips if c.split("_")[0] == name] for name in sorted({c.split("_")[0] for c in clips})}
+    columns = [(f"{g} {s[0].upper()}", members, s) for g, members in groups.items() for s in ("harmonic", "percussive")]
+    lines = ["| | " + " | ".join(name for name, _, _ in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for method, per_clip in scores.items():
+        cells = [
+            " / ".join(f"{np.mean([per_clip[c][f'{stem}_{m}'] for c in members]):.2f}" for m in ("si_sdr", "sdr"))
+            for _, members, stem in columns
+        ]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ref_dir", type=Path)
+    parser.add_argument("--clips", nargs="*", help="only these folders")
+    parser.add_argument("--preset", nargs="*", default=list(PRESETS), choices=list(PRESETS))
+    parser.add_argument("--no-librosa", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    folders = [p for p in sorted(args.ref_dir.iterdir()) if p.is_dir() and (not args.clips or p.name in args.clips)]
+    if not folders:
+        raise SystemExit(f"{args.ref_dir}: no clip folders found")
+
+    methods: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"mixture": lambda x, _rate: np.stack([x, x])}
+    for name in args.preset:
+        methods[name] = lambda x, rate, preset=PRESETS[name]: separate(preset, x, rate)
+    if not args.no_librosa and has_librosa():
+        for name, sizes in LIBROSA.items():
+            methods[name] = lambda x, _rate, sizes=sizes: separate_librosa(sizes, x)
+
+    scores: dict[str, Any] = {name: {} for name in methods}
+    for folder in tqdm(folders, unit="clip"):
+        truth, rate = load(folder)
+        mixture = truth["harmonic"] + truth["percussive"]
+        for name, method in methods.items():
+            scores[name][folder.name] = score(truth, method(mixture, rate))
+    print(table(scores))
+    if args.json:
+        args.json.write_text(json.dumps(scores, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
