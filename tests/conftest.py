@@ -55,14 +55,14 @@ def _die_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def running_jackd() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A jackd of its own (dummy driver, 2 in, 2 out, 48 kHz, period `JACK_PERIOD`); name and process. Skips where jackd is missing."""
+def running_jackd(period: int = JACK_PERIOD) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A jackd of its own (dummy driver, 8 in, 8 out, 48 kHz); name and process. Skips where jackd is missing."""
     if shutil.which("jackd") is None:
         pytest.skip("jackd is not installed (Debian: apt-get install jackd2)")
     import jack
 
     name, lock = _claim_name()
-    command = ["jackd", "-n", name, "--no-realtime", "-d", "dummy", "-r", str(JACK_RATE), "-p", str(JACK_PERIOD), "-C", "2", "-P", "2"]
+    command = ["jackd", "-n", name, "--no-realtime", "-d", "dummy", "-r", str(JACK_RATE), "-p", str(period), "-C", "8", "-P", "8"]
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_die_with_parent)  # noqa: PLW1509 (one system call)
         try:
