@@ -1,0 +1,183 @@
+"""The command line: forms, exit codes, one clear line on stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtserver import __version__, cli
+from rtserver.audio import file
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("run", "render", "separate", "follow", "perform", "latency", "devices", "doctor", "demo")
+
+
+def refused(capsys: pytest.CaptureFixture[str], code: int, *argv: str | Path) -> str:
+    """The one line that a failing command leaves on stderr."""
+    assert cli.main([str(a) for a in argv]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.fixture
+def take(tmp_path: Path) -> Path:
+    noise = np.random.default_rng(1).uniform(-0.3, 0.3, (1, 48000)).astype(np.float32)
+    file.write(tmp_path / "take.wav", noise, 48000)
+    return tmp_path / "take.wav"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: rtserver {command}")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["sing"],
+        ["separate", "in.wav"],  # no -o
+        ["perform", "-o", "a.mid", "--notes", "many"],
+        ["follow", "score.xml", "-o", "out.csv"],
+        ["latency", "--js"],  # no abbreviations: they would change meaning when options are added
+    ],
+)
+def test_bad_usage_ends_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    assert ended.value.code == 2
+    assert "usage: rtserver" in capsys.readouterr().err
+
+
+def test_a_bad_configuration_ends_with_2_and_the_path_of_the_field(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "show.toml").write_text("[audio]\nblock_sise = 64\n")
+    said = refused(capsys, 2, "latency", tmp_path / "show.toml")
+    assert said == "rtserver latency: audio.block_sise: unknown key; did you mean 'block_size'?\n"
+
+
+def test_an_unknown_preset_in_a_configuration_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "show.toml").write_text('[separation]\npreset = "stag"\n')
+    assert "separation.preset: no preset 'stag'; did you mean 'stage'?" in refused(capsys, 2, "latency", tmp_path / "show.toml")
+
+
+def test_a_missing_file_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, 1, "separate", tmp_path / "none.wav", "-o", tmp_path)
+    assert said == f"rtserver separate: {tmp_path / 'none.wav'}: no such file\n"
+
+
+def test_an_unwritable_folder_ends_with_1(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, 1, "separate", take, "-o", take / "under" / "a" / "file")
+    assert "cannot be written" in said
+
+
+def test_a_constraint_that_cannot_be_kept_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, 2, "perform", "-o", tmp_path / "a.mid", "--scale", "C majr")
+    assert "did you mean C major?" in said
+    assert not (tmp_path / "a.mid").exists()
+
+
+def test_latency_is_the_sum_of_its_terms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "show.toml").write_text('[audio]\nblock_size = 64\n[separation]\npreset = "stage"\n')
+    assert cli.main(["latency", str(tmp_path / "show.toml"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {o["output"] for o in report["outputs"]} == {"harmonic", "percussive"}
+    for output in report["outputs"]:
+        assert output["frames"] == sum(term["frames"] for term in output["terms"])
+        assert output["seconds"] == output["frames"] / report["sample_rate"]
+
+
+def test_separate_writes_both_parts_and_names_them(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["separate", str(take), "-o", str(tmp_path / "out"), "--preset", "stage"]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"{part}.wav") for part in ("harmonic", "percussive")]
+
+
+def test_render_writes_every_output_as_long_as_the_input(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "show.toml").write_text("[generation]\nenabled = false\n")
+    assert cli.main(["render", str(take), "-o", str(tmp_path / "out"), "-c", str(tmp_path / "show.toml")]) == 0
+    written = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert {p.name for p in written} == {"harmonic.wav", "percussive.wav", "events.jsonl"}
+    assert {file.info(p).n_frames for p in written if p.suffix == ".wav"} == {48000}
+
+
+def test_perform_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    for name in ("a.mid", "b.mid"):
+        assert cli.main(["perform", "-o", str(tmp_path / name), "--notes", "12", "--seed", "3"]) == 0
+    assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
+
+
+def test_follow_writes_its_table(tmp_path: Path) -> None:
+    demo = ROOT / "rtserver" / "demo"
+    assert cli.main(["follow", str(demo / "score.musicxml"), str(demo / "performance.mid"), "-o", str(tmp_path / "out.csv")]) == 0
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert lines[0] == "t_avail,score_quarter,score_beat,tempo_bpm,confidence,state"
+    assert len(lines) > 100
+
+
+@pytest.mark.parametrize("command", ["devices", "doctor"])
+def test_programs_may_ask_what_the_machine_has(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--json"]) in (0, 1)  # 1 where the doctor finds something to mend
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_there_is_no_progress_bar_in_a_pipe(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["separate", str(take), "-o", str(tmp_path), "--preset", "stage"])
+    assert capsys.readouterr().err == ""
+
+
+def test_the_module_runs_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "rtserver", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"rtserver {__version__}\n"
+
+
+def test_the_wheel_installs_and_runs_outside_the_checkout(tmp_path: Path) -> None:
+    """Built from the repository's files alone; its dependencies are those of this environment, which is not otherwise used."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: which files belong to the repository is unknown")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "source" / name).write_bytes((ROOT / name).read_bytes())
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = [*pip, "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "-w", tmp_path, tmp_path / "source"]
+    subprocess.run(build, check=True, cwd=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {n.split("/")[0] for n in names} == {"rtserver", f"rtserver-{__version__}.dist-info"}
+    assert {"rtserver/zoo/performer.onnx", "rtserver/demo/score.musicxml", "rtserver/demo/performance.flac"} <= set(names)
+
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel], check=True, cwd=tmp_path)
+    site_packages = str(Path(np.__file__).parent.parent)  # on PYTHONPATH its .pth files are not read, so this checkout stays invisible
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": site_packages, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+
+    def outside(*command: str | Path) -> str:
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert str(tmp_path / "venv") in outside(python, "-c", "import rtserver; print(rtserver.__file__)")
+    rtserver = tmp_path / "venv" / "bin" / "rtserver"
+    assert "separate" in outside(rtserver, "--help")
+    assert "frames" in outside(rtserver, "latency")
+    assert "a.mid" in outside(rtserver, "perform", "-o", "a.mid", "--notes", "2")
+
+
+def test_the_version_is_stated_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "rtserver.__version__"}
+    assert f"[{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
