@@ -59,7 +59,7 @@ class Sequence:
 
 
 def sequence(
-    piece: Piece, own: np.ndarray, first: int, n: int, *, lead: int = 0, lag: int = 0, listen: bool = True, shift: int = 0
+    piece: Piece, own: np.ndarray, first: int, n: int, *, lead: int = 0, lag: int = 0, listen: bool = True, shift: int | np.ndarray = 0
 ) -> Sequence:
     """Events `first`..`first + n` of the notes chosen by the mask `own`.
 
@@ -73,23 +73,37 @@ def sequence(
         Ticks by which the chroma ends before the onset of the event that it comes with: live, hearing takes time.
     listen : bool
         Whether the condition is present (it also needs somebody to listen to).
-    shift : int
-        Transposition in semitones.
+    shift : int or int array (n,)
+        Transposition in semitones, for each event; chords move as one. What the others play moves a quarter earlier, so that a change of
+        key is heard before it has to be followed.
     """
     onset, dt, pitch, duration = v.encode(piece.onset[own], piece.pitch[own], piece.duration[own])
     onset, dt, pitch, duration = (a[first : first + n] for a in (onset, dt, pitch, duration))
     dt[0] = lead
+    chord = np.maximum.accumulate(np.where(dt > 0, np.arange(len(dt)), 0))
+    shifts = np.broadcast_to(shift, n)[: len(dt)][chord]
     ticks = np.r_[onset[0] - lead, onset]
     chroma = np.zeros((len(ticks), v.N_CHROMA), np.float32)
     others = ~own & (piece.onset >= ticks[0] - WARM_UP) & (piece.onset <= ticks[-1])
     if listen and not own.all():
         on = piece.onset[others]
-        heard = v.chroma_heard(on, on + piece.duration[others], piece.pitch[others] + shift, ticks - lag)
+        moved = shifts[np.maximum(np.searchsorted(onset - v.TICKS_PER_QUARTER, on, side="right") - 1, 0)]
+        heard = v.chroma_heard(on, on + piece.duration[others], piece.pitch[others] + moved, ticks - lag)
         peak = heard.max(axis=1, keepdims=True)
         chroma[:, :12] = np.where(peak > 1e-6, heard / np.maximum(peak, 1e-6), 0.0)
         chroma[:, 12] = 1.0
     texture = 2 if np.mean(dt[1:] == 0) > 0.1 else 1  # one note in ten shares its onset: chords
-    return Sequence(np.r_[0, dt], np.r_[v.START, pitch + shift], np.r_[v.UNKNOWN_DURATION, duration], ticks % v.N_PHASE, chroma, texture)
+    return Sequence(np.r_[0, dt], np.r_[v.START, pitch + shifts], np.r_[v.UNKNOWN_DURATION, duration], ticks % v.N_PHASE, chroma, texture)
+
+
+def key_changes(n: int, rng: np.random.Generator, mean: int = 96) -> np.ndarray:
+    """A transposition by -6..6 for each of `n` events that changes about every `mean` events.
+
+    In the pieces as written the past of one's own part tells the harmony nearly as well as the others do; live it does not, for the player
+    goes where he likes. With changes that only the condition announces the network learns to follow what it hears.
+    """
+    changes = rng.random(n) < 1 / mean
+    return rng.integers(-6, 7, n)[np.cumsum(changes)]
 
 
 class Stream:
@@ -105,7 +119,7 @@ class Stream:
         self.at = 0
 
     def draw(self) -> Sequence:
-        """A stretch of a random piece: all parts or some of them, transposed by -6..6, listening or not."""
+        """A stretch of a random piece: all parts or some, transposed by -6..6, listening or not; half of what listens changes its key."""
         rng = self.rng
         piece = self.pieces[min(int(np.searchsorted(self.weight, rng.random())), len(self.pieces) - 1)]
         parts = np.unique(piece.part)
@@ -119,7 +133,8 @@ class Stream:
         n = self.size * self.FOLLOW
         first = int(rng.integers(0, max(1, int(own.sum()) - n // 2)))
         first = min(first, max(0, len(np.unique(piece.onset[own] * 128 + piece.pitch[own])) - 32))
-        lead, lag, shift = int(rng.integers(0, v.TICKS_PER_QUARTER + 1)), int(rng.integers(0, 13)), int(rng.integers(-6, 7))
+        lead, lag = int(rng.integers(0, v.TICKS_PER_QUARTER + 1)), int(rng.integers(0, 13))
+        shift = key_changes(n, rng) if listen and rng.random() < 1 / 2 else int(rng.integers(-6, 7))
         made = sequence(piece, own, first, n, lead=lead, lag=lag, listen=listen, shift=shift)
         held = rng.random(len(made.duration)) < 0.1  # live, some keys are still down
         texture = made.texture if rng.random() < 0.5 else 0

@@ -1,10 +1,12 @@
 """Score a checkpoint on the held-out pieces: ``python -m models.generation.evaluate DATA CHECKPOINT``.
 
-Nats a note for each head. Three tasks, every note of every held-out piece, the state carried from the first note to the last:
+Nats a note for each head. Five tasks, every note of every held-out piece, the state carried from the first note to the last:
 
 - ``all``: all parts as one stream, nobody to listen to;
 - ``accompany_free``: all parts but the first (the voice of a song, the first violin of a quartet), not listening;
-- ``accompany``: the same notes, listening to the past chroma of the first part.
+- ``accompany``: the same notes, listening to the past chroma of the first part;
+- ``follow_free``, ``follow``: the same two, with changes of key that nothing but the chroma announces (`data.key_changes`, seeded): what
+  listening is worth where the player goes where he likes.
 """
 
 from __future__ import annotations
@@ -23,17 +25,19 @@ from models.generation.network import Network
 
 WINDOW = 256
 BATCH = 32
+TASKS = ("all", "accompany_free", "accompany", "follow_free", "follow")
 HEADS = ("dt", "pitch", "duration")
 
 
 def sequences(pieces: list[data.Piece], task: str) -> list[data.Sequence]:
     """The pieces as the task has them; pieces of one part have nobody to accompany and are left out of those tasks."""
     made: list[data.Sequence] = []
-    for piece in pieces:
+    for i, piece in enumerate(pieces):
         own = np.ones(len(piece.onset), bool) if task == "all" else piece.part != piece.part.min()
         if task != "all" and (own.all() or own.sum() < 2):
             continue
-        s = data.sequence(piece, own, 0, len(piece.onset), listen=task == "accompany")
+        shift = data.key_changes(len(piece.onset), np.random.default_rng(i)) if task.startswith("follow") else 0
+        s = data.sequence(piece, own, 0, len(piece.onset), listen=task in ("accompany", "follow"), shift=shift)
         made.append(replace(s, texture=0))
     return sorted(made, key=lambda s: len(s.dt))  # rows of like length side by side waste less
 
@@ -60,7 +64,7 @@ def evaluate(network: Network, pieces: list[data.Piece], device: str = "cpu", pi
     """All tasks. `pieces_limit` scores that many pieces, evenly spread, for a glance during training."""
     if pieces_limit is not None and pieces_limit < len(pieces):
         pieces = [pieces[i] for i in np.linspace(0, len(pieces) - 1, pieces_limit).astype(int)]
-    return {task: score(network, sequences(pieces, task), device) for task in ("all", "accompany_free", "accompany")}
+    return {task: score(network, sequences(pieces, task), device) for task in TASKS}
 
 
 if __name__ == "__main__":

@@ -92,6 +92,17 @@ def test_a_transposed_window_has_transposed_chroma(folder: Path) -> None:
     np.testing.assert_allclose(up.chroma[:, :12], np.roll(plain.chroma[:, :12], 3, axis=1), atol=1e-6)
 
 
+def test_a_change_of_key_is_heard_a_quarter_before_it_is_to_be_followed(folder: Path) -> None:
+    piece = data.load(folder)[0][0]
+    own = piece.part == 0
+    shift = np.where(np.arange(40) >= 21, 5, 0)
+    plain, turned = (data.sequence(piece, own, 0, 40, shift=s) for s in (0, shift))
+    np.testing.assert_array_equal(turned.pitch[1:] - plain.pitch[1:], shift)
+    changed = np.flatnonzero(np.abs(turned.chroma - plain.chroma).max(axis=1) > 1e-6)
+    # Events come in quarters, the bass changes at the onset of event 20, and has been heard by that of event 21.
+    assert changed[0] == 1 + 21
+
+
 def test_windows_of_a_stream_follow_each_other(folder: Path) -> None:
     stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
     first, fresh = stream.window()
