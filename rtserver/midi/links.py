@@ -1,6 +1,6 @@
 """The JACK connections of a MIDI port: made by pattern, watched, kept in a file, made again.
 
-A user connects with whatever patchbay is at hand, so what was connected by hand must survive a restart as well as what the configuration
+A user connects with whatever tool is at hand, so what was connected by hand must survive a restart as well as what the configuration
 asks for. On ALSA and CoreMIDI ports are opened by name instead (`rtserver.midi.ports`).
 """
 
@@ -65,60 +65,57 @@ class Links:
         self._patterns = [p.lower() for p in patterns]
         self._exclude = exclude
         self._wanted: set[str] = set()  # connected once and not disconnected by hand: to be connected again when it comes back
+        self._missed: set[str] = set()
         self._seen: set[str] = set()
 
     def restore(self, names: Collection[str]) -> None:
         """Take over what an earlier port was connected to; it is connected at the next `poll`, patterns or not."""
         self._wanted |= set(names)
 
-    def peers(self) -> set[str]:
-        """Names of the ports that ours could be connected to."""
-        ports = self._client.get_ports(is_midi=True, is_input=self._is_output, is_output=not self._is_output)
-        return {p.name for p in ports if not (self._exclude and p.name.startswith(self._exclude))}
-
     def poll(self, match: bool = True) -> set[str]:
         """Look, and connect what has appeared since the last look and is wanted or, if `match`, fits a pattern.
 
         Returns the new connections, whoever made them.
         """
-        peers, now = self.peers(), self._now()
-        for name in self.connected - now:
-            if name in peers:
-                self._wanted.discard(name)  # still there, so a hand has taken it off
+        peers, now = self._peers(), self._now()
+        missing = (self.connected - now) & peers  # taken off by hand, or our own port is just going down: the next look tells
+        self._wanted -= missing & self._missed
+        self._missed = missing - self._missed
         for name in peers - self._seen - now:
             if name in self._wanted or (match and any(p in name.lower() for p in self._patterns)):
-                self._join(name)
+                self._attempt(self._client.connect, name)
         self._seen = peers
         now = self._now()
         new = now - self.connected
-        self.connected = now
+        self.connected = now | self._missed
         self._wanted |= now
         return new
 
     def follow(self, names: Collection[str]) -> None:
         """Make the connections equal to `names`, as far as they exist."""
         now = self._now()
-        for name in (set(names) & self.peers()) - now:
-            self._join(name)
+        for name in (set(names) & self._peers()) - now:
+            self._attempt(self._client.connect, name)
         for name in now - set(names):
             self._attempt(self._client.disconnect, name)
-        self.connected = self._now()
 
     @property
     def wanted(self) -> list[str]:
         """What to keep for a later port: everything connected, and what was connected when it went away."""
         return sorted(self._wanted)
 
+    def _peers(self) -> set[str]:
+        """Names of the ports that ours could be connected to."""
+        ports = self._client.get_ports(is_midi=True, is_input=self._is_output, is_output=not self._is_output)
+        return {p.name for p in ports if not (self._exclude and p.name.startswith(self._exclude))}
+
     def _now(self) -> set[str]:
         import jack
 
         try:
             return {p.name for p in self._client.get_all_connections(self.port)}
-        except jack.JackError:
+        except jack.JackError:  # our port is not there
             return set()
-
-    def _join(self, name: str) -> None:
-        self._attempt(self._client.connect, name)
 
     def _attempt(self, action: Callable[[str, str], None], name: str) -> None:
         import jack

@@ -3,8 +3,11 @@
 Our ports are virtual: ``<client>:midi_out`` and ``<client>-in:midi_in``, there for any patchbay as long as the process lives. Nothing here
 calls Python from a driver's thread: input is polled, so there is no callback to take off before a port is closed.
 
-On JACK a message goes out at the start of the next period, so arrival is quantised to the period; a constant delay is added by
-nobody. rtmidi's queue holds 16 kB and loses larger messages in silence, hence `MAX_MESSAGE_SIZE`.
+On JACK a message goes out at the start of the next period, so its arrival is quantised to the period. rtmidi's queue holds 16 kB and
+loses larger messages in silence, hence `MAX_MESSAGE_SIZE`.
+
+A process that may be killed owns one JACK client and no more: when a process with two dies, jackd waits 0.5 s for each before it serves
+what they were connected to (measured, jackd 1.9.21); with one it takes some 0.02 s. Hence `rtserver.midi.patchbay`.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from rtserver.config import Config
-from rtserver.midi.links import Links, jack_client
+from rtserver.midi.links import jack_client
 
 if TYPE_CHECKING:
     import jack
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 OUT_PORT, IN_PORT = "midi_out", "midi_in"
 MAX_MESSAGE_SIZE = 4096  # bytes
 SILENCE_S = 1.0  # after this long without input the relation of the driver's clock to ours is taken anew
+FLUSH_S = 0.15  # three JACK periods of 2048 frames at 44.1 kHz
 ALSA_DEVICE = "/dev/snd/seq"
 
 
@@ -33,32 +37,27 @@ class Output(Protocol):
     """Where MIDI messages go."""
 
     api: str
+    name: str  # full name of the port; empty on the null backend
     errors: int  # messages refused, or failed in the driver
-    links: Links | None  # on JACK only
+    lost: bool  # the server behind the port has gone; whoever learns of it says so here
 
     def send(self, message: bytes) -> bool:
         """Send now; never waits, never raises. False: refused or failed, and counted."""
         ...
 
-    @property
-    def lost(self) -> bool:
-        """Whether the server behind the port has gone."""
-        ...
-
-    def close(self, flush: bool = True) -> None:
-        """Let the driver take what was sent (if `flush`; at most 0.2 s), then take the port away."""
+    def close(self) -> None:
+        """Let the driver take what was sent, then take the port away. At most 0.3 s."""
         ...
 
 
 class NullOutput:
     """Counts messages and drops them."""
 
-    lost = False
-
     def __init__(self) -> None:
         self.api = "null"
-        self.links: Links | None = None
+        self.name = ""
         self.errors = 0
+        self.lost = False
         self.sent = 0
 
     def send(self, message: bytes) -> bool:
@@ -67,43 +66,19 @@ class NullOutput:
         self.errors += not accepted
         return accepted
 
-    def close(self, flush: bool = True) -> None:
+    def close(self) -> None:
         pass
 
 
-class Server:
-    """The JACK server behind the ports of one process, and whether it is still there."""
-
-    def __init__(self, client: jack.Client) -> None:
-        self.client = client
-        self.gone = False
-        client.set_shutdown_callback(self._on_shutdown)
-
-    def _on_shutdown(self, _status: object, _reason: str) -> None:
-        self.gone = True
-
-    @property
-    def period_s(self) -> float:
-        """Seconds from one JACK period to the next."""
-        return self.client.blocksize / self.client.samplerate
-
-    def close(self) -> None:
-        """Leave. What belongs to a server that has gone is never freed: libjack crashes when it is."""
-        if self.gone:
-            _keep_for_ever(self.client)
-        else:
-            self.client.close()
-
-
 class RtOutput:
-    """A virtual port, and on systems without JACK also every destination opened by name."""
+    """A virtual port and, on systems without JACK, every destination opened by name."""
 
-    def __init__(self, api: str, ports: list[rtmidi.MidiOut], server: Server | None = None, links: Links | None = None) -> None:
+    def __init__(self, api: str, name: str, ports: list[rtmidi.MidiOut]) -> None:
         self.api = api
+        self.name = name
         self.errors = 0
-        self.links = links
+        self.lost = False
         self._ports = ports
-        self._server = server
 
     def send(self, message: bytes) -> bool:
         if not 0 < len(message) <= MAX_MESSAGE_SIZE or self.lost:
@@ -117,27 +92,27 @@ class RtOutput:
             return False
         return True
 
-    @property
-    def lost(self) -> bool:
-        return self._server is not None and self._server.gone
-
-    def close(self, flush: bool = True) -> None:
-        if flush and not self.lost:
-            time.sleep(min(0.2, 3 * self._server.period_s if self._server else 0.01))
+    def close(self) -> None:
+        if not self.lost:
+            time.sleep(FLUSH_S)
         for port in self._ports:
-            _close(port, self.lost)
+            if self.lost:
+                keep_for_ever(port)
+            else:
+                port.close_port()
+                port.delete()
         self._ports.clear()
-        if self._server:
-            self._server.close()
 
 
 class Input:
     """A virtual input port, polled."""
 
-    def __init__(self, port: rtmidi.MidiIn, server: Server | None = None, links: Links | None = None) -> None:
-        self.links = links
-        self._port = port
-        self._server = server
+    def __init__(self, api: int, client: str) -> None:
+        import rtmidi
+
+        self._port = rtmidi.MidiIn(rtapi=api, name=client)
+        self._port.ignore_types(sysex=True, timing=False, active_sense=True)
+        self._port.open_virtual_port(IN_PORT)
         self._driver_ns = 0  # sum of the driver's time differences
         self._offset_ns: int | None = None
 
@@ -158,14 +133,10 @@ class Input:
             messages.append((self._driver_ns + self._offset_ns, bytes(data)))
         return messages
 
-    @property
-    def connected(self) -> bool:
-        """Whether something may send to this port (only JACK tells; elsewhere it may always)."""
-        return self.links is None or bool(self.links.connected)
-
     def close(self) -> None:
         """Take the port away."""
-        _close(self._port, self._server is not None and self._server.gone)
+        self._port.close_port()
+        self._port.delete()
 
 
 def client_name(config: Config) -> str:
@@ -173,71 +144,71 @@ def client_name(config: Config) -> str:
     return config.midi.client_name or f"{config.name}-midi"
 
 
-def open_ports(config: Config, suffix: str = "", with_input: bool = True) -> tuple[Output, Input | None, str]:
-    """Open the output (and input) that `config` asks for, under the client name + `suffix`.
+def open_output(config: Config, suffix: str = "") -> tuple[Output, str]:
+    """Open the output that `config` asks for, under the client name + `suffix`.
 
-    Returns the output, the input (None on the null backend) and, where the null backend had to stand in, a line that says why and what
-    to do. Takes about 0.3 s on JACK.
+    Returns the output and, where the null backend had to stand in, a line that says why and what to do. Takes about 0.2 s on JACK.
     """
     midi = config.midi
     if midi.api == "null":
-        return NullOutput(), None, ""
+        return NullOutput(), ""
     try:
         import rtmidi
     except ImportError:
-        return NullOutput(), None, "python-rtmidi is not installed: notes go nowhere; install it or set midi.api = 'null'"
-    name = client_name(config)
+        return NullOutput(), "python-rtmidi is not installed: notes go nowhere; install it or set midi.api = 'null'"
+    client = f"{client_name(config)}{suffix}"
+    reasons: list[str] = []
     if midi.api in ("auto", "jack"):
-        client = jack_client(f"{name}{suffix}-links")
-        if client is not None:
-            server = Server(client)
-            try:
-                return (*_open_jack(server, name, suffix, midi.connect, with_input), "")
-            except OSError as error:
-                server.close()
-                return NullOutput(), None, f"JACK answers but refuses a port ({error}): notes go nowhere"
-    native, api = ("coremidi", rtmidi.API_MACOSX_CORE) if sys.platform == "darwin" else ("alsa", rtmidi.API_LINUX_ALSA)
-    why = f"no JACK server answers as {os.environ.get('JACK_DEFAULT_SERVER', 'default')!r}" if midi.api in ("auto", "jack") else ""
-    if midi.api in ("auto", native):
-        if native == "alsa" and not os.path.exists(ALSA_DEVICE):
-            why += f"{' and ' if why else ''}{ALSA_DEVICE} is missing (modprobe snd-seq)"
+        probe = jack_client(f"{client}-probe")
+        if probe is None:
+            reasons.append(f"no JACK server answers as {os.environ.get('JACK_DEFAULT_SERVER', 'default')!r}")
         else:
             try:
-                out = RtOutput(native, open_native(api, f"{name}{suffix}", midi.connect))
-                source = _open_input(api, f"{name}{suffix}-in") if with_input else None
-                return out, Input(source) if source else None, ""
+                return _open_jack(probe, client), ""
             except OSError as error:
-                why += f"{' and ' if why else ''}{native} refuses a port ({error})"
-    why = why or f"midi.api = {midi.api!r} does not exist on this system"
-    return NullOutput(), None, f"{why}: notes go nowhere until it is there; start jackd, or set midi.api = 'null'"
+                reasons.append(f"JACK refuses a port ({error})")
+            finally:
+                probe.close()
+    native, api = ("coremidi", rtmidi.API_MACOSX_CORE) if sys.platform == "darwin" else ("alsa", rtmidi.API_LINUX_ALSA)
+    if midi.api in ("auto", native):
+        if native == "alsa" and not os.path.exists(ALSA_DEVICE):
+            reasons.append(f"{ALSA_DEVICE} is missing (modprobe snd-seq)")
+        else:
+            try:
+                return RtOutput(native, f"{client}:{OUT_PORT}", open_by_name(api, client, midi.connect)), ""
+            except OSError as error:
+                reasons.append(f"{native} refuses a port ({error})")
+    why = " and ".join(reasons) or f"midi.api = {midi.api!r} does not exist on this system"
+    return NullOutput(), f"{why}: notes go nowhere until it is there; start jackd, or set midi.api = 'null'"
 
 
-def _open_jack(server: Server, name: str, suffix: str, patterns: list[str], with_input: bool) -> tuple[RtOutput, Input | None]:
+def _open_jack(probe: jack.Client, client: str) -> RtOutput:
+    """JACK adds a number to a client name that is taken, and rtmidi does not tell: the probe looks which port is new."""
     import rtmidi
 
     def names() -> set[str]:
-        return {p.name for p in server.client.get_ports(is_midi=True)}
-
-    def own(before: set[str], client: str, port: str) -> str:
-        # JACK adds a number to a client name that is taken, and rtmidi does not tell: look which port is new.
-        for found in sorted(names() - before):
-            if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{port}", found):
-                return found
-        raise OSError(f"{client}:{port} did not appear")
+        return {p.name for p in probe.get_ports(is_midi=True)}
 
     before = names()
-    out = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name=f"{name}{suffix}")
-    out.open_virtual_port(OUT_PORT)
-    links = Links(server.client, own(before, f"{name}{suffix}", OUT_PORT), True, patterns, exclude=name)
-    output = RtOutput("jack", [out], server, links)
-    if not with_input:
-        return output, None
-    before = names()
-    source = _open_input(rtmidi.API_UNIX_JACK, f"{name}{suffix}-in")
-    return output, Input(source, server, Links(server.client, own(before, f"{name}{suffix}-in", IN_PORT), False, exclude=name))
+    port = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name=client)
+    port.open_virtual_port(OUT_PORT)
+    for name in sorted(names() - before):
+        if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{OUT_PORT}", name):
+            return RtOutput("jack", name, [port])
+    raise OSError(f"{client}:{OUT_PORT} did not appear")
 
 
-def open_native(api: int, client: str, patterns: list[str]) -> list[rtmidi.MidiOut]:
+def jack_has(port: str) -> bool:
+    """Whether a JACK server answers and has a port of this name."""
+    probe = jack_client("rtserver-probe")
+    if probe is None:
+        return False
+    found = any(p.name == port for p in probe.get_ports(is_midi=True))
+    probe.close()
+    return found
+
+
+def open_by_name(api: int, client: str, patterns: list[str]) -> list[rtmidi.MidiOut]:
     """A virtual port, and a port connected to every destination whose name contains one of `patterns` (in any case)."""
     import rtmidi
 
@@ -253,23 +224,15 @@ def open_native(api: int, client: str, patterns: list[str]) -> list[rtmidi.MidiO
     return ports
 
 
-def _open_input(api: int, client: str) -> rtmidi.MidiIn:
+def open_input(config: Config, api: str) -> Input | None:
+    """The input beside an output on ALSA or CoreMIDI; None on the null backend. On JACK the patchbay process has it."""
+    if api not in ("alsa", "coremidi"):
+        return None
     import rtmidi
 
-    port = rtmidi.MidiIn(rtapi=api, name=client)
-    port.ignore_types(sysex=True, timing=False, active_sense=True)
-    port.open_virtual_port(IN_PORT)
-    return port
+    return Input(rtmidi.API_LINUX_ALSA if api == "alsa" else rtmidi.API_MACOSX_CORE, f"{client_name(config)}-in")
 
 
-def _close(port: rtmidi.MidiOut | rtmidi.MidiIn, server_gone: bool) -> None:
-    if server_gone:
-        _keep_for_ever(port)
-    else:
-        port.close_port()
-        port.delete()
-
-
-def _keep_for_ever(thing: object) -> None:
-    """One reference more than Python knows of, so that the destructor never runs."""
+def keep_for_ever(thing: object) -> None:
+    """One reference more than Python knows of: what belonged to a JACK server that has gone crashes when it is destroyed."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

@@ -12,19 +12,17 @@ import time
 
 from rtserver.errors import DeviceError
 from rtserver.events import Command, MidiIn, Note, NoteOff, NoteOn
-from rtserver.midi import links
 from rtserver.midi.notes import NoteTable, playable, program_change
-from rtserver.midi.ports import Input, NullOutput, Output, open_ports
+from rtserver.midi.patchbay import INPUT_POLL_S, Orders, Patchbay
+from rtserver.midi.ports import Input, NullOutput, Output, client_name, open_input, open_output
 from rtserver.midi.schedule import MAX_NOTES, Due, Schedule
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import RESTARTS, Session
 
-CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are connected to, for the standby and for our successor
 EARLY_NS = 300_000  # wake this long before a deadline and spin the rest: a semaphore wakes 0.05 to 0.2 ms late without real-time priority
 LATE_NS = 5_000_000  # a note this late is counted as late, and played
-INPUT_POLL_S = 0.002  # while something is connected to the input; arrival is stamped by the driver, so this delays but does not smear
-QUIET_NS = 10_000_000  # look at connections only if nothing is due for this long
-RETRY_S = 2.0  # how often the null backend that stands in for a missing one looks whether it has come
+RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a missing one looks whether it has come
+QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
 MAX_INPUT_SIZE = 128  # bytes of one incoming message that fit into an event's slot
 
@@ -37,14 +35,13 @@ class MidiRole:
         self.table = NoteTable(session.block["notes"])
         self.schedule = Schedule()
         self.output: Output = NullOutput()
-        self.input: Input | None = None
+        self.input: Input | None = None  # on ALSA and CoreMIDI
+        self.patchbay: Patchbay | None = None  # on JACK
         self._waker = session.waker("midi")
         self._waiting: list[Note] = []  # until the clock runs
-        self._file = session.run_folder / CONNECTIONS
-        self._look_ns = 0
+        self._retry_ns = 0
         self._greet_ns: int | None = None
         self._n_played = 0  # notes asked for by command
-        self._kept: dict[str, list[str]] | None = None
         self._dropped = 0  # of the schedule's count, what has been added to ours
         self._errors = 0
 
@@ -52,8 +49,7 @@ class MidiRole:
         """Open the ports and connect them as before, or as configured."""
         complaint = self._open()
         if complaint:
-            print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
-            self.session.count("midi", "port_errors")
+            self._complain(complaint)
         if self.session.role("midi")[RESTARTS] > 0 or self.table.cells.any():
             # A predecessor may have left notes. The standby should have released them; we make sure once our connections stand.
             time.sleep(GREET_NS * 1e-9)
@@ -62,7 +58,8 @@ class MidiRole:
 
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
-        if self.output.lost:
+        if self.patchbay is not None and self.patchbay.lost:
+            self.output.lost = True
             raise DeviceError("the JACK server behind the MIDI ports is gone; they open again when it, or another MIDI system, is back")
         self._take_events()
         self._take_input()
@@ -79,30 +76,29 @@ class MidiRole:
         self._panic(count=False)
         self.output.close()
         self.table.clear()
-        if self.input:
+        if self.input is not None:
             self.input.close()
+        if self.patchbay is not None:
+            self.patchbay.close()
 
     def _open(self) -> str:
-        self.output, self.input, complaint = open_ports(self.session.config)
-        kept = links.load(self._file)
-        for name, link in self._links().items():
-            if kept is not None:
-                link.restore(kept.get(name, ()))
-            # What a hand has taken off stays off over a restart: with a file, patterns count for ports that come later.
-            link.poll(match=kept is None)
-        self._keep_connections()
+        config = self.session.config
+        self.output, complaint = open_output(config)
+        self.input = open_input(config, self.output.api)
+        self._open_patchbay()
         self._greet_ns = time.monotonic_ns() + GREET_NS
+        self._retry_ns = time.monotonic_ns() + RETRY_NS
         return complaint
 
-    def _links(self) -> dict[str, links.Links]:
-        found = {"midi_out": self.output.links, "midi_in": self.input.links if self.input else None}
-        return {name: link for name, link in found.items() if link is not None}
+    def _open_patchbay(self) -> None:
+        if self.output.api == "jack":
+            config, folder = self.session.config, str(self.session.run_folder)
+            orders = Orders(self.output.name, client_name(config), config.midi.connect, folder)
+            self.patchbay = Patchbay(orders, self._waker.post)
 
-    def _keep_connections(self) -> None:
-        wanted = {name: link.wanted for name, link in self._links().items()}
-        if wanted and wanted != self._kept:
-            links.save(self._file, wanted)
-            self._kept = wanted
+    def _complain(self, complaint: str) -> None:
+        print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
+        self.session.count("midi", "port_errors")
 
     def _take_events(self) -> None:
         for event in self.session.receive("midi"):
@@ -144,9 +140,8 @@ class MidiRole:
         self.schedule.add(note, now_ns, now_ns + round(duration_s * 1e9))
 
     def _take_input(self) -> None:
-        if self.input is None:
-            return
-        for arrived_ns, message in self.input.receive():
+        source = self.input or self.patchbay
+        for arrived_ns, message in source.receive() if source is not None else ():
             self.session.count("midi", "messages_in")
             if len(message) > MAX_INPUT_SIZE:
                 self.session.count("midi", "port_errors")
@@ -199,39 +194,35 @@ class MidiRole:
             self.session.count("midi", "panics")
 
     def _housekeep(self, now_ns: int) -> None:
-        """Counters at once; connections and greetings only while nothing is due."""
+        """Counters; the program for a synth that has just come; what has broken or is missing, while nothing is due."""
         self.table.settle(now_ns)
         dropped, errors = self.schedule.dropped - self._dropped, self.output.errors - self._errors
         self._dropped, self._errors = self.schedule.dropped, self.output.errors
         self.session.count("midi", "dropped_notes", dropped)
         self.session.count("midi", "port_errors", errors)
-        next_ns = self.schedule.next_due_ns
-        if next_ns is not None and next_ns - now_ns < QUIET_NS:
-            return
+        if self.patchbay is not None and self.patchbay.made():
+            self._greet_ns = now_ns + GREET_NS
         if self._greet_ns is not None and now_ns >= self._greet_ns:
             self._greet_ns = None
             config = self.session.config
             self.output.send(program_change(config.generation.channel - 1, config.midi.program))
-        if now_ns >= self._look_ns:
-            self._look()
+        next_ns = self.schedule.next_due_ns
+        if now_ns >= self._retry_ns and (next_ns is None or next_ns - now_ns > QUIET_NS):
+            self._retry_ns = now_ns + RETRY_NS
+            self._retry()
 
-    def _look(self) -> None:
-        """Connections: take over what changed. On a null backend that stands in: is there something better by now?"""
-        stands_in = self.output.api == "null" and self.session.config.midi.api != "null"
-        self._look_ns = time.monotonic_ns() + round((RETRY_S if stands_in else links.POLL_S) * 1e9)
-        if stands_in:
-            self.output.close()
+    def _retry(self) -> None:
+        """A null backend that stands in: is there something better by now? A patchbay that has ended by itself: start another."""
+        if self.output.api == "null" and self.session.config.midi.api != "null":
             self._open()
             self._errors = 0
-            return
-        new = [link.poll() for link in self._links().values()]
-        if new and new[0]:
-            self._greet_ns = time.monotonic_ns() + GREET_NS  # a synth that has just come needs its program
-        self._keep_connections()
+        elif self.patchbay is not None and self.patchbay.ended:
+            self._complain(f"the patchbay has ended, starting another: {self.patchbay.complaint or 'no reason given'}")
+            self._open_patchbay()
 
     def _wait(self) -> None:
         timeout_s = TURN_S
-        if self.input is not None and self.input.connected:
+        if self.input is not None:
             timeout_s = INPUT_POLL_S
         next_ns = self.schedule.next_due_ns
         if next_ns is None:

@@ -13,12 +13,15 @@ import time
 from rtserver.errors import DeviceError
 from rtserver.midi import links
 from rtserver.midi.notes import NoteTable
-from rtserver.midi.ports import NullOutput, Output, open_ports
-from rtserver.roles.midi import CONNECTIONS, RETRY_S
+from rtserver.midi.patchbay import STANDBY
+from rtserver.midi.ports import OUT_PORT, NullOutput, Output, jack_has, open_output
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import PID, Session
 
 SUFFIX = "-standby"
+REPEATS = 4  # times that a release is sent again, `TURN_S` apart: jackd loses what is sent while it clears away the dead client
+RETRY_S = 2.0  # how often a null backend that stands in for a missing one looks whether it has come
+SETTLED_S = 1.0  # after a death, when jackd may be asked whether our own port still stands
 
 
 class Watch:
@@ -68,26 +71,30 @@ class StandbyRole:
         self.output: Output = NullOutput()
         self._watch: Watch | None = None
         self._ended_pid = 0  # the last one that we saw end
-        self._file = session.run_folder / CONNECTIONS
+        self._messages: list[bytes] = []
+        self._repeats = 0
         self._look_s = 0.0
 
     def prepare(self) -> None:
-        """Open the port. The midi role says why if there is none."""
-        self._look()
+        """Open the port. The midi role says why if there is none, and its patchbay connects ours as its own."""
+        self._open()
 
     def turn(self) -> bool:
         """Wait for the end of the midi process, or, where none is known, for the next one."""
-        if self.output.lost:
-            raise DeviceError("the JACK server behind the standby's MIDI port is gone")
         self._find()
         if self._watch is None:
-            self.session.waker("standby").wait(TURN_S)
+            time.sleep(TURN_S)
         elif self._watch.ended(TURN_S):
             self._release()
             self._ended_pid = self._watch.pid
             self._watch.close()
             self._watch = None
-        if time.monotonic() >= self._look_s:
+            self._look_s = time.monotonic() + SETTLED_S
+        if self._repeats:
+            self._repeats -= 1
+            self._send()
+        elif self._look_s and time.monotonic() >= self._look_s:
+            self._look_s = 0.0
             self._look()
         return True
 
@@ -96,6 +103,9 @@ class StandbyRole:
         self._find()
         if self._watch is not None and self._watch.ended(0.0):
             self._release()
+        for _ in range(self._repeats):
+            time.sleep(TURN_S)
+            self._send()
         self.output.close()
 
     def _find(self) -> None:
@@ -109,19 +119,27 @@ class StandbyRole:
         held = self.table.held(now_ns)
         if not held:
             return
-        for message in self.table.release_all(now_ns):
-            self.output.send(message)
+        self._messages = self.table.release_all(now_ns)
+        self._send()
+        self._repeats = REPEATS
         self.table.clear()
         self.session.count("standby", "releases", len(held))
 
+    def _send(self) -> None:
+        for message in self._messages:
+            self.output.send(message)
+
+    def _open(self) -> None:
+        self.output, _ = open_output(self.session.config, SUFFIX)
+        if self.output.api == "jack":
+            links.save(self.session.run_folder / STANDBY, {OUT_PORT: [self.output.name]})
+        elif self.output.api == "null" and self.session.config.midi.api != "null":
+            self._look_s = time.monotonic() + RETRY_S
+
     def _look(self) -> None:
-        """Connect as the midi role's port is; on the null backend that stands in, look for something better."""
-        stands_in = self.output.api == "null" and self.session.config.midi.api != "null"
-        if stands_in:
-            self.output, _, _ = open_ports(self.session.config, SUFFIX, with_input=False)
-            stands_in = self.output.api == "null"
-        if self.output.links is not None:
-            names = links.load(self._file)
-            if names is not None:
-                self.output.links.follow(names.get("midi_out", []))
-        self._look_s = time.monotonic() + (RETRY_S if stands_in else links.POLL_S)
+        """After a death: was it jackd's? On the null backend that stands in: is there something better by now?"""
+        if self.output.api == "null":
+            self._open()
+        elif self.output.api == "jack" and not jack_has(self.output.name):
+            self.output.lost = True
+            raise DeviceError("the JACK server behind the standby's MIDI port is gone; it opens again when MIDI is back")
