@@ -22,6 +22,7 @@ import torch
 
 from models.generation import data
 from models.generation.network import Network
+from rtserver.generation import vocabulary as v
 
 WINDOW = 256
 BATCH = 32
@@ -67,6 +68,18 @@ def evaluate(network: Network, pieces: list[data.Piece], device: str = "cpu", pi
     return {task: score(network, sequences(pieces, task), device) for task in TASKS}
 
 
+def order_0(train: list[data.Piece], held_out: list[data.Piece]) -> dict[str, Any]:
+    """The scale to read the figures by: nats a note of a model without memory (frequencies in `train`, add-one), task ``all``."""
+    sizes = (v.N_DT, v.N_PITCH, v.N_DURATION)
+    counts = [np.ones(n) for n in sizes]
+    for piece in train:
+        for count, column in zip(counts, v.encode(piece.onset, piece.pitch, piece.duration)[1:], strict=True):
+            count += np.bincount(column, minlength=len(count))
+    columns = [np.concatenate(c) for c in zip(*(v.encode(p.onset, p.pitch, p.duration)[1:] for p in held_out), strict=True)]
+    heads = [float(-np.log(count / count.sum())[column].mean()) for count, column in zip(counts, columns, strict=True)]
+    return {**{k: round(x, 4) for k, x in zip(HEADS, heads, strict=True)}, "note": round(sum(heads), 4), "n_notes": len(columns[0])}
+
+
 if __name__ == "__main__":
     from models.generation.train import restore
 
@@ -78,4 +91,5 @@ if __name__ == "__main__":
     args = p.parse_args()
     torch.set_num_threads(args.threads)
     network, _ = restore(args.checkpoint)
-    print(json.dumps(evaluate(network.to(args.device), data.load(args.data)[1], args.device), indent=1))
+    pieces, held_out = data.load(args.data)
+    print(json.dumps({"order_0": order_0(pieces, held_out)} | evaluate(network.to(args.device), held_out, args.device), indent=1))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from models.generation import data
-from models.generation.evaluate import evaluate
+from models.generation.evaluate import evaluate, order_0
 from models.generation.network import Network
 from models.generation.train import restore
 from rtserver import zoo
@@ -175,7 +175,8 @@ if __name__ == "__main__":
     args = p.parse_args()
     torch.set_num_threads(1)
     network, checkpoint = restore(args.checkpoint)
-    figures = evaluate(network, data.load(args.data)[1])
+    pieces, held_out = data.load(args.data)
+    figures = {"order_0": order_0(pieces, held_out)} | evaluate(network, held_out)
     facts = {
         "data": DATA,
         "split": f"{data.HELD_OUT:.0%} of the pieces of each file held out, seed {data.SPLIT_SEED}",

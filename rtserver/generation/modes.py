@@ -165,7 +165,7 @@ class Accompanist:
             self.performer.feed(event, sounding=False)
         last = self.performer.last
         # The phrase ends now: the next onset is counted from its last one, a whole number of quarters before the present beat.
-        self.performer.seek(math.ceil(self.transport.quarter) * v.TICKS_PER_QUARTER - max(1, last.duration))
+        self.performer.seek(math.ceil(self.now) * v.TICKS_PER_QUARTER - max(1, last.duration))
         self._prompted = bool(events)
         self._plan = None
 
@@ -206,6 +206,9 @@ class Accompanist:
 
     def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
+
+        What is heard between two calls counts from the later one on: whoever wants the same notes twice calls at the same frames, for
+        example once a hop.
 
         Parameters
         ----------
@@ -282,16 +285,14 @@ class Accompanist:
     def _jump(self, frame: int) -> None:
         """The transport has started or jumped: shift what is known to the new axis and plan anew."""
         transport = self.transport
-        shift = round((transport.quarter_at(frame) - self.now) * v.TICKS_PER_QUARTER)
-        self.epoch = transport.epoch
+        quarter = transport.quarter_at(frame)
+        shift = round((quarter - self.now) * v.TICKS_PER_QUARTER)
+        self.epoch, self.now = transport.epoch, quarter
         self._drop_plan()
-        per_tick = transport.frames_per_quarter / v.TICKS_PER_QUARTER
         tick = self.performer.tick + shift
         if self.performer.last.pitch == v.START:
-            tick = math.floor(transport.quarter_at(frame) * v.TICKS_PER_QUARTER)
-        down = [
-            (math.ceil(transport.quarter_at(frame) * v.TICKS_PER_QUARTER + (r - frame) / per_tick), p) for r, p in self._down if r > frame
-        ]
+            tick = math.floor(quarter * v.TICKS_PER_QUARTER)
+        down = [(math.ceil(self._tick_at(release)), pitch) for release, pitch in self._down if release > frame]
         self.performer.seek(tick, down)
         self.listener.tick += shift
         self._quiet_since += shift
@@ -300,13 +301,14 @@ class Accompanist:
             note.off = None if note.off is None else note.off + shift
 
     def _turn(self, frame: int) -> bool:
-        """ "continue": whether it is the performer's turn; takes the player's phrase into the history when it becomes so."""
+        """Whether it is the performer's turn to continue; takes the player's phrase into the history when it becomes so."""
         tick = self._tick_at(frame)
         if not self._phrase:
             return self._prompted
         if self.patience > 0 and (self.listener.keys or tick - self._quiet_since < self.patience * v.TICKS_PER_QUARTER):
             return False
-        on, pitch, off = (np.array(c, np.int64) for c in zip(*((n.on, n.pitch, n.off or round(tick)) for n in self._phrase), strict=True))
+        rows = [(n.on, n.pitch, round(tick) if n.off is None else n.off) for n in self._phrase]
+        on, pitch, off = (np.array(c, np.int64) for c in zip(*rows, strict=True))
         onset, _, pitch, duration = v.encode(on, pitch, off - on)
         for o, p, d in zip(onset.tolist(), pitch.tolist(), duration.tolist(), strict=True):
             if self.performer.last.pitch == v.START:

@@ -80,6 +80,17 @@ def test_same_seed_and_same_inputs_same_notes(make: Callable[..., Accompanist]) 
     assert once() == once()
 
 
+@pytest.mark.parametrize("block", [64, 1000, 2400])
+def test_how_often_it_is_called_changes_nothing_while_nothing_is_heard(make: Callable[..., Accompanist], block: int) -> None:
+    def once(block: int) -> list[tuple[int, int, int]]:
+        accompanist = make()
+        accompanist.transport.start(0)
+        notes = run(accompanist, 0, 10, block=block)
+        return [(n.frame, n.pitch, n.duration) for n in notes if n.frame < 9 * RATE]
+
+    assert once(block) == once(BLOCK)
+
+
 def test_no_note_while_the_transport_stands(make: Callable[..., Accompanist]) -> None:
     accompanist = make()
     assert run(accompanist, 0, 2) == []
@@ -125,6 +136,17 @@ def test_a_jump_to_anywhere_leaves_no_hole(make: Callable[..., Accompanist], jum
     accompanist.transport.start(0, 40.0)
     run(accompanist, 0, 5)
     accompanist.transport.update(5 * RATE, 50.0 + jump, 120.0)
+    after = run(accompanist, 5 * RATE, 5)
+    assert after[0].frame <= 5 * RATE + 4 * RATE
+
+
+def test_two_jumps_between_two_calls_leave_no_hole(make: Callable[..., Accompanist]) -> None:
+    accompanist = make()
+    accompanist.transport.start(0, 40.0)
+    run(accompanist, 0, 5)
+    for quarter in (200.0, 400.0):
+        accompanist.transport.update(5 * RATE, quarter, 120.0)
+        accompanist.hear(5 * RATE, 60, 80)
     after = run(accompanist, 5 * RATE, 5)
     assert after[0].frame <= 5 * RATE + 4 * RATE
 
