@@ -1,9 +1,12 @@
 """The accompanist against a transport that is driven by hand: simulated time, no clock, no threads."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from rtserver.errors import ConfigError
 from rtserver.events import MidiIn, Note
@@ -170,6 +173,56 @@ def test_constraints_hold_in_frames_while_the_tempo_moves(make: Callable[..., Ac
         at_once = [n for n in notes if n.frame <= note.frame < n.frame + n.duration]
         assert len(at_once) <= LIMITS.polyphony
         assert [n for n in at_once if n.pitch == note.pitch] == [note]
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("fix"), st.floats(-1.0, 40.0), st.floats(20.0, 400.0)),
+        st.tuples(st.just("drift"), st.floats(-0.4, 0.4), st.floats(20.0, 400.0)),
+        st.tuples(st.just("stop")),
+        st.tuples(st.just("key"), st.integers(0, 127), st.integers(0, 127)),
+        st.tuples(st.just("chroma"), st.integers(0, 11)),
+        st.tuples(st.just("pause"), st.integers(1, 5 * RATE)),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(actions, st.sampled_from(["accompany", "continue"]))
+def test_whatever_happens_the_promises_hold(make: Callable[..., Accompanist], moves: list[tuple[Any, ...]], mode: str) -> None:
+    """Notes inside the horizon, ids used once, limits kept in frames, silence while the transport stands."""
+    accompanist = make(mode)
+    accompanist.prompt(PHRASE)
+    transport, frame = accompanist.transport, 0
+    notes: list[Note] = []
+    for name, *values in [("fix", 0.0, 120.0), *moves]:
+        if name == "fix":
+            transport.update(frame, *values)
+        elif name == "drift":
+            transport.update(frame, transport.quarter_at(frame) + values[0], values[1])
+        elif name == "stop":
+            transport.stop()
+        elif name == "key":
+            accompanist.hear(frame, *values)
+        elif name == "chroma":
+            accompanist.hear_chroma(frame, np.eye(12)[values[0]])
+        else:
+            frame += values[0]
+        for _ in range(50):
+            new: list[Note] = []
+            accompanist.advance(frame, HORIZON, new.append)  # type: ignore[arg-type]
+            assert all(frame <= n.frame < frame + HORIZON for n in new)
+            assert transport.running or not new
+            notes += new
+            frame += BLOCK
+    assert [n.note_id for n in notes] == list(range(len(notes)))
+    for note in notes:
+        at_once = [n for n in notes if n.frame <= note.frame < n.frame + n.duration]
+        assert len(at_once) <= LIMITS.polyphony
+        assert [n for n in at_once if n.pitch == note.pitch] == [note]
+        assert LIMITS.pitches[note.pitch]
+        assert SHORTEST_S * RATE <= note.duration <= LONGEST_S * RATE
 
 
 @pytest.mark.parametrize(("tempo_bpm", "shortest_s", "longest_s"), [(10.0, SHORTEST_S, LONGEST_S), (480.0, SHORTEST_S, 0.5)])
