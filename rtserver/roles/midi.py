@@ -47,6 +47,7 @@ class MidiRole:
 
     def prepare(self) -> None:
         """Open the ports and connect them as before, or as configured."""
+        self.session.block["counters.midi"][:] = 0
         complaint = self._open()
         if complaint:
             self._complain(complaint)
@@ -229,9 +230,9 @@ class MidiRole:
             self._waker.wait(timeout_s)
             return
         early_s = (next_ns - EARLY_NS - time.monotonic_ns()) * 1e-9
-        if early_s > 0 and (self._waker.wait(min(early_s, timeout_s)) or early_s > timeout_s):
-            return
-        while time.monotonic_ns() < next_ns:
+        if early_s > 0 and self._waker.wait(min(early_s, timeout_s)):
+            return  # something came, and may be due earlier
+        while 0 < next_ns - time.monotonic_ns() < 2 * EARLY_NS:
             pass
 
     def _frame(self, at_ns: int) -> int:

@@ -77,6 +77,7 @@ class StandbyRole:
 
     def prepare(self) -> None:
         """Open the port. The midi role says why if there is none, and its patchbay connects ours as its own."""
+        self.session.block["counters.standby"][:] = 0
         self._open()
 
     def turn(self) -> bool:

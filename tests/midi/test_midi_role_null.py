@@ -1,0 +1,111 @@
+"""The midi role in this process, on the null backend: what needs no ears."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from rtserver.config import Config, Midi
+from rtserver.events import Command, Note, NoteOff, NoteOn
+from rtserver.midi.ports import NullOutput
+from rtserver.roles.midi import MidiRole
+from rtserver.shared.memory import Layout
+from rtserver.shared.session import Session, Setup
+
+
+@pytest.fixture
+def session(tmp_path):
+    layout = Layout()
+    Session.declare(layout, n_channels=1, n_tracks=2, n_features=101)
+    return Session.create(layout, Setup(config=Config(midi=Midi(api="null")), run_folder=str(tmp_path)))
+
+
+@pytest.fixture
+def role(session):
+    role = MidiRole(session)
+    role.prepare()
+    yield role
+    role.close()
+
+
+def turns(role: MidiRole, for_s: float) -> None:
+    until_s = time.monotonic() + for_s
+    while time.monotonic() < until_s:
+        assert role.turn()
+
+
+def send(session: Session, in_s: float = 0.0, note_id: int = 1, **changes) -> None:
+    frame = round(session.clock.frame_at(time.monotonic() + in_s)) if session.clock.running else 0
+    fields = {"pitch": 60, "velocity": 80, "duration": 2400, "channel": 0} | changes
+    session.emit("performer", Note(frame, frame, note_id, **fields), "midi")
+
+
+def heard(session: Session) -> list[tuple[type, int]]:
+    return [(type(e), e.note_id) for e in session.receive("gateway") if isinstance(e, NoteOn | NoteOff)]
+
+
+def test_null_backend_sends_no_complaint(role, capsys):
+    assert isinstance(role.output, NullOutput)
+    assert capsys.readouterr().err == ""
+
+
+def test_notes_wait_for_the_clock(session, role):
+    send(session)
+    turns(role, 0.12)
+    assert heard(session) == []
+    session.clock.publish(0.0, time.monotonic() + 0.05, 48000, 0.0)
+    turns(role, 0.25)
+    assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
+
+
+def test_a_turn_without_work_waits_and_ends(session, role):
+    started_s = time.monotonic()
+    assert role.turn()
+    assert 0.02 < time.monotonic() - started_s < 0.5
+
+
+def test_counters_tell_what_was_played_and_what_was_not(session, role):
+    session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    send(session, 0.02, note_id=1)
+    send(session, -1.0, note_id=2)
+    send(session, 0.02, note_id=3, pitch=200)
+    turns(role, 0.25)
+    counters = session.counters("midi")
+    assert (counters["notes_on"], counters["notes_off"], counters["dropped_notes"]) == (1, 1, 2)
+    assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
+
+
+def test_close_ends_what_sounds_and_tells(session, role):
+    session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    send(session, 0.0, duration=48000 * 60)
+    turns(role, 0.1)
+    assert session.block["notes"][0, 60] > 0
+    role.close()
+    assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
+    assert not session.block["notes"].any()
+
+
+def test_no_command_is_fatal(session, role):
+    for name, value in (("panic", None), ("note", None), ("note", True), ("seek", 3.0), ("unknown", "x")):
+        session.emit("gateway", Command(0, 0, name, value), "midi")
+    turns(role, 0.1)
+    assert session.counters("midi")["panics"] == 1
+
+
+def test_null_backend_that_stands_in_gives_way_when_jack_comes(tmp_path, own_jackd, monkeypatch, capsys):
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtstest-nobody")
+    monkeypatch.setenv("JACK_NO_START_SERVER", "1")
+    layout = Layout()
+    Session.declare(layout, n_channels=1, n_tracks=2, n_features=101)
+    config = Config(name="rtstest-late", midi=Midi(api="jack"))
+    role = MidiRole(Session.create(layout, Setup(config=config, run_folder=str(tmp_path))))
+    role.prepare()
+    assert role.output.api == "null"
+    assert "rtstest-nobody" in capsys.readouterr().err
+    with own_jackd() as (name, _server):
+        monkeypatch.setitem(os.environ, "JACK_DEFAULT_SERVER", name)
+        turns(role, 2.5)
+        assert role.output.api == "jack"
+        role.close()

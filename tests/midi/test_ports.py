@@ -1,0 +1,223 @@
+"""Ports on JACK, and what stands in where there is no MIDI system."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from rtserver.config import Config, Midi
+from rtserver.midi import ports
+from rtserver.midi.links import Links, jack_client, load, save
+from rtserver.midi.patchbay import Orders, Patchbay
+
+
+def wait(condition, timeout_s: float = 3.0) -> bool:
+    until_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def config(api: str, **midi) -> Config:
+    return Config(name="rtstest-ports", midi=Midi(api=api, **midi))
+
+
+@pytest.fixture
+def no_jack(monkeypatch):
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtstest-nobody")
+    monkeypatch.setenv("JACK_NO_START_SERVER", "1")
+
+
+@pytest.fixture
+def synth(jack_server):
+    """A real receiver: (port name, messages heard)."""
+    import rtmidi
+
+    heard: list[bytes] = []
+    port = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-receiver")
+    port.ignore_types(sysex=False, timing=False, active_sense=False)
+    port.set_callback(lambda got, _: heard.append(bytes(got[0])))
+    port.open_virtual_port("in")
+    yield "rtstest-receiver:in", heard
+    port.cancel_callback()
+    port.close_port()
+    port.delete()
+
+
+@pytest.fixture
+def looker(jack_server):
+    client = jack_client("rtstest-looker")
+    assert client is not None
+    yield client
+    client.close()
+
+
+def test_null_backend_counts_and_never_raises():
+    output, complaint = ports.open_output(config("null"))
+    assert (output.api, complaint) == ("null", "")
+    assert output.send(b"\x90\x40\x40")
+    assert not output.send(b"")
+    assert (output.sent, output.errors) == (1, 1)
+    output.close()
+
+
+@pytest.mark.skipif(os.path.exists(ports.ALSA_DEVICE), reason="there is an ALSA sequencer here")
+def test_without_any_midi_system_the_null_backend_stands_in_and_says_why(no_jack):
+    output, complaint = ports.open_output(config("auto"))
+    assert output.api == "null"
+    assert "rtstest-nobody" in complaint and ports.ALSA_DEVICE in complaint and "start jackd" in complaint
+    assert ports.open_input(config("auto"), output.api) is None
+
+
+@pytest.mark.skipif(os.path.exists(ports.ALSA_DEVICE), reason="there is an ALSA sequencer here")
+def test_alsa_without_its_device_says_what_is_missing():
+    output, complaint = ports.open_output(config("alsa"))
+    assert output.api == "null"
+    assert ports.ALSA_DEVICE in complaint and "JACK" not in complaint
+
+
+def test_coremidi_elsewhere_says_so():
+    if os.uname().sysname == "Darwin":
+        pytest.skip("CoreMIDI exists here")
+    output, complaint = ports.open_output(config("coremidi"))
+    assert output.api == "null"
+    assert "does not exist on this system" in complaint
+
+
+def test_auto_takes_jack_where_it_answers(jack_server, looker):
+    output, complaint = ports.open_output(config("auto"))
+    try:
+        assert (output.api, complaint) == ("jack", "")
+        assert output.name == "rtstest-ports-midi:midi_out"
+        assert ports.jack_has(output.name)
+    finally:
+        output.close()
+    assert not ports.jack_has("rtstest-ports-midi:midi_out")
+
+
+def test_a_name_that_is_taken_is_found_out(jack_server):
+    first, _ = ports.open_output(config("jack"))
+    second, _ = ports.open_output(config("jack"))
+    try:
+        assert first.name != second.name
+        assert ports.jack_has(second.name)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_messages_arrive_and_large_ones_are_refused(synth, looker):
+    name, heard = synth
+    output, _ = ports.open_output(config("jack"))
+    try:
+        looker.connect(output.name, name)
+        assert wait(lambda: output.send(b"\xfe") and heard)
+        longest = b"\xf0" + bytes(ports.MAX_MESSAGE_SIZE - 2) + b"\xf7"
+        assert output.send(longest)
+        assert wait(lambda: longest in heard), "the stated cap does get through"
+        assert not output.send(b"\xf0" + bytes(20_000) + b"\xf7")
+        assert output.errors == 1
+    finally:
+        output.close()
+
+
+def test_what_was_sent_before_close_arrives(synth, looker):
+    name, heard = synth
+    output, _ = ports.open_output(config("jack"))
+    looker.connect(output.name, name)
+    assert wait(lambda: output.send(b"\xfe") and heard)
+    heard.clear()
+    messages = [bytes((0x80, pitch, 0)) for pitch in range(128)]
+    for message in messages:
+        output.send(message)
+    output.close()
+    assert wait(lambda: [m for m in heard if m != b"\xfe"] == messages)
+
+
+def test_open_by_name_reaches_matching_destinations(synth):
+    """The way of ALSA and CoreMIDI, here on JACK, which rtmidi treats alike."""
+    import rtmidi
+
+    _, heard = synth
+    output = ports.RtOutput("test", "", ports.open_by_name(rtmidi.API_UNIX_JACK, "rtstest-named", ["RECEIVER"]))
+    try:
+        assert wait(lambda: output.send(b"\x90\x30\x40") and b"\x90\x30\x40" in heard)
+    finally:
+        output.close()
+
+
+@pytest.fixture
+def patched(jack_server, tmp_path):
+    """An output with a patchbay beside it that connects what is called rtstest-receiver."""
+    output, _ = ports.open_output(config("jack"))
+    orders = Orders(output.name, "rtstest-ports-midi", ["receiver"], str(tmp_path))
+    patchbay = Patchbay(orders, lambda: None)
+    yield output, patchbay, orders
+    patchbay.close()
+    output.close()
+
+
+def test_a_port_that_appears_later_is_connected_and_announced(patched, looker):
+    import rtmidi
+
+    output, patchbay, _ = patched
+    assert not patchbay.made()
+    late = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-receiver-late")
+    late.open_virtual_port("in")
+    try:
+        assert wait(lambda: [p.name for p in looker.get_all_connections(output.name)] == ["rtstest-receiver-late:in"])
+        assert wait(patchbay.made)
+        assert not patchbay.made(), "told once"
+    finally:
+        late.close_port()
+        late.delete()
+
+
+def test_our_own_ports_are_never_connected_to_each_other(jack_server, tmp_path, looker):
+    output, _ = ports.open_output(config("jack"))
+    patchbay = Patchbay(Orders(output.name, "rtstest-ports-midi", [""], str(tmp_path)), lambda: None)
+    try:
+        names = [p.name for p in looker.get_all_connections(output.name)]
+        assert "rtstest-ports-midi-in:midi_in" not in names
+        assert ports.jack_has("rtstest-ports-midi-in:midi_in")
+    finally:
+        patchbay.close()
+        output.close()
+
+
+def test_a_patchbay_that_fails_says_why(no_jack, tmp_path):
+    patchbay = Patchbay(Orders("a:b", "a", [], str(tmp_path)), lambda: None)
+    assert wait(lambda: patchbay.ended)
+    assert "no JACK server" in patchbay.complaint
+    assert not patchbay.lost
+    patchbay.close()
+
+
+def test_taken_off_by_hand_stays_off_until_the_port_comes_anew(synth, looker):
+    import rtmidi
+
+    name, _ = synth
+    source = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-source")
+    source.open_virtual_port("out")
+    try:
+        links = Links(looker, "rtstest-source:out", True, ["receiver"])
+        assert links.poll() == {name}
+        looker.disconnect("rtstest-source:out", name)
+        assert [links.poll() for _ in range(3)] == [set()] * 3
+        assert links.wanted == []
+    finally:
+        source.close_port()
+        source.delete()
+
+
+def test_connections_are_kept_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "connections.json"
+    assert load(path) is None
+    save(path, {"midi_out": ["synth:in"]})
+    assert load(path) == {"midi_out": ["synth:in"]}
+    path.write_text("{half")
+    assert load(path) is None
