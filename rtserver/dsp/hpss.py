@@ -193,10 +193,10 @@ class HpssPreset:
         return stft, Hpss(self.n_past, self.n_around, past_step=self.past_step), Istft(stft)
 
 
-# The median along time spans 0.11 s at 48 kHz (0.12 s at 44.1): on the clips used for tuning, 0.1 to 0.12 s separated best at every
-# window size, 0.2 s lost 0.2 dB and 0.4 s 0.7 dB (docs/hpss.md). 21 spectra are the most that a network holds; the step does the rest.
+# The median along time spans 0.14 s at 48 kHz (0.15 s at 44.1). Played music separates best with 0.1 s, electronic loops with 0.2 s or
+# more; this loses about 0.3 dB to either (docs/hpss.md). Every second or third spectrum is enough, for their windows overlap.
 PRESETS = {
-    "stage": HpssPreset(2048, 256, 128, n_past=21, past_step=2, n_around=13),
-    "default": HpssPreset(2048, 512, 256, n_past=21, past_step=1, n_around=13),
-    "quality": HpssPreset(4096, 512, 256, n_past=21, past_step=1, n_around=17),
+    "stage": HpssPreset(2048, 256, 128, n_past=17, past_step=3, n_around=13),
+    "default": HpssPreset(2048, 512, 256, n_past=13, past_step=2, n_around=13),
+    "quality": HpssPreset(4096, 512, 256, n_past=13, past_step=2, n_around=17),
 }
