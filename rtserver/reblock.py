@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from rtserver.errors import SpecError
-from rtserver.node import Array, Node, Spec
+from rtserver.node import Array, Node, Spec, expect_signal
 
 
 def reblock_latency(block_size: int, hop_size: int) -> int:
@@ -65,7 +65,7 @@ class Reblock:
 
     def __init__(self, node: Node, hop_size: int) -> None:
         self.node = node
-        self.hop_size = hop_size
+        self.inner_hop = hop_size  # not `hop_size`: this node takes blocks of any size
         self._added = 0
 
     @property
@@ -73,21 +73,22 @@ class Reblock:
         return self._added + self.node.latency
 
     def prepare(self, spec: Spec) -> Spec:
-        inner = self.node.prepare(Spec.signal(spec.sample_rate, spec.shape[0], self.hop_size))
-        if inner.hop_size != self.hop_size or inner.shape[-1] != self.hop_size:
-            raise SpecError(f"Reblock expects a node that returns signals of {self.hop_size} frames, got {inner.shape}")
-        self._added = reblock_latency(spec.hop_size, self.hop_size)
-        capacity = spec.hop_size + 2 * self.hop_size
+        expect_signal(spec, "Reblock")
+        inner = self.node.prepare(Spec.signal(spec.sample_rate, spec.shape[0], self.inner_hop))
+        if inner.hop_size != self.inner_hop or inner.shape[-1] != self.inner_hop:
+            raise SpecError(f"Reblock expects a node that returns signals of {self.inner_hop} frames, got {inner.shape}")
+        self._added = reblock_latency(spec.hop_size, self.inner_hop)
+        capacity = spec.hop_size + 2 * self.inner_hop
         self._in = Fifo(spec.shape[:-1], capacity)
         self._out = Fifo(inner.shape[:-1], capacity)
-        self._x = np.zeros((*spec.shape[:-1], self.hop_size), np.float32)
+        self._x = np.zeros((*spec.shape[:-1], self.inner_hop), np.float32)
         self._y = inner.empty()
         self._out.clear(self._added)
         return Spec(spec.sample_rate, spec.hop_size, (*inner.shape[:-1], spec.hop_size), inner.dtype, inner.labels)
 
     def process(self, x: Array, out: Array) -> None:
         self._in.push(x)
-        while self._in.count >= self.hop_size:
+        while self._in.count >= self.inner_hop:
             self._in.pop(self._x)
             self.node.process(self._x, self._y)
             self._out.push(self._y)

@@ -1,0 +1,103 @@
+"""Every node and tracker of rtserver, small enough to test, with what the laws need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rtserver.deferred import Deferred
+from rtserver.dsp.features import Features
+from rtserver.dsp.hpss import PRESETS, Hpss
+from rtserver.dsp.stft import Istft, Stft
+from rtserver.node import Spec
+from rtserver.reblock import Reblock
+
+RATE = 48000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A node under test.
+
+    make : a fresh node; spec : what it is prepared with; memory : hops after which it has forgotten any input; scratch : bytes that
+    one `process` may borrow and must give back; sums : whether its parts sum to the input, `latency` frames later; feed : turns a
+    signal hop into the node's input (spectra for those that take spectra).
+    """
+
+    name: str
+    make: Callable[[], Any]
+    spec: Spec
+    memory: int
+    scratch: int = 2048
+    sums: bool = False
+    feed: Callable[[], Any] | None = None
+    covers: tuple[type, ...] = field(default=())
+
+
+class Chain:
+    """Several nodes as one: what a preset is."""
+
+    def __init__(self, *nodes: Any) -> None:
+        self.nodes = nodes
+        self.hop_size = nodes[0].hop_size
+
+    @property
+    def latency(self) -> int:
+        return sum(node.latency for node in self.nodes)
+
+    def prepare(self, spec: Spec) -> Spec:
+        self.buffers = []
+        for node in self.nodes:
+            spec = node.prepare(spec)
+            self.buffers.append(spec.empty())
+        return spec
+
+    def process(self, x: Any, out: Any) -> None:
+        for node, buffer in zip(self.nodes, self.buffers, strict=True):
+            node.process(x, buffer)
+            x = buffer
+        np.copyto(out, x)
+
+    def reset(self) -> None:
+        for node in self.nodes:
+            node.reset()
+
+
+def spectra() -> Stft:
+    """What stands before a node that takes spectra."""
+    return Stft(512, 128, 256)
+
+
+def small() -> Chain:
+    """A preset in small."""
+    stft = spectra()
+    return Chain(stft, Hpss(5, 5), Istft(stft))
+
+
+SIGNAL = Spec.signal(RATE, 2, 128)
+SPECTRUM = Spec(RATE, 128, (2, 257), np.dtype(np.complex64))
+MASKED = Spec(RATE, 128, (2, 2, 257), np.dtype(np.complex64), ("harmonic", "percussive"))
+
+NODES = [
+    Entry("stft", spectra, SIGNAL, memory=4, covers=(Stft,)),
+    Entry("hpss", lambda: Hpss(5, 5), SPECTRUM, memory=9, feed=spectra, covers=(Hpss,)),
+    Entry("hpss stepped", lambda: Hpss(5, 5, past_step=2), SPECTRUM, memory=14, feed=spectra),
+    Entry("hpss long", lambda: Hpss(23, 5), SPECTRUM, memory=27, feed=spectra),
+    Entry("istft", lambda: Istft(512, 128, 256), SPECTRUM, memory=8, feed=spectra, covers=(Istft,)),
+    Entry("features", lambda: Features(RATE), Spec.signal(RATE, 2, 480), memory=14, covers=(Features,)),
+    Entry("reblock", lambda: Reblock(small(), 128), Spec.signal(RATE, 2, 100), memory=20, scratch=8192, sums=True, covers=(Reblock,)),
+    Entry("deferred", lambda: Deferred(small(), 2), SIGNAL, memory=14, scratch=8192, sums=True, covers=(Deferred,)),
+    *(
+        Entry(
+            f"preset {name}",
+            lambda preset=preset: Chain(*preset.nodes()),
+            Spec.signal(RATE, 1, preset.hop_size),
+            memory=preset.window_size // preset.hop_size + preset.n_past * preset.past_step + 4,
+            sums=True,
+        )
+        for name, preset in PRESETS.items()
+    ),
+]
