@@ -24,6 +24,7 @@ from rtserver.wire.zeromq import Sockets
 
 STATUS_S = 1.0
 BULK_TURN_S = 0.01  # while somebody listens to audio: a chunk's length
+LAST_EVENTS_S = 0.25  # midi wakes within 50 ms of its signal and lets go of every note
 SYNC_TURN_S = 0.002  # while somebody waits for a sync: roles do not say when they have read their ring
 REQUESTS_A_TURN = 256  # a flood of requests must not keep the heartbeat waiting
 
@@ -100,7 +101,14 @@ class GatewayRole:
         self.control.observe(event)
 
     def turn(self) -> bool:
-        self.sockets.poller.poll(self._patience_ms())
+        self._serve(self._patience_ms())
+        self._send_bulk()
+        self._send_periodic(time.monotonic())
+        return True
+
+    def _serve(self, patience_ms: int) -> None:
+        """Wait for something to do and do it: events out, requests in, subscriptions noted."""
+        self.sockets.poller.poll(patience_ms)
         self.doorbell.clear()
         for event in self.session.receive("gateway"):
             self.publish(event)
@@ -111,9 +119,6 @@ class GatewayRole:
             self.control.settle()
         self.sockets.events.take_subscriptions([])
         self.sockets.bulk.take_subscriptions(self.bulk_topics)
-        self._send_bulk()
-        self._send_periodic(time.monotonic())
-        return True
 
     def _patience_ms(self) -> int:
         patience_s = min(TURN_S, self._heartbeat_due_s - time.monotonic())
@@ -153,8 +158,10 @@ class GatewayRole:
                     self.publish(Status(frame, frame, role, values))
 
     def close(self) -> None:
+        # The other roles are ending too: their last note-offs belong to the clients and to the recording.
+        end_s = time.monotonic() + LAST_EVENTS_S
+        while (patience_s := end_s - time.monotonic()) > 0:
+            self._serve(math.ceil(patience_s * 1000))
         self.doorbell.close()
-        for event in self.session.receive("gateway"):
-            self.publish(event)
         self.recorder.close()
         self.sockets.close()

@@ -75,6 +75,11 @@ class Control:
         self.bulk_topics = bulk_topics
         self.boot_id = f"{session.block.boot_id:016x}"
         self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
+        self.absent: dict[str, str] = {}  # roles that this session has not, and why
+        if not session.setup.score_file:
+            self.absent["follower"] = "this session follows no score; set score.file in the configuration"
+        if not session.config.generation.enabled:
+            self.absent["performer"] = "this session has no performer; set generation.enabled in the configuration"
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
@@ -188,6 +193,8 @@ class Control:
 
     def _set(self, request: p.SetRequest) -> dict[str, Any]:
         parameter, value = self.parameters.check(request.name, request.value)
+        if parameter.role in self.absent:
+            raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
         frame = self.session.frame
         self._send(events.Param(frame, frame, request.name, value), parameter.role)
         self.parameters.store(request.name, value)
@@ -202,8 +209,8 @@ class Control:
         return self._command("reset", "engine", "follower", "performer")
 
     def _seek(self, request: p.SeekRequest) -> dict[str, Any]:
-        if not (self.session.setup.score_file or self.session.config.score.file):
-            raise p.Refusal("unavailable", "this session follows no score; set score.file in the configuration")
+        if "follower" in self.absent:
+            raise p.Refusal("unavailable", self.absent["follower"])
         return self._command("seek", "follower", value=request.quarter)
 
     def _quit(self, _: p.QuitRequest) -> dict[str, Any]:
@@ -297,8 +304,9 @@ class Control:
 
     def _command(self, name: str, *roles: str, value: float | None = None) -> dict[str, Any]:
         frame = self.session.frame
-        self._send(events.Command(frame, frame, name, value), *roles)
-        return {"frame": frame, "roles": list(roles)}
+        present = [role for role in roles if role not in self.absent]
+        self._send(events.Command(frame, frame, name, value), *present)
+        return {"frame": frame, "roles": present}
 
     def _send(self, event: Event, *roles: str) -> None:
         """To every role, even if one of them has no room; then to the subscribers, unless nobody took it."""

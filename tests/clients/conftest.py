@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "wire"))  # where the helper lives
 
-from gateway_process import Gateway  # noqa: E402
+from gateway_process import Gateway
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from gateway_process import PATIENCE_S, Gateway, position
+
 from rtserver.events import NoteOn
 
 LISTEN = Path(__file__).parent.parent.parent / "clients" / "listen.py"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,11 @@ def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway
 
 @pytest.fixture
 def make(folder: Path) -> Iterator[Callable[..., Gateway]]:
-    """Makes gateways of one's own: ``make(wire_field=...)``."""
+    """Makes gateways of one's own: ``make(table=...)``."""
     made: list[Gateway] = []
 
-    def one(**wire: str) -> Gateway:
-        made.append(Gateway(folder, configuration(folder, **wire)))
+    def one(**tables: Any) -> Gateway:
+        made.append(Gateway(folder, configuration(folder, **tables)))
         return made[-1]
 
     yield one

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from rtserver.config import Config, Output, Score, Wire
+from rtserver.config import Config, Score, Wire
 from rtserver.events import Event, Position
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import STATE, UP, Session, Setup
@@ -37,10 +37,12 @@ def position(frame: int) -> Position:
     return Position(frame, frame + 10, frame / 100, frame / 100, 120.0, 1.0, "LOCKED")
 
 
-def configuration(folder: Path, **wire: str) -> Config:
-    endpoints = {name: f"ipc://{folder}/{name}" for name in ("control", "events", "bulk")}
-    outputs = {name: Output(source=name, channels=[i + 1]) for i, name in enumerate(("harmonic", "percussive"))}  # type: ignore[arg-type]
-    return Config(outputs=outputs, wire=Wire(**(endpoints | wire)), score=Score(file="minuet.musicxml"))
+def wire(folder: Path, record: str = "") -> Wire:
+    return Wire(control=f"ipc://{folder}/control", events=f"ipc://{folder}/events", bulk=f"ipc://{folder}/bulk", record=record)
+
+
+def configuration(folder: Path, **tables: Any) -> Config:
+    return Config(**({"wire": wire(folder), "score": Score(file="minuet.musicxml")} | tables))
 
 
 class Gateway:
@@ -48,9 +50,10 @@ class Gateway:
 
     def __init__(self, folder: Path, config: Config | None = None) -> None:
         self.config = config or configuration(folder)
+        score = str(folder / "score") if self.config.score.file else ""
         layout = Layout()
         Session.declare(layout, n_channels=1, n_tracks=2, n_features=101)
-        self.session = Session.create(layout, Setup(config=self.config, run_folder=str(folder), n_tracks=2))
+        self.session = Session.create(layout, Setup(self.config, str(folder), score, n_tracks=2))
         for role in ("engine", "follower", "performer", "midi"):
             self.session.role(role)[STATE] = UP
         self.context = zmq.Context()

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from gateway_process import PATIENCE_S, Gateway, position, until
+from gateway_process import PATIENCE_S, Gateway, position, until, wire
 
 from rtserver import events
+from rtserver.config import Generation, Score, Wire
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import STATE, UP
 from rtserver.wire import protocol as p
@@ -355,7 +356,7 @@ def test_a_stalled_subscriber_holds_up_nobody_and_is_counted(make: Make) -> None
 def test_a_port_in_use_is_refused_with_field_and_remedy(gateway: Gateway, make: Make) -> None:
     port = zmq.Context.instance().socket(zmq.ROUTER)
     number = port.bind_to_random_port("tcp://127.0.0.1")
-    second = make(control=f"tcp://127.0.0.1:{number}")
+    second = make(wire=Wire(control=f"tcp://127.0.0.1:{number}"))
     assert second.process.wait(PATIENCE_S) == 1
     port.close(linger=0)
     message = second.process.stderr.read() if second.process.stderr else ""
@@ -378,7 +379,7 @@ def test_an_ipc_endpoint_is_open_to_its_user_only(make: Make, folder: Path) -> N
 
 
 def test_the_recording_holds_every_event(make: Make, folder: Path) -> None:
-    gateway = make(record=str(folder / "rec")).started()
+    gateway = make(wire=wire(folder, record=str(folder / "rec"))).started()
     for frame in range(50):
         gateway.say("follower", position(frame))
     gateway.result("set", name="outputs.harmonic.mute", value=True)
@@ -390,7 +391,7 @@ def test_the_recording_holds_every_event(make: Make, folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_stops_the_recording_only(make: Make, folder: Path) -> None:
     (folder / "file").write_text("")
-    gateway = make(record=str(folder / "file" / "rec")).started()
+    gateway = make(wire=wire(folder, record=str(folder / "file" / "rec"))).started()
     subscriber = gateway.subscribe("position")
     gateway.say("follower", position(1))
     assert subscriber.next("position")[1].frame == 1
@@ -435,6 +436,15 @@ def test_the_gateway_never_loads_the_compiler(gateway: Gateway) -> None:
         pytest.skip("this system has no /proc to look into a process")
     assert int(gateway.session.role("gateway")[STATE]) == UP
     assert "llvmlite" not in maps.read_text()
+
+
+def test_what_a_session_lacks_is_refused_with_the_remedy(make: Make) -> None:
+    gateway = make(score=Score(), generation=Generation(enabled=False)).started()
+    seek = gateway.refused("seek", quarter=1)
+    assert (seek.code, "score.file" in seek.message) == ("unavailable", True)
+    temperature = gateway.refused("set", name="generation.temperature", value=1)
+    assert (temperature.code, "generation.enabled" in temperature.message) == ("unavailable", True)
+    assert gateway.result("reset")["roles"] == ["engine"]
 
 
 def test_a_full_ring_is_told_to_the_client(make: Make) -> None:

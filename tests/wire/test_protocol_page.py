@@ -1,0 +1,100 @@
+"""The page that clients are written from says what the code does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rtserver.config import Config
+from rtserver.wire import bulk, control, zeromq
+from rtserver.wire import protocol as p
+from rtserver.wire.parameters import table
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
+HEADER = p.Header(p.VERSION, "1ed453133c63e824", 1784113, 7, 480, 544, 1784417049339, None)
+
+
+def examples() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL):
+        text = block.strip()
+        while text:
+            example, end = json.JSONDecoder().raw_decode(text)
+            found.append(example)
+            text = text[end:].strip()
+    return found
+
+
+def rows(section: str) -> dict[str, str]:
+    """The rows of the tables in a section, by the name in their first cell."""
+    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    return {name: row for row in re.findall(r"^\| `.*", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+REQUESTS = [e for e in examples() if "op" in e]
+REPLIES = [e for e in examples() if "ok" in e]
+EVENTS = [e for e in examples() if "kind" in e]
+
+
+@pytest.mark.parametrize("request_map", REQUESTS, ids=lambda e: e["op"])
+def test_every_request_on_the_page_is_one(request_map: dict[str, Any]) -> None:
+    assert p.decode_request([p.MARK, msgspec.msgpack.encode(request_map)]).id == request_map["id"]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda e: e["id"])
+def test_every_reply_on_the_page_is_one(reply: dict[str, Any]) -> None:
+    decoded = p.decode_reply([p.MARK, msgspec.msgpack.encode(reply)])
+    assert msgspec.to_builtins(decoded) == reply
+    assert decoded.error is None or decoded.error.code in p.ERROR_CODES
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: e["kind"])
+def test_every_event_on_the_page_is_one(event: dict[str, Any]) -> None:
+    frames = [event["kind"].encode(), msgspec.msgpack.encode(HEADER), msgspec.msgpack.encode(event)]
+    assert json.loads(msgspec.json.encode(p.decode_event(frames)[2])) == event
+
+
+def test_every_op_has_an_example() -> None:
+    assert {e["op"] for e in REQUESTS} == set(p.REQUESTS)
+
+
+def test_every_topic_has_an_example_but_for_the_one_with_bytes() -> None:
+    assert {e["kind"] for e in EVENTS} == set(p.TOPICS) - {"midi_in"}
+
+
+@pytest.mark.parametrize("topic", p.TOPICS)
+def test_every_field_of_a_topic_is_on_the_page(topic: str) -> None:
+    named = set(re.findall(r"`([^`]+)`", rows("Events")[topic]))
+    assert set(p.TOPICS[topic].__struct_fields__) - {"frame", "available_frame"} <= named
+
+
+@pytest.mark.parametrize("op", p.REQUESTS)
+def test_every_argument_of_an_op_is_on_the_page(op: str) -> None:
+    section = next(part for part in PAGE.split("\n### ") if f"`{op}`" in part.split("\n")[0])
+    assert {name for name in p.REQUESTS[op].__struct_fields__ if name != "id" and f"`{name}`" not in section} == set()
+
+
+def test_the_error_codes_are_those_on_the_page() -> None:
+    assert {name for name in rows("Control") if name in p.ERROR_CODES} == set(p.ERROR_CODES)
+
+
+def test_the_parameters_are_those_on_the_page() -> None:
+    known = {re.sub(r"^outputs\.\w+\.", "outputs.<name>.", name) for name in table(Config())}
+    assert {name for name in rows("Control") if "." in name} == known
+
+
+def test_the_bytes_on_the_page_are_those_of_the_header() -> None:
+    assert msgspec.msgpack.encode(HEADER).hex(" ") in PAGE
+
+
+def test_the_limits_on_the_page_are_those_of_the_code() -> None:
+    assert f"at most {p.MAX_REQUEST_SIZE} bytes" in PAGE
+    assert f"1 to {p.MAX_ID_LENGTH} characters" in PAGE
+    assert f"a queue of {zeromq.EVENT_QUEUE} events ({zeromq.BULK_QUEUE} chunks" in PAGE
+    assert f"last {control.REMEMBERED} replies" in PAGE
+    assert f"Chunks are {bulk.CHUNK} frames" in " ".join(PAGE.split())
