@@ -25,7 +25,7 @@ Int32s = npt.NDArray[np.int32]
 
 PEAK_DECAY = 0.9985  # of the recent peak of the spectral difference, a hop: a factor of e in 7 s
 LEAST_PEAK = 0.5  # a tenth of the peak of a medium piano note; below, it is noise that rises
-RATE_GAIN = 0.01  # of the rate at which the reference is read towards the tempo, a hop: one second. The path itself feeds the tempo
+RATE_GAIN = 0.005  # of the rate at which the reference is read towards the tempo, a hop: two seconds. The path itself feeds the tempo
 SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
 COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
 FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
