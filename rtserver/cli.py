@@ -266,4 +266,4 @@ def demo(arguments: Arguments) -> int:
     """``rtserver demo``"""
     from rtserver.demo.show import run as show
 
-    return show(arguments)
+    return show(arguments.output)

@@ -10,6 +10,7 @@ _File = str | PathLike[str] | int | BinaryIO
 
 class SoundFileError(Exception): ...
 class SoundFileRuntimeError(SoundFileError, RuntimeError): ...
+
 class LibsndfileError(SoundFileRuntimeError):
     code: int
     error_string: str

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from os import PathLike
 from typing import Any, BinaryIO
 
 class Message:
@@ -33,7 +34,7 @@ class MidiFile:
     length: float
     def __init__(
         self,
-        filename: str | None = None,
+        filename: str | PathLike[str] | None = None,
         file: BinaryIO | None = None,
         type: int = 1,
         ticks_per_beat: int = 480,
@@ -44,7 +45,7 @@ class MidiFile:
     ) -> None: ...
     def __iter__(self) -> Iterator[Message]: ...
     def add_track(self, name: str | None = None) -> MidiTrack: ...
-    def save(self, filename: str | None = None, file: BinaryIO | None = None) -> None: ...
+    def save(self, filename: str | PathLike[str] | None = None, file: BinaryIO | None = None) -> None: ...
 
 def merge_tracks(tracks: list[MidiTrack], skip_checks: bool = False) -> MidiTrack: ...
 def bpm2tempo(bpm: float, time_signature: tuple[int, int] = (4, 4)) -> int: ...
