@@ -127,6 +127,8 @@ def connect(name: str, play_to: str, record_from: str, n_out: int, n_in: int) ->
                 raise DeviceError(f"no JACK client {play_to!r} with inputs and {record_from!r} with outputs: is the server running?")
             time.sleep(0.05)
         for ours, port in zip(mine_out, targets, strict=False):
+            for other in client.get_all_connections(port):  # a microphone, say: the tape alone is to be heard
+                client.disconnect(other, port)
             client.connect(ours, port)
         for port, ours in zip(sources, mine_in, strict=False):
             client.connect(port, ours)

@@ -7,7 +7,6 @@ import time
 import msgspec
 import numpy as np
 
-from rtserver.errors import RtserverError
 from rtserver.events import Command, Event, Position
 from rtserver.following.follower import Follower
 from rtserver.following.score import Score
@@ -75,7 +74,7 @@ class FollowerRole:
         if command.name == "reset":
             self.follower.reset()
         elif command.name == "seek":
-            raise RtserverError("this follower cannot seek")
+            self.follower.seek(float(command.value or 0.0))
 
     def close(self) -> None:
         return None

@@ -63,6 +63,7 @@ class Supervisor:
         setup = Setup(config, str(run_folder), str(score) if score.exists() else "", len(plan.tracks))
         self.session: Session = open_session(setup, plan)
         self.table = self.session.block["audio.table"]
+        self.plan = plan
         # Whoever silences notes comes first, whoever makes them later, and sound last, when there is someone to process it.
         names = ["standby", "midi", "engine"]
         if setup.score_file:

@@ -1,0 +1,81 @@
+"""A JACK server for the demonstration: the one that runs, if it has the channels, or a private one on the dummy driver."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rtserver.errors import DeviceError
+
+RATE = 48000
+PERIOD = 256  # frames: 5.3 ms; the private server keeps it with real-time priority, and mostly without
+CHANNELS = 3  # harmonic, percussive, monitor; the tape machine records as many, so the server needs them both ways
+
+
+def _ports(name: str | None) -> tuple[int, int] | None:
+    """(physical inputs, physical outputs) of a JACK server; None if none answers."""
+    import jack
+
+    client: Any = None
+    quiet: Any = jack
+    quiet.set_error_function(lambda _message: None)
+    quiet.set_info_function(lambda _message: None)
+    try:
+        client = jack.Client("rtserver-probe", no_start_server=True, servername=name)
+        if client.samplerate != RATE:
+            return None
+        ins = client.get_ports(is_physical=True, is_audio=True, is_output=True)
+        outs = client.get_ports(is_physical=True, is_audio=True, is_input=True)
+        return len(ins), len(outs)
+    except (jack.JackOpenError, OSError):
+        return None
+    finally:
+        if client is not None:
+            client.close()
+
+
+def _realtime_allowed() -> bool:
+    probe = [sys.executable, "-c", "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))"]
+    return subprocess.run(probe, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+@contextmanager
+def jack_server() -> Iterator[str]:
+    """Provide JACK to this process and its children; yields a line that says which. Raises `DeviceError` with the remedy."""
+    found = _ports(None)
+    if found is not None and min(found) >= CHANNELS:
+        yield "the JACK server that runs"
+        return
+    if shutil.which("jackd") is None:
+        raise DeviceError("no JACK server runs and jackd is not installed: apt-get install jackd2")
+    name = f"rtserver-demo-{os.getuid()}"
+    command = ["jackd", "-n", name, "--realtime" if _realtime_allowed() else "--no-realtime"]
+    command += ["-d", "dummy", "-r", str(RATE), "-p", str(PERIOD), "-C", str(CHANNELS), "-P", str(CHANNELS)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
+    try:
+        until = time.monotonic() + 10.0
+        while _ports(name) is None:
+            if server.poll() is not None or time.monotonic() > until:
+                raise DeviceError(f"the private JACK server {name!r} does not start; does one of that name still run?")
+            time.sleep(0.05)
+        os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
+        yield f"a private JACK server ({name}, dummy driver: nothing is heard)"
+    finally:
+        server.terminate()
+        try:
+            server.wait(3.0)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
