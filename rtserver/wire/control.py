@@ -21,6 +21,7 @@ from rtserver.wire.parameters import Parameters
 STATES = {STARTING: "starting", UP: "up"}
 REMEMBERED = 1024  # requests with effects whose replies are kept, for clients that ask again: some 300 kB
 MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
+MAX_CLIENTS = 64  # names kept for `status`
 SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
@@ -80,6 +81,7 @@ class Control:
             self.absent["follower"] = "this session follows no score; set score.file in the configuration"
         if not session.config.generation.enabled:
             self.absent["performer"] = "this session has no performer; set generation.enabled in the configuration"
+        self.clients: OrderedDict[str, float] = OrderedDict()  # name -> CLOCK_MONOTONIC seconds of the last hello
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
@@ -139,6 +141,11 @@ class Control:
         if p.VERSION not in request.versions:
             spoken = ", ".join(map(str, request.versions)) or "none"
             raise p.Refusal("version", f"the client speaks protocol versions {spoken}, this server speaks {p.VERSION}", "versions")
+        if request.client:
+            self.clients[request.client] = time.monotonic()
+            self.clients.move_to_end(request.client)
+            if len(self.clients) > MAX_CLIENTS:
+                self.clients.popitem(last=False)
         config = self.session.config
         return {
             "version": p.VERSION,
@@ -164,7 +171,8 @@ class Control:
         for name, role in roles.items():
             role["counters"] = self.counters(name)
         lost = {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to}
-        return {"frame": self.session.frame, "clock": self.clock(), "roles": roles, "lost_events": lost}
+        clients = {name: time.monotonic() - said_s for name, said_s in self.clients.items()}
+        return {"frame": self.session.frame, "clock": self.clock(), "roles": roles, "lost_events": lost, "clients": clients}
 
     def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:
         frame = self.session.frame

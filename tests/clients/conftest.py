@@ -15,6 +15,8 @@ from gateway_process import Gateway
 
 @pytest.fixture
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    gateway = Gateway(tmp_path_factory.mktemp("c")).started()
-    yield gateway
-    gateway.close()
+    gateway = Gateway(tmp_path_factory.mktemp("c"))
+    try:
+        yield gateway.started()
+    finally:
+        gateway.close()

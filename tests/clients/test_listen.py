@@ -131,6 +131,13 @@ def test_it_waits_for_a_server_that_is_not_there_and_ends_on_interrupt(tmp_path:
     assert listener.process.wait(PATIENCE_S) == 0
 
 
+def test_a_topic_that_is_none_is_refused(listen: Callable[..., Listener]) -> None:
+    listener = listen("--topics", "positon")
+    assert listener.process.wait(PATIENCE_S) == 1
+    assert listener.process.stderr is not None
+    assert "no topic positon; there are position" in listener.process.stderr.read()
+
+
 def test_it_is_small_and_imports_nothing_of_the_server() -> None:
     source = LISTEN.read_text()
     names = {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for alias in node.names}

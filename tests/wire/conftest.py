@@ -23,9 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shared_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One gateway for the tests of a module that leave it as it was."""
-    gateway = Gateway(tmp_path_factory.mktemp("w")).started()
-    yield gateway
-    gateway.close()
+    gateway = Gateway(tmp_path_factory.mktemp("w"))
+    try:
+        yield gateway.started()
+    finally:
+        gateway.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rtserver.shared.memory import Layout
 from rtserver.shared.session import STATE, UP, Session, Setup
 from rtserver.wire import protocol as p
 
-PATIENCE_S = 10.0  # a busy machine is slow; no test waits this long when all is well
+PATIENCE_S = 30.0  # a busy machine is slow; no test waits this long when all is well
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -57,6 +57,7 @@ class Gateway:
         for role in ("engine", "follower", "performer", "midi"):
             self.session.role(role)[STATE] = UP
         self.context = zmq.Context()
+        self.context.setsockopt(zmq.LINGER, 0)  # a failed test must end, too
         self.control = self.dealer()
         self.start()
 

@@ -235,7 +235,9 @@ def test_ping_answers_with_the_servers_clock(gateway: Gateway) -> None:
 
 
 def test_status_tells_of_roles_and_losses(gateway: Gateway) -> None:
+    gateway.result("hello", client="stage left")
     status = gateway.result("status")
+    assert 0 <= status["clients"]["stage left"] < PATIENCE_S
     assert status["roles"]["gateway"]["state"] == "up"
     assert status["roles"]["gateway"]["counters"]["events"] > 0
     assert status["lost_events"]["midi"] == 0
@@ -354,7 +356,7 @@ def test_a_stalled_subscriber_holds_up_nobody_and_is_counted(make: Make) -> None
 
 
 def test_a_port_in_use_is_refused_with_field_and_remedy(gateway: Gateway, make: Make) -> None:
-    port = zmq.Context.instance().socket(zmq.ROUTER)
+    port = gateway.context.socket(zmq.ROUTER)
     number = port.bind_to_random_port("tcp://127.0.0.1")
     second = make(wire=Wire(control=f"tcp://127.0.0.1:{number}"))
     assert second.process.wait(PATIENCE_S) == 1
