@@ -12,8 +12,10 @@ over error energy, nothing rescaled.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +149,10 @@ def main() -> None:
             scores[name][folder.name] = score(truth, method(mixture, rate))
     print(table(scores))
     if args.json:
-        args.json.write_text(json.dumps(scores, indent=1) + "\n")
+        today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+        rounded = {m: {c: {k: round(v, 3) for k, v in of.items()} for c, of in clips.items()} for m, clips in scores.items()}
+        presets = {name: asdict(PRESETS[name]) for name in args.preset}
+        args.json.write_text(json.dumps({"date": today, "presets": presets, "scores_db": rounded}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -194,7 +194,7 @@ class HpssPreset:
 
 
 # The median along time spans 0.14 s at 48 kHz (0.15 s at 44.1). Played music separates best with 0.1 s, electronic loops with 0.2 s or
-# more; this loses about 0.3 dB to either (docs/hpss.md). Every second or third spectrum is enough, for their windows overlap.
+# more; this gives up 0.2 to 0.5 dB on either (docs/hpss.md). Every second or third spectrum is enough, for their windows overlap.
 PRESETS = {
     "stage": HpssPreset(2048, 256, 128, n_past=17, past_step=3, n_around=13),
     "default": HpssPreset(2048, 512, 256, n_past=13, past_step=2, n_around=13),
