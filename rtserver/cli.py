@@ -255,7 +255,11 @@ def render(arguments: Arguments) -> int:
 
 def follow(arguments: Arguments) -> int:
     """``rtserver follow``"""
+    from rtserver.following.follower import METHODS
     from rtserver.following.offline import follow as track
+
+    if arguments.method not in METHODS:
+        raise ConfigError("method", f"no method {arguments.method!r}; known: {', '.join(METHODS)}")
 
     track(arguments.score, arguments.input, arguments.output, arguments.method)
     print(arguments.output)

@@ -125,6 +125,16 @@ def test_follow_writes_its_table(tmp_path: Path) -> None:
     assert len(lines) > 100
 
 
+def test_an_unknown_method_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, 2, "follow", tmp_path / "score.mid", tmp_path / "in.mid", "-o", tmp_path / "out.csv", "--method", "guess")
+    assert said.startswith("rtserver follow: method: no method 'guess'; known: dixon")
+
+
+def test_a_score_that_is_none_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "score.mid").write_bytes(b"nothing of the kind")
+    assert "score.mid" in refused(capsys, 1, "follow", tmp_path / "score.mid", tmp_path / "in.mid", "-o", tmp_path / "out.csv")
+
+
 @pytest.mark.parametrize("command", ["devices", "doctor"])
 def test_programs_may_ask_what_the_machine_has(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--json"]) in (0, 1)  # 1 where the doctor finds something to mend
