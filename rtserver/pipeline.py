@@ -16,10 +16,8 @@ from rtserver.errors import ConfigError
 from rtserver.fastlane import FastLane
 from rtserver.graph import Graph
 from rtserver.node import Spec
-from rtserver.plan import Plan, plan
+from rtserver.plan import TRACKS, Plan, plan
 from rtserver.shared.session import Session
-
-TRACKS = ("harmonic", "percussive")
 
 
 def preset(config: Config) -> HpssPreset:

@@ -19,6 +19,9 @@ from rtserver.shared.memory import Block, Layout
 from rtserver.shared.session import Session, Setup
 
 
+TRACKS = ("harmonic", "percussive")  # what the graph of `pipeline` puts out, in this order
+
+
 @dataclass(frozen=True)
 class Term:
     """One part of a latency, in frames, and its cause."""

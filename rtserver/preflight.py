@@ -10,7 +10,7 @@ import fcntl
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import msgspec
 from rtserver.config import Config
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.plan import Plan
+from rtserver.wire.zeromq import Sockets
 
 SCORE_FILE = "score.npz"
 
@@ -59,7 +60,7 @@ def check(config: Config, folder: Path) -> Plan:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Generator[None]:
     """Hold the lock of the kernel cache, so that two servers do not compile the same kernels at once."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
@@ -71,7 +72,10 @@ def main() -> int:
     """Entry point of the process: 0, or 2 for a wrong configuration, or 1 for anything else, with one line on stderr."""
     folder = Path(sys.argv[1])
     try:
-        plan = check(msgspec.json.decode(sys.stdin.buffer.read(), type=Config), folder)
+        config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
+        plan = check(config, folder)
+        if config.wire.enabled:
+            Sockets(config.wire, "", 0).close()  # a taken port is found now, not by a gateway that cannot start
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -117,12 +117,17 @@ class Stream:
         latency = self._stream.latency
         return float(latency[0]), float(latency[1])
 
-    def close(self) -> None:
-        """Stop and close, waiting at most half a second: it hangs for ever if the audio server has died.
-
-        The process must end soon afterwards; PortAudio's own clean-up at exit, which would hang as well, is switched off.
+    def close(self) -> bool:
+        """Stop, close, and end PortAudio in this process, waiting at most half a second. False if it hangs, as it does for ever when the
+        audio server has died: then the process must end by `os._exit`, for PortAudio's threads may still run.
         """
         atexit.unregister(self._sd._exit_handler)
-        closing = threading.Thread(target=self._stream.close, daemon=True)
-        closing.start()
-        closing.join(0.5)
+
+        def end() -> None:
+            self._stream.close()
+            self._sd._terminate()
+
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+        ending.join(0.5)
+        return not ending.is_alive()

@@ -82,7 +82,11 @@ def _listen(heard: list[tuple[float, bytes]]) -> Any:
     import rtmidi
 
     port: Any = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name="rtserver-demo-synth")
-    port.set_callback(lambda got, _data=None: heard.append((time.monotonic(), bytes(got[0]))))
+
+    def stamp(got: tuple[list[int], float], _data: object = None) -> None:
+        heard.append((time.monotonic(), bytes(got[0])))
+
+    port.set_callback(stamp)
     port.open_virtual_port("in")
     return port
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,14 +18,18 @@ PERIOD = 256  # frames: 5.3 ms; the private server keeps it with real-time prior
 CHANNELS = 3  # harmonic, percussive, monitor; the tape machine records as many, so the server needs them both ways
 
 
+def _ignore(_message: str) -> None:
+    """JACK's own messages: that no server runs is an answer here, not an error."""
+
+
 def _ports(name: str | None) -> tuple[int, int] | None:
     """(physical inputs, physical outputs) of a JACK server; None if none answers."""
     import jack
 
     client: Any = None
     quiet: Any = jack
-    quiet.set_error_function(lambda _message: None)
-    quiet.set_info_function(lambda _message: None)
+    quiet.set_error_function(_ignore)
+    quiet.set_info_function(_ignore)
     try:
         client = jack.Client("rtserver-probe", no_start_server=True, servername=name)
         if client.samplerate != RATE:
@@ -46,7 +50,7 @@ def _realtime_allowed() -> bool:
 
 
 @contextmanager
-def jack_server() -> Iterator[str]:
+def jack_server() -> Generator[str]:
     """Provide JACK to this process and its children; yields a line that says which. Raises `DeviceError` with the remedy."""
     found = _ports(None)
     if found is not None and min(found) >= CHANNELS:

@@ -5,6 +5,7 @@ It is expendable: when the audio server dies under it, callbacks stop, and the s
 
 from __future__ import annotations
 
+import os
 import time
 
 from rtserver.audio import table as t
@@ -57,4 +58,5 @@ class AudioRole:
         return self.stream.active
 
     def close(self) -> None:
-        self.stream.close()
+        if not self.stream.close():
+            os._exit(1)

@@ -28,7 +28,7 @@ TURN_S = 0.02
 HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
 START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
-CLOSE_S = 1.2  # what roles have to close before they are killed; with the standby's turn the whole ends in under 2 s
+CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
 STEADY_S = 10.0  # up for so long, a role's failures are forgotten
 
@@ -169,17 +169,15 @@ class Supervisor:
         return all(self.up(name) for name in self.children) and int(self.table[t.CALLBACKS]) > 0
 
     def close(self) -> None:
-        """End all roles: notes first, audio next, the standby last. What does not close in time is killed."""
-        until = time.monotonic() + CLOSE_S
-        for child in self.children.values():
-            if child.process is not None and child.name != "standby":
-                self.session.role(child.name)[STATE] = CLOSING
-                child.process.terminate()
-        self._reap([c for c in self.children.values() if c.name != "standby"], until)
-        standby = self.children["standby"]
-        if standby.process is not None:
-            standby.process.terminate()
-        self._reap([standby], time.monotonic() + 0.5)
+        """End all roles: notes and audio first; then those who let go of what is left and tell of it. What does not close is killed."""
+        last = [child for child in self.children.values() if child.name in ("standby", "gateway")]
+        first = [child for child in self.children.values() if child not in last]
+        for children, limit_s in ((first, CLOSE_S), (last, CLOSE_LAST_S)):
+            for child in children:
+                if child.process is not None:
+                    self.session.role(child.name)[STATE] = CLOSING
+                    child.process.terminate()
+            self._reap(children, time.monotonic() + limit_s)
 
     def _reap(self, children: list[Child], until: float) -> None:
         for child in children:

@@ -14,8 +14,7 @@ from rtserver.dsp.hpss import PRESETS
 from rtserver.errors import ConfigError
 from rtserver.graph import Graph
 from rtserver.node import Spec
-
-STEMS = ("harmonic", "percussive")
+from rtserver.plan import TRACKS
 
 
 def separate(path: Path, folder: Path, preset: str = "default", progress: Callable[[int], object] | None = None) -> list[Path]:
@@ -49,13 +48,13 @@ def separate(path: Path, folder: Path, preset: str = "default", progress: Callab
     graph.add("stft", stft)
     graph.add("hpss", hpss, after="stft")
     graph.add("istft", istft, after="hpss")
-    for stem in STEMS:
+    for stem in TRACKS:
         graph.output(stem, after="istft", label=stem)
     graph.prepare(Spec.signal(source.sample_rate, source.n_channels, hop))
-    latency = graph.latency(STEMS[0])
+    latency = graph.latency(TRACKS[0])
     x = np.zeros((source.n_channels, hop), np.float32)
-    out = np.zeros((len(STEMS), source.n_channels, hop), np.float32)
-    files = [folder / f"{stem}.wav" for stem in STEMS]
+    out = np.zeros((len(TRACKS), source.n_channels, hop), np.float32)
+    files = [folder / f"{stem}.wav" for stem in TRACKS]
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(file, source.sample_rate, source.n_channels)) for file in files]
         hops = blocks(path, hop)

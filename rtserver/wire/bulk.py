@@ -10,9 +10,9 @@ import numpy as np
 from rtserver.node import Array
 from rtserver.shared.ring import SampleRing, VectorRing
 from rtserver.shared.session import Session
+from rtserver.plan import TRACKS
 from rtserver.wire.protocol import AUDIO_AXES, AUDIO_TOPIC, FEATURE_AXES
 
-STEMS = ("harmonic", "percussive")  # what the engine's tracks hold, in order
 CHUNK = 512  # frames a message: 10.7 ms at 48 kHz, 2 kB a channel
 MAX_VECTORS = 64  # feature vectors a message: 26 kB
 
@@ -35,7 +35,7 @@ class AudioTap:
     """Follows one track from the moment it is wanted. What is overwritten before it is read is skipped and counted in `lost` (chunks)."""
 
     def __init__(self, session: Session, track: int) -> None:
-        self.topic = AUDIO_TOPIC + (STEMS[track] if track < len(STEMS) else f"track{track}")
+        self.topic = AUDIO_TOPIC + (TRACKS[track] if track < len(TRACKS) else f"track{track}")
         self._ring = SampleRing(session.block, f"track{track}")
         self._position: int | None = None
         self.lost = 0

@@ -76,6 +76,8 @@ class LiveServer:
         return [from_json(line) for line in lines]
 
     def close(self) -> None:
+        if self._stop:
+            return
         self._stop = True
         self._thread.join()
         self.supervisor.close()
@@ -102,6 +104,20 @@ class Tape:
         assert self.process.returncode == 0
         assert out.startswith("faults")
         return audio_file.read(self.files[1])[0]
+
+
+@pytest.fixture
+def own_jackd_of(monkeypatch, own_jackd):
+    """Run a JACK server with a period of one's own for the length of a `with`."""
+
+    @contextlib.contextmanager
+    def run(period: int) -> Iterator[str]:
+        with own_jackd(period) as (name, _server):
+            monkeypatch.setenv("JACK_DEFAULT_SERVER", name)
+            monkeypatch.setenv("JACK_NO_START_SERVER", "1")
+            yield name
+
+    return run
 
 
 @pytest.fixture

@@ -1,0 +1,138 @@
+"""Our native callback against an ordinary sounddevice Python callback, in the same run, with busy Python threads beside them.
+
+    python benchmarks/callback.py [--seconds 5] [--repeats 3] [--output benchmarks/results/callback-DATE.json]
+
+Each cell is a stream on a private jackd (dummy driver, real-time where allowed) in a process of its own, with 0, 1 or 2 threads of pure
+Python arithmetic in the same process. Both callbacks copy input to output and stamp themselves; ours also runs the mixer, the counters
+and the engine's semaphore. A block is missed when the next callback comes more than 1.5 periods after it. The two are taken in turn, pair by pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import machine, private_jackd, write_result
+
+RATE = 48000
+PERIODS = (64, 128, 256)
+BUSY = (0, 1, 2)
+
+
+def burn(stop: threading.Event) -> None:
+    """A thread that holds the GIL as any busy Python code does."""
+    x = 1
+    while not stop.is_set():
+        for _ in range(1000):
+            x = (x * 1103515245 + 12345) & 0x7FFFFFFF
+
+
+def ours(period: int, seconds: float) -> np.ndarray:
+    """Intervals in ns of the native callback, as it counts them itself."""
+    from rtserver.audio import table as t
+    from rtserver.audio.callback import bind, stream_callback
+    from rtserver.audio.device import Stream
+    from rtserver.config import parse
+    from rtserver.plan import open_session, plan
+    from rtserver.shared.session import Setup
+
+    outputs = {"monitor": {"source": "dry", "channels": [1], "align": False}}
+    config = parse({"audio": {"block_size": period}, "outputs": outputs, "generation": {"enabled": False}})
+    session = open_session(Setup(config, "", "", 0), plan(config, {}, 256, 1))
+    bind(session.block, session.waker("engine").offset)
+    stream = Stream(
+        "system", sample_rate=RATE, block_size=period, channels=(1, 1), callback=stream_callback.address, user=session.block.address
+    )
+    stream.start()
+    time.sleep(0.3)
+    table = session.block["audio.table"]
+    first = int(table[t.CALLBACKS])
+    time.sleep(seconds)
+    last = int(table[t.CALLBACKS])
+    ring = session.block["audio.intervals"]
+    intervals = ring[np.arange(max(first, last - t.INTERVAL_RING), last) % t.INTERVAL_RING].copy()
+    stream.close()
+    return intervals
+
+
+def ordinary(period: int, seconds: float) -> np.ndarray:
+    """Intervals in ns of a Python callback."""
+    import sounddevice as sd
+
+    stamps = np.zeros(int(2 * (seconds + 2) * RATE / period), np.int64)
+    count = 0
+
+    def callback(indata, outdata, frames, time_info, status) -> None:
+        nonlocal count
+        outdata[:] = indata
+        if count < len(stamps):
+            stamps[count] = time.monotonic_ns()
+            count += 1
+
+    with sd.Stream(samplerate=RATE, blocksize=period, channels=1, dtype="float32", latency="low", device="system", callback=callback):
+        time.sleep(0.3)
+        first = count
+        time.sleep(seconds)
+        last = count
+    return np.diff(stamps[first:last])
+
+
+def cell(which: str, period: int, busy: int, seconds: float) -> None:
+    """Run in the child: one stream; prints its figures."""
+    stop = threading.Event()
+    threads = [threading.Thread(target=burn, args=(stop,), daemon=True) for _ in range(busy)]
+    for thread in threads:
+        thread.start()
+    intervals = {"native": ours, "python": ordinary}[which](period, seconds)
+    stop.set()
+    expected = int(seconds * RATE / period)
+    limit = 1.5e9 * period / RATE
+    # A late callback stands for the blocks that would have come in its interval.
+    missed = int(np.maximum(np.round(intervals[intervals > limit] * RATE / period / 1e9) - 1, 1).sum())
+    p50, p99 = np.percentile(intervals, [50, 99]) if len(intervals) else (np.nan, np.nan)
+    print(json.dumps({"callbacks": len(intervals), "expected": expected, "missed": missed, "p50_us": p50 / 1e3, "p99_us": p99 / 1e3}))
+
+
+def main() -> None:
+    """Run every cell and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--cell", nargs=3, metavar=("WHICH", "PERIOD", "BUSY"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.cell:
+        cell(args.cell[0], int(args.cell[1]), int(args.cell[2]), args.seconds)
+        return
+    rows = []
+    print("| period | busy threads | callback | missed, median (range) | interval p50 | p99 | in periods |\n|---|---|---|---|---|---|---|")
+    for period in PERIODS:
+        with private_jackd(period, RATE) as environment:
+            for busy in BUSY:
+                runs: dict[str, list[dict]] = {"native": [], "python": []}
+                for _ in range(args.repeats):
+                    for which, done in runs.items():
+                        command = [sys.executable, __file__, "--seconds", str(args.seconds), "--cell", which, str(period), str(busy)]
+                        out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+                        done.append(json.loads(out.splitlines()[-1]))
+                for which, done in runs.items():
+                    missed = [100 * r["missed"] / (r["callbacks"] + r["missed"]) for r in done]
+                    p50, p99 = (float(np.median([r[k] for r in done])) for k in ("p50_us", "p99_us"))
+                    row = {"period": period, "busy": busy, "callback": which, "missed_percent": missed, "p50_us": p50, "p99_us": p99}
+                    rows.append(row | {"runs": done})
+                    print(
+                        f"| {period} | {busy} | {which} | {np.median(missed):.2f} % ({min(missed):.2f}–{max(missed):.2f})"
+                        f" | {p50:.0f} µs | {p99:.0f} µs | {p99 * RATE / period / 1e6:.2f} |",
+                        flush=True,
+                    )
+    write_result("callback", {"rows": rows, "seconds": args.seconds, "machine": machine()}, args.output)
+
+
+if __name__ == "__main__":
+    main()
