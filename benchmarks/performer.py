@@ -1,4 +1,4 @@
-"""Time of one sampled event: what the performer costs, and what each part of it does. Writes a dated JSON with the machine."""
+"""What a sampled event costs, and whether the performer follows what it hears. Writes a dated JSON with the machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from rtserver.events import Note
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
+from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
+from rtserver.transport import Transport
 
 PARTS = {
     "sampled_event": "query and feed: a whole new note",
@@ -34,6 +37,32 @@ def measure(call: Callable[[], object], n: int) -> dict[str, float]:
         call()
         taken[i] = (time.perf_counter_ns() - start) / 1000.0
     return {k: round(float(np.percentile(taken, p)), 1) for k, p in (("min", 0), ("p50", 50), ("p95", 95), ("p99", 99), ("max", 100))}
+
+
+def listening(performer: Performer, seeds: int = 10, minutes: float = 1.0) -> dict[str, float]:
+    """Share of notes in the triad, and in the major key, of a held triad that the performer hears, and does not hear.
+
+    Ten roots, free of any scale, simulated time; by chance a quarter would be in the triad and 7/12 in the key.
+    """
+    rate, hop = 48000, 960
+    hits: dict[str, list[bool]] = {f"{what}_{how}": [] for how in ("heard", "not_heard") for what in ("triad", "key")}
+    for seed in range(seeds):
+        root = seed * 5 % 12
+        triad = np.isin((np.arange(12) - root) % 12, (0, 4, 7)).astype(np.float32)
+        for how in ("heard", "not_heard"):
+            performer.seed = seed
+            transport = Transport(rate)
+            accompanist = Accompanist(performer, transport, constraints=Constraints(None, 48, 84, 4))
+            transport.start(0)
+            notes: list[Note] = []
+            for frame in range(0, round(60 * minutes * rate), hop):
+                if how == "heard":
+                    accompanist.hear_chroma(frame, triad)
+                accompanist.advance(frame, 2 * hop, notes.append)  # type: ignore[arg-type]
+            degrees = [(n.pitch - root) % 12 for n in notes]
+            hits[f"triad_{how}"] += [d in (0, 4, 7) for d in degrees]
+            hits[f"key_{how}"] += [d in (0, 2, 4, 5, 7, 9, 11) for d in degrees]
+    return {k: round(float(np.mean(x)), 3) for k, x in hits.items()}
 
 
 def main() -> None:
@@ -61,11 +90,14 @@ def main() -> None:
     figures = {name: measure(call, args.events) for name, call in tqdm(calls.items(), unit="part")}
     for name, figure in figures.items():
         print(f"{PARTS[name]:45s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
+    followed = listening(performer)
+    print("follows a held triad:  " + "  ".join(f"{k} {x:.0%}" for k, x in followed.items()))
     result = {
         "date": datetime.date.today().isoformat(),
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)},
         "events": args.events,
         "microseconds": figures,
+        "share_of_notes": followed,
     }
     args.json.parent.mkdir(parents=True, exist_ok=True)
     args.json.write_text(json.dumps(result, indent=1) + "\n")

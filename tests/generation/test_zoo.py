@@ -36,6 +36,14 @@ def test_every_file_of_the_zoo_belongs_to_a_model() -> None:
     assert {p.name for p in zoo.FOLDER.glob("*.onnx")} == files
 
 
+def test_the_card_says_what_the_manifest_says() -> None:
+    entry = zoo.manifest()["performer"]
+    card = (zoo.FOLDER / entry["card"]).read_text()
+    for task, scores in ((k.removeprefix("nats_"), s) for k, s in entry.items() if k.startswith("nats_")):
+        assert " | ".join([f"`{task}`", *(f"{scores[head]:.3f}" for head in ("dt", "pitch", "duration", "note"))]) in card
+    assert entry["training"] in card and entry["data"] in card and entry["split"] in card
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(ModelError, match="did you mean 'performer'"):
         zoo.load_model("preformer")
