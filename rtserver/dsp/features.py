@@ -63,8 +63,8 @@ def _semitone_weights(sample_rate: int, size: int, pitch: int) -> tuple[int, npt
 
 
 @cache
-def _kernel(hop: int, size: int) -> Any:
-    """The kernel of `Features` for one hop and one longest window."""
+def _kernel(size: int) -> Any:
+    """The kernel of `Features` for one longest window."""
     half, quarter = size // 2, size // 4
     short = size - quarter
 
@@ -76,7 +76,7 @@ def _kernel(hop: int, size: int) -> Any:
         x: F32, out: F32, past: F32, windows: F32, plan0: F32, plan1: F32, plan2: F32, bins: F32, table: I64, weights: F32, log: F32, n: int
     ) -> int:
         """One hop, the n-th since reset; returns how many samples were not finite (and taken as 0)."""
-        n_channels = x.shape[0]
+        n_channels, hop = x.shape
         gain = np.float32(1.0 / n_channels)
         n_nonfinite = 0
         for i in range(size - hop):
@@ -196,7 +196,7 @@ class Features:
         self._table, self._weights = _table(self.sample_rate)
         self._past = np.zeros(sizes[0], np.float32)
         self._log = np.zeros((DIFFERENCE_LAG + 1, N_DIFFERENCE), np.float32)
-        self.kernel = _kernel(self.hop_size, sizes[0])
+        self.kernel = _kernel(sizes[0])
         self.reset()
         return replace(spec, shape=(N_FEATURES,), labels=())
 
