@@ -59,8 +59,8 @@ METHODS: dict[str, Callable[[], Method]] = {"dixon": Warping}
 class Gate:
     """Tells sound from silence by level above an adaptive noise floor, in dB re full scale.
 
-    The floor follows the quietest level heard. While nothing has been played it also rises, so that a hum or a fan becomes the floor; once the
-    player has begun it only falls, or a long fortissimo would raise it.
+    The floor follows the quietest level heard. While nothing has been played it also rises, so that a hum or a fan becomes the floor; once
+    the player has begun it only falls, or a long fortissimo would raise it.
     """
 
     FIRST_FLOOR = -60.0
@@ -93,8 +93,8 @@ class Follower:
     """Follows one score.
 
     Input    features (101,) float32 of `rtserver.dsp.features`, one vector every 10 ms
-    Output   `Position` events, at most one a hop and only where something changed; `frame` and `available_frame` are the session frame at the end
-             of the hop that it was known from
+    Output   `Position` events, at most one a hop and only where something changed; `frame` and `available_frame` are the session frame
+             at the end of the hop that it was known from
     Latency  0 frames
 
     Parameters
@@ -106,8 +106,8 @@ class Follower:
     Notes
     -----
     Confidence is ``(HOPELESS - match) / (HOPELESS - CERTAIN)`` within 0..1, where `match` is the cost of the last second relative to what
-    unrelated places of this very piece cost each other. It says how well the notes fit, not how exact the timing is, and a passage that sounds
-    like another fits both.
+    unrelated places of this very piece cost each other. It says how well the notes fit, not how exact the timing is, and a passage that
+    sounds like another fits both.
 
     Nothing recovers from a jump other than a skipped repeat, except `seek`.
     """
@@ -129,7 +129,10 @@ class Follower:
         return 0
 
     def prepare(self, spec: Spec) -> None:
-        """Build the reference and compile everything (a second or two for a long score). Raises `SpecError` for anything but features at 10 ms."""
+        """Build the reference and compile everything: a second or two for a long score.
+
+        Raises `SpecError` for anything but features every 10 ms.
+        """
         if spec.shape != (N_FEATURES,) or spec.dtype != np.float32:
             raise SpecError(
                 f"Follower expects features ({N_FEATURES},) float32, got {spec.shape} {spec.dtype} — connect it after Features?"

@@ -40,7 +40,7 @@ def half_square(a: Floats32, b: Floats32) -> float:
     for i in range(a.shape[0]):
         difference = a[i] - b[i]
         total += difference * difference
-    return np.float32(0.5) * total
+    return float(np.float32(0.5) * total)
 
 
 @jit("int64(float64[::1], float64[::1], int64[::1], int64, int64)")

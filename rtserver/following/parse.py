@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rtserver.following.score import DEFAULT_TEMPO_BPM, Floats, Notes, Score
 
 XML_SUFFIXES = (".musicxml", ".xml", ".mxl")
 MIDI_SUFFIXES = (".mid", ".midi")
+Clock = Callable[[Any], Floats]
 # The largest symphony movements have a few hundred thousand notes, well under this; a larger file is something else.
 MAX_BYTES = 200_000_000
 # Marks outside this range (quarters a minute) are typing errors or playback tricks.
@@ -101,14 +103,18 @@ def _convert(loaded: Any, parts: list[Any], path: Path) -> Score:
     )
 
 
-def _quarters_of(part: Any) -> Any:
+def _quarters_of(part: Any) -> Clock:
     """The part's clock: divisions -> quarters from the beginning of the written score (partitura puts 0 at the first downbeat)."""
     quarter_map = part.quarter_map
     start = float(quarter_map(0))
-    return lambda t: np.asarray(quarter_map(t), np.float64) - start
+
+    def clock(t: Any) -> Floats:
+        return np.asarray(quarter_map(t), np.float64) - start
+
+    return clock
 
 
-def _notes_of(part: Any, clock: Any, index: int) -> Floats:
+def _notes_of(part: Any, clock: Clock, index: int) -> Floats:
     """Rows of (onset, duration, pitch, part); ties merged, grace notes with duration 0, pitches as they sound."""
     import partitura.score as ps
 
@@ -130,7 +136,7 @@ def _n_signs(part: Any) -> int:
     return sum(1 for sign in (ps.Repeat, ps.Ending, ps.DaCapo, ps.DalSegno) for _ in part.iter_all(sign))
 
 
-def _unfold(part: Any, clock: Any, end: float, problems: list[str]) -> tuple[Floats, Floats]:
+def _unfold(part: Any, clock: Clock, end: float, problems: list[str]) -> tuple[Floats, Floats]:
     """The maximal unfolding as stretches (written start, written end, unfolded start), and its skips (source, target)."""
     import partitura.score as ps
 
@@ -183,7 +189,7 @@ def _as_notes(rows: Floats, zero: float) -> Notes:
     return Notes(rows[:, 0] - zero, rows[:, 1].copy(), rows[:, 2].astype(np.int32), rows[:, 3].astype(np.int32))
 
 
-def _tempi(parts: list[Any], clocks: list[Any]) -> Floats:
+def _tempi(parts: list[Any], clocks: list[Clock]) -> Floats:
     import partitura.score as ps
     from partitura.utils.music import to_quarter_tempo
 
@@ -196,7 +202,7 @@ def _tempi(parts: list[Any], clocks: list[Any]) -> Floats:
     return np.array(sorted(found.items())).reshape(-1, 2)
 
 
-def _bars(part: Any, clock: Any) -> Floats:
+def _bars(part: Any, clock: Clock) -> Floats:
     import partitura.score as ps
 
     bars = [(float(clock(bar.start.t)), float(bar.number or 0)) for bar in part.iter_all(ps.Measure)]
@@ -225,7 +231,7 @@ def _as_steps(tempo: Floats) -> Floats:
     return tempo[keep]
 
 
-def _beat_map(part: Any, clock: Any, segments: Floats, zero: float) -> Floats:
+def _beat_map(part: Any, clock: Clock, segments: Floats, zero: float) -> Floats:
     """Knots (quarter, beat) of the unfolded beat map: the written one, laid end to end."""
     import partitura.score as ps
 
@@ -237,7 +243,8 @@ def _beat_map(part: Any, clock: Any, segments: Floats, zero: float) -> Floats:
     y = y[unique]
     slope = (y[-1] - y[-2]) / (x[-1] - x[-2])
     rows: list[tuple[float, float]] = []
-    beat = float(np.interp(segments[0, 0], x, y))
+    first: Floats = np.interp(segments[:1, 0], x, y)
+    beat = float(first[0])
     for start, stop, at in segments:
         q = np.concatenate(([start], x[(x > start) & (x < stop)], [stop]))
         b = np.where(q > x[-1], y[-1] + (q - x[-1]) * slope, np.interp(q, x, y))

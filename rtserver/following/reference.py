@@ -1,11 +1,11 @@
 """What a score sounds like to the follower: the features of `rtserver.dsp.features`, written down from the note list without a synthesiser.
 
-Every note rings as six partials of decaying amplitude, seen through the same analysis windows as the input: a partial that began a time `a` ago
-shows with the part of the (squared, normalised) window that it fills. The reference therefore lags an onset exactly as the input does, and the
-rise of a note is a short template of spectral difference instead of one frame. Log compression, lag and chroma are those of `Features`.
+Every note rings as six partials of decaying amplitude, seen through the same analysis windows as the input: a partial that began a
+while ago shows with the part of the window that it has filled since. The reference therefore lags an onset as the input does, and the rise
+of a note is a short template of spectral difference instead of one frame. Log compression, lag and chroma are those of `Features`.
 
-Stretches where nothing sounds are cut out. In silence the input says nothing, so the follower does not listen; it would otherwise meet a rest
-with no time to cross it.
+Stretches where nothing sounds are cut out. In silence the input says nothing, so the follower does not listen; it would otherwise meet
+a rest with no time to cross it.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ class Reference:
 
 
 def build_reference(score: Score) -> Reference:
-    """The reference of `score`. Slow (a second for a long movement) and large (400 bytes for 10 ms): for `prepare`, not for the live path."""
+    """The reference of `score`. Slow (a second for a long movement) and large (800 bytes for 10 ms): for `prepare`, never while playing."""
     notes = score.notes
     onset = score.seconds_at(notes.onset_quarter)
     release = np.maximum(score.seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
-    n_frames = int(np.ceil((np.max(release) + REST_TAIL_S) / HOP_S)) + 1
+    n_frames = int(np.ceil((float(np.max(release)) + REST_TAIL_S) / HOP_S)) + 1
     features = features_of(onset, release, notes, n_frames)
     seconds = np.arange(n_frames) * HOP_S
 
@@ -82,14 +82,14 @@ def build_reference(score: Score) -> Reference:
     np.add.at(sounding, np.minimum(np.floor(onset / HOP_S).astype(int), n_frames), 1)
     np.add.at(sounding, np.minimum(np.ceil((release + REST_TAIL_S) / HOP_S).astype(int) + 1, n_frames), -1)
     keep = np.cumsum(sounding[:-1]) > 0
-    quarter = score.quarter_at(seconds[keep])
+    quarter = np.minimum(score.quarter_at(seconds[keep]), score.length_quarter)
 
     # The frames just before a cut, and the quarter of the onset beyond it.
     rest_end = np.full(len(quarter), np.nan)
     onsets = np.unique(notes.onset_quarter)
-    last = np.nonzero(np.diff(np.nonzero(keep)[0]) > 1)[0]
-    for frame in last:
-        following = onsets[min(int(np.searchsorted(onsets, quarter[frame], side="right")), len(onsets) - 1)]
+    before_cuts = np.nonzero(np.diff(np.nonzero(keep)[0]) > 1)[0]
+    for frame in before_cuts.tolist():
+        following = onsets[min(int(np.searchsorted(onsets, float(quarter[frame]), side="right")), len(onsets) - 1)]
         rest_end[max(0, frame + 1 - int(3 * REST_TAIL_S / HOP_S)) : frame + 1] = following
     step = np.maximum(np.searchsorted(score.tempo_quarter, quarter, side="right") - 1, 0)
     features = np.ascontiguousarray(features[keep])
@@ -101,19 +101,20 @@ def build_reference(score: Score) -> Reference:
     return Reference(features, match, quarter, score.beat_at(quarter), score.tempo_bpm[step], rest_end)
 
 
-def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int) -> Floats32:
+def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, loudness: Floats | None = None) -> Floats32:
     """Features (n_frames, 101) of notes that sound from `onset` to `release`, both float64 (n_notes,) in seconds from frame 0.
 
-    Frame n is what `Features` makes of the audio up to second ``0.01 n``.
+    `loudness` (n_notes,) multiplies the amplitude of each. Frame n is what `Features` makes of the audio up to second ``0.01 n``.
     """
-    chroma_power = np.zeros((n_frames, N_CHROMA * len(CHROMA_PITCHES) // N_CHROMA))
+    chroma_power = np.zeros((n_frames, len(CHROMA_PITCHES)))
     power = np.zeros((n_frames, N_DIFFERENCE))
     sizes = (WINDOW_S, WINDOW_S / 2, WINDOW_S / 4)
-    for a, b, pitch in zip(onset, release, notes.pitch, strict=True):
+    gains = np.ones(len(onset)) if loudness is None else loudness
+    for a, b, pitch, gain in zip(onset, release, notes.pitch, gains, strict=True):
         first = max(int(np.ceil(a / HOP_S - 1e-9)), 0)
         stop = min(n_frames, int(np.ceil((b + 6 * RELEASE_S) / HOP_S)))  # e**-12 in power is nothing
         seconds = np.arange(first, stop) * HOP_S
-        envelope = np.exp(-(np.minimum(seconds, b) - a) / DECAY_S - np.maximum(seconds - b, 0.0) / RELEASE_S)
+        envelope = gain * np.exp(-(np.minimum(seconds, b) - a) / DECAY_S - np.maximum(seconds - b, 0.0) / RELEASE_S)
         seen = [(envelope * _filled((seconds - a) / size)) ** 2 for size in sizes]
         for interval, amplitude in PARTIALS:
             p = int(pitch) + interval
@@ -143,10 +144,10 @@ def _filled(u: Floats) -> Floats:
 def to_match(x: Floats32, peak: float, out: Floats32) -> None:
     """Features (101,) to the vector (100,) whose half squared distances are compared.
 
-    Chroma is centred before it is scaled to unit length: chroma vectors have no negative element, so that of any two of them the cosine is large
-    (0.65 for unrelated frames of piano music, 0.8 for the right ones); centred, it is about 0.2 and 0.6. The difference is scaled
-    by its length and a soft knee relative to the recent `peak` of that length, so that it says *which* notes rise and does not depend on
-    level.
+    Chroma is centred before it is scaled to unit length. No element of it is negative, so that the cosine of any two is large (0.65 for
+    unrelated frames of piano music, 0.8 for the right ones), and a path costs much the same wherever it goes; centred, it is about 0.2
+    and 0.6. The difference is scaled by its length with a soft knee relative to the recent `peak` of that length, so that it says
+    *which* notes rise and does not depend on level.
     """
     mean = np.float32(0.0)
     for i in range(N_CHROMA):

@@ -1,7 +1,7 @@
 """A score as arrays: what the follower needs, and nothing that has to be parsed again.
 
-Parsing (MusicXML or MIDI, through partitura) is slow and may fail, so it happens ahead of time and in a process of its own: `load_score` there,
-`Score.to_npz`, and `Score.from_npz` wherever the follower lives.
+Parsing (MusicXML or MIDI, through partitura) is slow and may fail, so it happens ahead of time and in a process of its own: `load_score`
+and `Score.to_npz` there, `Score.from_npz` wherever the follower lives.
 
 Three axes
 ----------
@@ -189,9 +189,10 @@ def unfoldings(score: Score, limit: int = 8) -> list[Unfolding]:
     found: list[Unfolding] = []
     for bits in subsets:
         taken = [k for k in range(n) if (bits >> k) & 1]
-        stretches, start, used = [], 0.0, 0
+        stretches: list[tuple[float, float]] = []
+        start, used = 0.0, 0
         for k in taken:
-            source, target = score.skips[k]
+            source, target = (float(q) for q in score.skips[k])
             if source < start:  # lies in what an earlier skip has left out
                 continue
             stretches.append((start, source))

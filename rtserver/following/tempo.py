@@ -1,8 +1,9 @@
 """A small tempo model: the straight line through the last seconds of the path, and a smooth position that runs along it.
 
-The rate is in frames of the reference a hop: 1 is the nominal tempo. A Huber-weighted least-squares line (P. J. Huber, "Robust estimation of a
-location parameter", 1964; two reweightings) does not care for the stray places that a warping path has; its slope is smoothed, and
-the position extrapolates with it between corrections by the path.
+The rate is in frames of the reference a hop: 1 is the nominal tempo. A Huber-weighted least-squares line (P. J. Huber, "Robust estimation
+of a location parameter", 1964; two reweightings) does not care for the stray places that a warping path has; its slope is smoothed, and
+the position extrapolates with it between corrections by the path. Where the path stands still for long, the player pauses: that is no
+tempo, so the line begins anew when it moves on.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ SMOOTHING = 0.05  # of the slope, a hop: a fifth of a second
 CORRECTION = 0.3  # of the position towards the path, a hop: what jitter is left does not show, and a hesitation shows within 30 ms
 LARGEST = 30.0  # frames that one correction sees at most
 LEAP = 100.0  # frames: further than a second off, the position is set anew
+STALL = 40  # hops without progress that are a pause: the longest that a path rests on a held note while the player goes on
 SLOWEST, FASTEST = 0.25, 4.0  # rates outside these are not tempo
 
 
@@ -46,7 +48,7 @@ def robust_slope(ring: Floats, n: int) -> float:
             sxy += w * x * y
         slope = (sw * sxy - sx * sy) / max(sw * sxx - sx * sx, 1e-9)
         offset = (sy - slope * sx) / sw
-    return slope
+    return float(slope)
 
 
 class TempoModel:
@@ -68,6 +70,8 @@ class TempoModel:
     def reset(self, place: float = 0.0, rate: float = 1.0) -> None:
         """Start at `place` with `rate`."""
         self._n = 0
+        self._furthest = place
+        self._stall = 0
         self.place = place
         self.rate = rate
 
@@ -75,10 +79,19 @@ class TempoModel:
         """Take the place that the path names for this hop."""
         if abs(place - self.place - self.rate) > LEAP:
             self.reset(place, self.rate)
-        self._ring[self._n % WINDOW] = place
-        self._n += 1
-        if self._n >= LEAST:
-            slope = robust_slope(self._ring, self._n)
-            self.rate += SMOOTHING * (min(max(slope, SLOWEST), FASTEST) - self.rate)
-        self.place += self.rate
+        if place <= self._furthest:
+            self._stall += 1
+        elif self._stall > STALL:
+            self._n = self._stall = 0
+        else:
+            self._stall = 0
+        self._furthest = max(place, self._furthest)
+        moving = self._stall <= STALL
+        if moving:
+            self._ring[self._n % WINDOW] = place
+            self._n += 1
+            if self._n >= LEAST:
+                slope = robust_slope(self._ring, self._n)
+                self.rate += SMOOTHING * (min(max(slope, SLOWEST), FASTEST) - self.rate)
+            self.place += self.rate
         self.place += CORRECTION * min(max(place - self.place, -LARGEST), LARGEST)

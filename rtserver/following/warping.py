@@ -1,8 +1,8 @@
 """Following by on-line time warping, with repeats that may be left out: the method ``dixon``.
 
-A warping path never turns back from a wrong way, so the ways are followed side by side. As the path nears the place where a repeat could be left
-out, it is copied; the copy expects what comes after the repeat. From there on each pays for what it hears, and the one that has been
-clearly cheaper for a while speaks. A copy that has been clearly dearer for long is dropped.
+A warping path never turns back from a wrong way, so the ways are followed side by side. As the path nears the place from where a repeat
+could be left out, it is copied; the copy expects what comes after the repeat. From there on each pays for what it hears, and the one
+that has been clearly cheaper for a while speaks. A copy that has been clearly dearer for long is dropped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def chroma_distance(x: Floats32, match: Floats32, frame: int) -> float:
     total = np.float32(0.0)
     for i in range(N_CHROMA):
         total += (x[i] - match[frame, i]) * (x[i] - match[frame, i])
-    return np.float32(0.5) * total
+    return float(np.float32(0.5) * total)
 
 
 @dataclass(slots=True, eq=False)
@@ -196,5 +196,5 @@ class Warping:
 def _chance(match: Floats32) -> float:
     """Mean chroma distance of unrelated places: of each frame and the one a third of the piece on."""
     away = np.roll(match[:, :N_CHROMA], len(match) // 3, axis=0)
-    mean = 0.5 * float(np.mean(np.sum((match[:, :N_CHROMA] - away) ** 2, axis=1)))
-    return max(mean, 0.1)
+    difference = match[:, :N_CHROMA] - away
+    return max(0.5 * float(np.vdot(difference, difference)) / len(match), 0.1)

@@ -1,0 +1,146 @@
+"""Following a recording: the same follower as live, fed from a file. What ``rtserver follow`` runs.
+
+A row is an update: ``t_avail, score_quarter, score_beat, tempo_bpm, confidence, state``. `t_avail` is when, in seconds on the
+performance's axis, the last audio frame used had arrived; no look-ahead hides in it. A MIDI performance is turned into features as if its
+notes were heard (see `rtserver.following.reference`), hop by hop, and takes the same way.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rtserver.dsp.features import N_FEATURES, Features
+from rtserver.errors import AudioFileError, ScoreError
+from rtserver.events import Event, Position
+from rtserver.following.follower import Follower
+from rtserver.following.reference import HOP_S, RELEASE_S, features_of
+from rtserver.following.score import Floats, Ints, Notes, load_score
+from rtserver.node import Array, Spec
+
+Row = tuple[float, float, float, float, float, str]
+COLUMNS = ("t_avail", "score_quarter", "score_beat", "tempo_bpm", "confidence", "state")
+MIDI_SUFFIXES = (".mid", ".midi")
+MIDI_RATE = 48000  # frames a second in which MIDI performances are counted
+SUSTAIN = 64  # MIDI controller of the right pedal
+
+
+def follow_features(follower: Follower, vectors: Iterable[Array], sample_rate: int, hop_size: int) -> list[Row]:
+    """Feed feature vectors (101,) float32, one every `hop_size` frames, to a prepared follower from its beginning."""
+    rows: list[Row] = []
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Position):
+            at = event.available_frame / sample_rate
+            rows.append((at, event.quarter, event.beat, event.tempo_bpm, event.confidence, event.state))
+
+    follower.reset()
+    for n, x in enumerate(vectors):
+        follower.process(x, (n + 1) * hop_size, keep)
+    return rows
+
+
+def follow_audio(follower: Follower, signal: Array, sample_rate: int) -> list[Row]:
+    """Follow `signal`, (n_channels, frames) float32. Prepares the follower.
+
+    Raises `SpecError` for a sample rate that features do not take.
+    """
+    features = Features(sample_rate)
+    hop = features.hop_size
+    follower.prepare(features.prepare(Spec.signal(sample_rate, signal.shape[0], hop)))
+
+    def vectors() -> Iterable[Array]:
+        x = np.zeros(N_FEATURES, np.float32)
+        for start in range(0, signal.shape[1] - hop + 1, hop):
+            features.process(np.ascontiguousarray(signal[:, start : start + hop]), x)
+            yield x
+
+    return follow_features(follower, vectors(), sample_rate, hop)
+
+
+def follow_midi(follower: Follower, path: str | PathLike[str]) -> list[Row]:
+    """Follow the MIDI file at `path`. Prepares the follower. Raises `ScoreError` for a file that cannot be read."""
+    hop = round(MIDI_RATE * HOP_S)
+    follower.prepare(Spec(MIDI_RATE, hop, (N_FEATURES,)))
+    return follow_features(follower, midi_features(path), MIDI_RATE, hop)
+
+
+def midi_features(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
+    """Features (n_hops, 101) of a MIDI performance, every note at its own loudness; hop n is known at second ``0.01 (n + 1)``."""
+    onset, release, pitch, velocity = _read_midi(Path(path))
+    notes = Notes(onset, release - onset, pitch, np.zeros(len(pitch), np.int32))
+    n = int(np.ceil((np.max(release) + 6 * RELEASE_S) / HOP_S)) + 1
+    return np.ascontiguousarray(features_of(onset, release, notes, n, velocity / 64.0)[1:])
+
+
+def _read_midi(path: Path) -> tuple[Floats, Floats, Ints, Floats]:
+    """Onsets and releases in seconds, pitches, velocities. The pedal prolongs notes until it rises or the pitch is struck again."""
+    import mido
+
+    sounding: dict[tuple[int, int], tuple[float, int]] = {}
+    pedalled: set[tuple[int, int]] = set()
+    down: set[int] = set()
+    found: list[tuple[float, float, int, int]] = []
+    now = 0.0
+
+    def release(key: tuple[int, int]) -> None:
+        begun, velocity = sounding.pop(key)
+        pedalled.discard(key)
+        found.append((begun, now, key[1], velocity))
+
+    try:
+        for message in mido.MidiFile(str(path), clip=True):
+            now += float(message.time)
+            if message.type == "control_change" and message.control == SUSTAIN:
+                if message.value >= 64:
+                    down.add(message.channel)
+                else:
+                    down.discard(message.channel)
+                    for key in [key for key in pedalled if key[0] == message.channel]:
+                        release(key)
+            elif message.type in ("note_on", "note_off") and message.channel != 9:  # channel 10 has no pitches
+                key = (int(message.channel), int(message.note))
+                if message.type == "note_on" and message.velocity > 0:
+                    if key in sounding:
+                        release(key)
+                    sounding[key] = (now, int(message.velocity))
+                elif key in sounding:
+                    if key[0] in down:
+                        pedalled.add(key)
+                    else:
+                        release(key)
+    except Exception as error:  # whatever a third-party parser throws at a broken file
+        raise ScoreError(f"{path}: cannot be read as MIDI ({error or type(error).__name__}): is it a standard MIDI file?") from error
+    for key in list(sounding):
+        release(key)
+    if not found:
+        raise ScoreError(f"{path}: holds no pitched notes, so there is nothing to follow")
+    table = np.array(sorted(found), np.float64)
+    return table[:, 0], table[:, 1], table[:, 2].astype(np.int32), table[:, 3]
+
+
+def follow(score: str | PathLike[str], performance: str | PathLike[str], output: str | PathLike[str], method: str = "dixon") -> list[Row]:
+    """Follow a performance, an audio file or MIDI, against a score, and write the rows to `output` as CSV.
+
+    Raises `ScoreError` or `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
+    """
+    follower = Follower(load_score(score), method)
+    if Path(performance).suffix.lower() in MIDI_SUFFIXES:
+        rows = follow_midi(follower, performance)
+    else:
+        from rtserver.audio.file import read
+
+        signal, sample_rate = read(Path(performance))
+        if not signal.shape[1]:
+            raise AudioFileError(f"{performance}: holds no sound, so there is nothing to follow")
+        rows = follow_audio(follower, signal, sample_rate)
+    with Path(output).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows((f"{t:.5f}", f"{q:.5f}", f"{b:.5f}", f"{bpm:.3f}", f"{c:.3f}", state) for t, q, b, bpm, c, state in rows)
+    return rows
