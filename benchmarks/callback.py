@@ -1,10 +1,11 @@
 """Our native callback against an ordinary sounddevice Python callback, in the same run, with busy Python threads beside them.
 
-    python benchmarks/callback.py [--seconds 5] [--repeats 3] [--output benchmarks/results/callback-DATE.json]
+    python benchmarks/callback.py [--seconds 5] [--repeats 3] [--output FILE.json]
 
 Each cell is a stream on a private jackd (dummy driver, real-time where allowed) in a process of its own, with 0, 1 or 2 threads of pure
 Python arithmetic in the same process. Both callbacks copy input to output and stamp themselves; ours also runs the mixer, the counters
-and the engine's semaphore. A block is missed when the next callback comes more than 1.5 periods after it. The two are taken in turn, pair by pair.
+and the engine's semaphore. A block is missed when the next callback comes more than 1.5 periods after it. The two are taken in turn,
+pair by pair.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from rtserver.reblock import reblock_latency
 from rtserver.shared.memory import Block, Layout
 from rtserver.shared.session import Session, Setup
 
-
 TRACKS = ("harmonic", "percussive")  # what the graph of `pipeline` puts out, in this order
 
 

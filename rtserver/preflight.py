@@ -1,7 +1,8 @@
 """What happens before a show, in a process of its own: check the configuration against the graph, parse the score, warm the kernels.
 
 ``python -m rtserver.preflight FOLDER`` reads a configuration as JSON from its standard input, leaves ``FOLDER/plan.json`` and, if
-there is a score, ``FOLDER/score.npz``. The supervisor stays small and never imports numba; what can fail slowly or loudly fails here.
+there is a score, ``FOLDER/score.npz``. ``python -m rtserver.preflight --warm`` fills the kernel cache and ends. The supervisor stays
+small and never imports numba; what can fail slowly or loudly fails here.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import fcntl
 import importlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from tqdm import tqdm
 
-from rtserver.config import Config
+from rtserver.config import Config, parse
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.plan import Plan
 from rtserver.wire.zeromq import Sockets
@@ -68,8 +71,25 @@ def _locked(folder: Path) -> Generator[None]:
         yield
 
 
+def warm() -> None:
+    """Compile every kernel that a usual show needs: all presets at 44.1 and 48 kHz, the follower, the callbacks."""
+    from rtserver.demo import SCORE
+    from rtserver.dsp.hpss import PRESETS
+
+    importlib.import_module("rtserver.audio.tape")
+    with tempfile.TemporaryDirectory() as scratch:
+        shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000) for preset in PRESETS]
+        for show in tqdm(shows, desc="kernels", disable=not sys.stderr.isatty()):
+            audio, separation = {"sample_rate": show["sample_rate"]}, {"preset": show["preset"]}
+            score = {"score": {"file": str(SCORE)}} if show is shows[0] else {}  # the follower's kernels know neither
+            check(parse({"audio": audio, "separation": separation} | score), Path(scratch))
+
+
 def main() -> int:
     """Entry point of the process: 0, or 2 for a wrong configuration, or 1 for anything else, with one line on stderr."""
+    if sys.argv[1:] == ["--warm"]:
+        warm()
+        return 0
     folder = Path(sys.argv[1])
     try:
         config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtserver.node import Array
+from rtserver.plan import TRACKS
 from rtserver.shared.ring import SampleRing, VectorRing
 from rtserver.shared.session import Session
-from rtserver.plan import TRACKS
 from rtserver.wire.protocol import AUDIO_AXES, AUDIO_TOPIC, FEATURE_AXES
 
 CHUNK = 512  # frames a message: 10.7 ms at 48 kHz, 2 kB a channel
