@@ -32,9 +32,9 @@ class Transport:
         self.frame, self.quarter, self.running = frame, quarter, True
         self.epoch += 1
 
-    def stop(self) -> None:
-        """Stand still; the position stays."""
-        self.running = False
+    def stop(self, frame: int) -> None:
+        """Stand still from `frame` on, at the position reached there."""
+        self.quarter, self.frame, self.running = self.quarter_at(frame), frame, False
 
     def update(self, frame: int, quarter: float, tempo_bpm: float) -> None:
         """Take a new fix. Starts the transport where it stood still."""

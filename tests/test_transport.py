@@ -33,11 +33,11 @@ def test_frame_and_quarter_are_each_others_inverse(frame: int, quarter: float, t
     assert transport.quarter_at(transport.frame_of(quarter + ahead)) == pytest.approx(quarter + ahead, abs=within_a_frame + 1e-9)
 
 
-def test_a_stop_keeps_the_last_fix() -> None:
+def test_a_stop_keeps_the_position_reached() -> None:
     transport = Transport(48000)
-    transport.update(0, 8.0, 100.0)
-    transport.stop()
-    assert transport.quarter_at(10**6) == 8.0
+    transport.update(0, 8.0, 120.0)
+    transport.stop(48000)
+    assert transport.quarter_at(10**6) == 10.0
 
 
 @given(tempi, st.floats(-0.49, 0.49))

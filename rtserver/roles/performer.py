@@ -93,7 +93,7 @@ class PerformerRole:
         elif isinstance(event, Param):
             self._set(event.name.removeprefix("generation."), event.value)
         elif isinstance(event, Command) and event.name in ("reset", "panic"):
-            self.transport.stop()
+            self.transport.stop(event.frame)
             self.accompanist.reset()
             self.waiting.clear()
 
@@ -115,7 +115,7 @@ class PerformerRole:
         if position.state in FOLLOWING:
             self.transport.update(position.frame, position.quarter, position.tempo_bpm)
         else:
-            self.transport.stop()
+            self.transport.stop(position.frame)
 
     def _emit(self, event: Event) -> None:
         self.session.emit("performer", event)

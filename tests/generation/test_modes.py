@@ -99,7 +99,7 @@ def test_no_note_while_the_transport_stands(make: Callable[..., Accompanist]) ->
     assert run(accompanist, 0, 2) == []
     accompanist.transport.start(2 * RATE)
     assert run(accompanist, 2 * RATE, 4)
-    accompanist.transport.stop()
+    accompanist.transport.stop(6 * RATE)
     assert run(accompanist, 6 * RATE, 4) == []
     accompanist.transport.update(10 * RATE, accompanist.transport.quarter, 120.0)
     assert run(accompanist, 10 * RATE, 4)
@@ -202,7 +202,7 @@ def test_whatever_happens_the_promises_hold(make: Callable[..., Accompanist], mo
         elif name == "drift":
             transport.update(frame, transport.quarter_at(frame) + values[0], values[1])
         elif name == "stop":
-            transport.stop()
+            transport.stop(frame)
         elif name == "key":
             accompanist.hear(frame, *values)
         elif name == "chroma":
