@@ -150,11 +150,27 @@ def _go_to(bar: tqdm[Any], total: float) -> None:
 
 def run(arguments: Arguments) -> int:
     """``rtserver run``"""
+    from rtserver.devices import find, require
+    from rtserver.roles.supervisor import Supervisor
     from rtserver.roles.supervisor import run as run_server
 
     if sys.platform == "win32":
         raise DeviceError("Windows is not supported: the roles meet in memory and semaphores that it does not have")
-    return run_server(_config(arguments))
+    config = _config(arguments)
+    # Later a missing device is waited for; at the start it is a mistake.
+    require(find(), config.audio.device, config.audio.client_name or config.name)
+    announced = False
+
+    def announce(supervisor: Supervisor) -> bool:
+        nonlocal announced
+        if not announced and supervisor.ready:
+            announced = True
+            outputs = ", ".join(f"{o.name} {o.latency / config.audio.sample_rate * 1e3:.1f} ms" for o in supervisor.plan.outputs)
+            control = f"; control at {config.wire.control}" if config.wire.enabled else ""
+            print(f"rtserver: {config.name} is up: {outputs}{control}; Ctrl-C ends it", flush=True)
+        return True
+
+    return run_server(config, announce)
 
 
 def separate(arguments: Arguments) -> int:

@@ -79,6 +79,23 @@ def find(timeout_s: float = TIMEOUT_S) -> Devices:
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Devices)
 
 
+def require(found: Devices, device: str | int, client_name: str) -> None:
+    """Raise `DeviceError` unless `device` (as ``audio.device`` names it) is there, duplex, and can be opened by that name."""
+    if found.jack.running and client_name == found.jack.server:
+        # JACK names both sockets alike: the client's would replace the server's, which then takes no client any more.
+        raise DeviceError(f"the JACK server is called {client_name!r} too: set audio.client_name to another name")
+    if found.error:
+        raise DeviceError(f"PortAudio cannot be loaded ({found.error}): install libportaudio2")
+    duplex = [d for d in found.audio if d.n_inputs and d.n_outputs]
+    if not duplex:
+        remedy = "start JACK (jackd -d alsa, or -d dummy without hardware) or plug in an interface"
+        raise DeviceError(f"no audio device with inputs and outputs: {remedy}; `rtserver doctor` says more")
+    there = [d for d in duplex if (d.index == device if isinstance(device, int) else device.lower() in d.name.lower())]
+    if not there:
+        names = ", ".join(f"{d.index} {d.name!r}" for d in duplex)
+        raise DeviceError(f"audio.device: no device {device!r} with inputs and outputs; there are {names}")
+
+
 def describe(found: Devices) -> str:
     """`found` for people."""
     lines = ["Audio devices (index, name, host, inputs, outputs, rate)"]
@@ -121,39 +138,51 @@ def _audio() -> dict[str, Any]:
     return {"portaudio": str(sd.get_portaudio_version()[1]), "native_callback": native, "hosts": hosts, "audio": devices}
 
 
-def _jack() -> Jack:
+def _jack() -> tuple[Jack, MidiApi]:
+    """The JACK server, and its MIDI ports: one client for both, for every client that comes and goes disturbs those that play."""
     server = os.environ.get("JACK_DEFAULT_SERVER", "default")
+
+    def absent(error: str) -> tuple[Jack, MidiApi]:
+        return Jack(server, False, error=error), MidiApi("JACK", error=error)
+
     try:
         jack: Any = importlib.import_module("jack")
     except (ImportError, OSError) as error:
-        return Jack(server, False, error=f"libjack cannot be loaded: {error}")
+        return absent(f"libjack cannot be loaded: {error}")
     jack.set_error_function(_quiet)
     jack.set_info_function(_quiet)
     try:
         client: Any = jack.Client("rtserver-devices", no_start_server=True)
     except jack.JackOpenError:
-        return Jack(server, False, error="no such server is running")
+        return absent("no such server is running")
     with contextlib.closing(client):
-        return Jack(server, True, int(client.samplerate), int(client.blocksize), bool(client.realtime))
+        found = Jack(server, True, int(client.samplerate), int(client.blocksize), bool(client.realtime))
+        # What another client sends is our input.
+        inputs = tuple(str(port.name) for port in client.get_ports(is_midi=True, is_output=True))
+        outputs = tuple(str(port.name) for port in client.get_ports(is_midi=True, is_input=True))
+    return found, MidiApi("JACK", inputs, outputs)
 
 
-def _midi() -> tuple[MidiApi, ...]:
+def _system_midi() -> tuple[MidiApi, ...]:
+    """The MIDI systems besides JACK: ALSA or CoreMIDI."""
     try:
         rtmidi: Any = importlib.import_module("rtmidi")
     except (ImportError, OSError):
         return ()
     found: list[MidiApi] = []
     for api in rtmidi.get_compiled_api():
+        if api == rtmidi.API_UNIX_JACK:
+            continue
         name = str(rtmidi.get_api_display_name(api))
         try:
             source, sink = rtmidi.MidiIn(api, "rtserver-devices-in"), rtmidi.MidiOut(api, "rtserver-devices-out")
-            own = "rtserver-devices"
-            inputs = tuple(str(port) for port in source.get_ports() if own not in port)
-            outputs = tuple(str(port) for port in sink.get_ports() if own not in port)
         except Exception as error:  # rtmidi's errors differ from one system to the next
             found.append(MidiApi(name, error=str(error).strip() or type(error).__name__))
-        else:
-            found.append(MidiApi(name, inputs, outputs))
+            continue
+        inputs, outputs = (tuple(str(p) for p in side.get_ports() if "rtserver-devices" not in p) for side in (source, sink))
+        source.delete()
+        sink.delete()
+        found.append(MidiApi(name, inputs, outputs))
     return tuple(found)
 
 
@@ -162,12 +191,12 @@ def _quiet(_message: str) -> None:
 
 
 def main() -> int:
-    """Entry point of the process: one line of JSON on stdout."""
-    found = Devices(**_audio(), midi=_midi(), jack=_jack())
-    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
-    sys.stdout.flush()
-    os._exit(0)  # PortAudio's and libjack's clean-up at exit can hang where a server has died; there is nothing to save here
+    """Entry point of the process: one line of JSON on stdout. It ends in good order: JACK takes a client that vanishes ill."""
+    jack, jack_midi = _jack()
+    found = Devices(**_audio(), midi=(jack_midi, *_system_midi()), jack=jack)
+    print(msgspec.json.encode(found).decode(), flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

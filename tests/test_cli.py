@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import tomllib
@@ -144,6 +145,28 @@ def test_programs_may_ask_what_the_machine_has(command: str, capsys: pytest.Capt
 def test_there_is_no_progress_bar_in_a_pipe(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli.main(["separate", str(take), "-o", str(tmp_path), "--preset", "stage"])
     assert capsys.readouterr().err == ""
+
+
+def test_run_without_a_device_ends_with_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtserver-no-such-server")
+    (tmp_path / "show.toml").write_text('[audio]\ndevice = "rtserver no such device"\n')
+    assert "no " in refused(capsys, 1, "run", tmp_path / "show.toml")
+
+
+def test_run_says_when_it_is_up_and_ends_on_ctrl_c(jack_server: str, tmp_path: Path) -> None:
+    sockets = "".join(f'{key} = "ipc://{tmp_path}/{key}"\n' for key in ("control", "events", "bulk"))
+    show = f'name = "rtscli"\n[audio]\nblock_size = 1024\ndevice = "system"\n[wire]\n{sockets}'
+    (tmp_path / "show.toml").write_text(show)
+    command = [sys.executable, "-m", "rtserver", "run", str(tmp_path / "show.toml")]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        assert "rtscli is up: harmonic 48.0 ms" in server.stdout.readline()
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10.0) == 0
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_the_module_runs_too() -> None:
