@@ -38,6 +38,8 @@ $(VENV)/.setup: $(VENV)/.python $(VENV)/.system constraints.txt pyproject.toml
 	@echo "setup: installing rtserver and its tools into $(VENV)"
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation -e '.[dev]'
+	@echo "setup: compiling kernels"
+	$(BIN)/python -m rtserver.preflight --warm
 	@touch $@
 
 $(VENV)/.setup-train: constraints.txt | $(VENV)/.setup

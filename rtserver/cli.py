@@ -115,8 +115,7 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--texture", default="unknown", help="unknown, line or chords (default: %(default)s)")
     limits = sub.add_argument_group("constraints, kept by every note")
     limits.add_argument("--scale", metavar="NAME", help='for example "C major", "F# dorian" (default: all twelve pitches)')
-    limits.add_argument("--low", type=int, metavar="PITCH", help="lowest MIDI pitch")
-    limits.add_argument("--high", type=int, metavar="PITCH", help="highest MIDI pitch")
+    limits.add_argument("--range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="lowest and highest MIDI pitch")
     limits.add_argument("--polyphony", type=int, metavar="N", help="notes sounding at once, at most")
     limits.add_argument("--grid", type=int, metavar="TICKS", help="onsets on multiples of it; a quarter has 24 ticks")
     limits.add_argument("--min-dt", type=int, metavar="TICKS", help="shortest step between onsets; 1 forbids chords")
@@ -125,7 +124,7 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-duration", type=int, metavar="TICKS")
 
 
-LIMITS = ("scale", "low", "high", "polyphony", "grid", "min_dt", "max_dt", "min_duration", "max_duration")
+LIMITS = ("scale", "polyphony", "grid", "min_dt", "max_dt", "min_duration", "max_duration")
 
 
 def _config(arguments: Arguments) -> Config:
@@ -189,7 +188,9 @@ def perform(arguments: Arguments) -> int:
     from rtserver.generation.constraints import Constraints
     from rtserver.generation.offline import perform as write
 
-    limits = {name: value for name in LIMITS if (value := getattr(arguments, name)) is not None}
+    limits: dict[str, Any] = {name: value for name in LIMITS if (value := getattr(arguments, name)) is not None}
+    if arguments.range is not None:
+        limits["low"], limits["high"] = arguments.range
     with progress(arguments.notes, "perform", " notes") as bar:
         write(
             arguments.output,

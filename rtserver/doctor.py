@@ -141,7 +141,10 @@ def kernel_cache() -> Check:
     if n_kernels:
         return Check("kernel cache", "ok", f"warm: {n_kernels} kernels in {folder}")
     return Check(
-        "kernel cache", "warn", f"cold: {folder}", "the first start compiles for up to a minute: `rtserver latency` does it beforehand"
+        "kernel cache",
+        "warn",
+        f"cold: {folder}",
+        "the first start compiles for up to a minute; `python -m rtserver.preflight --warm` does it beforehand",
     )
 
 

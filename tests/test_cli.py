@@ -10,6 +10,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
@@ -116,6 +117,13 @@ def test_perform_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     for name in ("a.mid", "b.mid"):
         assert cli.main(["perform", "-o", str(tmp_path / name), "--notes", "12", "--seed", "3"]) == 0
     assert (tmp_path / "a.mid").read_bytes() == (tmp_path / "b.mid").read_bytes()
+
+
+def test_perform_keeps_its_constraints(tmp_path: Path) -> None:
+    limits = ["--scale", "C major", "--range", "60", "71", "--polyphony", "1"]
+    assert cli.main(["perform", "-o", str(tmp_path / "a.mid"), "--notes", "24", *limits]) == 0
+    pitches = {m.note for m in mido.MidiFile(tmp_path / "a.mid") if m.type == "note_on"}
+    assert pitches <= {60, 62, 64, 65, 67, 69, 71}
 
 
 def test_follow_writes_its_table(tmp_path: Path) -> None:
