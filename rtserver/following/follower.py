@@ -21,6 +21,7 @@ from rtserver.following.score import Score
 from rtserver.following.warping import Warping
 from rtserver.node import Array, Emit, Spec
 
+LARGEST = 1e6  # no feature comes near; beyond, squares overflow
 WAITING, LOCKED, UNSURE, LOST = "WAITING", "LOCKED", "UNSURE", "LOST"
 
 
@@ -156,8 +157,9 @@ class Follower:
         self._last: tuple[float, float, str] | None = None
 
     def process(self, x: Array, frame: int, emit: Emit) -> None:
-        """Take one hop (101,) that ends just before session frame `frame`. A vector that is not finite counts as silence."""
-        if np.isfinite(x).all() and self._gate.process(float(x[LEVEL])):
+        """Take one hop (101,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""
+        # NaN compares false
+        if np.abs(x).max() <= LARGEST and self._gate.process(float(x[LEVEL])):
             self.method.process(x)
             self._judge()
         elif self._gate.started:

@@ -52,6 +52,8 @@ class Reference:
         Place in the score (axis of the maximal unfolding), in quarters and beats, and nominal tempo in quarters a minute.
     rest_end : float64 (n_frames,)
         Within the last ring before a notated rest: the quarter at which that rest ends. NaN elsewhere.
+    last_before_rest : int64 (n_frames,)
+        The last frame before the next rest that was cut out; the last frame of all where none follows.
     """
 
     features: Floats32
@@ -60,6 +62,7 @@ class Reference:
     beat: Floats
     tempo_bpm: Floats
     rest_end: Floats
+    last_before_rest: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.quarter)
@@ -91,6 +94,8 @@ def build_reference(score: Score) -> Reference:
     for frame in before_cuts.tolist():
         following = onsets[min(int(np.searchsorted(onsets, float(quarter[frame]), side="right")), len(onsets) - 1)]
         rest_end[max(0, frame + 1 - int(3 * REST_TAIL_S / HOP_S)) : frame + 1] = following
+    ends = np.append(before_cuts, len(quarter) - 1)
+    last_before_rest = ends[np.searchsorted(ends, np.arange(len(quarter)))]
     step = np.maximum(np.searchsorted(score.tempo_quarter, quarter, side="right") - 1, 0)
     features = np.ascontiguousarray(features[keep])
     match = np.zeros((len(features), N_MATCH), np.float32)
@@ -98,7 +103,7 @@ def build_reference(score: Score) -> Reference:
     peak = float(np.percentile(norms[norms > 0.0], 98)) if np.any(norms > 0.0) else 1.0
     for x, out in zip(features, match, strict=True):
         to_match(x, peak, out)
-    return Reference(features, match, quarter, score.beat_at(quarter), score.tempo_bpm[step], rest_end)
+    return Reference(features, match, quarter, score.beat_at(quarter), score.tempo_bpm[step], rest_end, last_before_rest)
 
 
 def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, loudness: Floats | None = None) -> Floats32:

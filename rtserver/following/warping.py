@@ -29,6 +29,8 @@ RATE_GAIN = 0.005  # of the rate at which the reference is read towards the temp
 SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
 COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
 FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
+ONSET = 0.3  # of the recent peak: a difference that is an onset
+ONSET_HOPS = 10  # for so long after it the end of a rest is believed; the path may be 100 ms late
 CLEARLY = 0.08  # of centred chroma distance; the right place costs about 0.35, a wrong one 0.75
 SWITCH_HOPS = 30  # for so long must another way be clearly cheaper
 DROP_HOPS = 300  # for so long must a way be twice as clearly dearer before it is dropped
@@ -99,6 +101,8 @@ class Warping:
         self._leader.cost = 0.5 * self._chance
         self._challenge = 0
         self._peak = LEAST_PEAK
+        self._since_onset = 0
+        self._spoken = frame
         self._rate = 1.0
         self._tempo.reset(float(frame))
         self.quarter = 0.0
@@ -114,7 +118,9 @@ class Warping:
 
     def process(self, features: Floats32) -> None:
         """Take one hop of sound, float32 (101,), finite."""
-        self._peak = max(LEAST_PEAK, self._peak * PEAK_DECAY, float(np.linalg.norm(features[N_CHROMA:LEVEL])))
+        rise = float(np.linalg.norm(features[N_CHROMA:LEVEL]))
+        self._peak = max(LEAST_PEAK, self._peak * PEAK_DECAY, rise)
+        self._since_onset = 0 if rise > ONSET * self._peak else self._since_onset + 1
         to_match(features, self._peak, self._x)
         for way in self._ways:
             if way.alive:
@@ -130,8 +136,7 @@ class Warping:
 
     def hold(self) -> None:
         """A hop of silence: stand still, or, in a notated rest, run on with the tempo up to the next onset."""
-        frame = self._frame()
-        end = float(self.reference.rest_end[frame])
+        end = float(self.reference.rest_end[self._spoken])
         if not math.isnan(end):
             moved = self.tempo_bpm / 60.0 * HOP_S
             before = self.quarter
@@ -146,10 +151,17 @@ class Warping:
         return int(order[min(max(int(self._tempo.place), 0), len(order) - 1)])
 
     def _speak(self) -> None:
-        """Set what is reported from the smoothed place of the leader."""
+        """Set what is reported from the smoothed place of the leader.
+
+        A rest was cut out of the reference, so that one frame too far would be a whole rest too far: only an onset ends it.
+        """
         reference = self.reference
         frame = self._frame()
-        after = min(frame + 1, len(reference) - 1)
+        if frame > reference.last_before_rest[self._spoken] and self._since_onset > ONSET_HOPS:
+            self.hold()
+            return
+        self._spoken = frame
+        after = min(frame + 1, int(reference.last_before_rest[frame]))  # no way leads through what was cut out
         part = min(max(self._tempo.place, 0.0) % 1.0, 1.0)
         quarter = float(reference.quarter[frame] + part * (reference.quarter[after] - reference.quarter[frame]))
         beat = float(reference.beat[frame] + part * (reference.beat[after] - reference.beat[frame]))
@@ -187,6 +199,7 @@ class Warping:
         if self._challenge >= SWITCH_HOPS:
             self._leader, self._challenge = best, 0
             self._tempo.reset(best.place, self._tempo.rate)
+            self._spoken = self._frame()
         for way in self._ways:
             if way.alive and way is not self._leader:
                 way.dear = way.dear + 1 if way.cost > self._leader.cost + 2 * CLEARLY else 0

@@ -58,7 +58,9 @@ def test_a_grace_note_has_no_duration(write: Write) -> None:
 
 
 def test_a_transposing_instrument_is_at_concert_pitch(write: Write) -> None:
-    clarinet = attributes(1).replace("</attributes>", "<transpose><diatonic>-1</diatonic><chromatic>-2</chromatic></transpose></attributes>")
+    clarinet = attributes(1).replace(
+        "</attributes>", "<transpose><diatonic>-1</diatonic><chromatic>-2</chromatic></transpose></attributes>"
+    )
     assert load_score(write(clarinet + FOUR)).notes.pitch.tolist() == [58, 60, 62, 63]
 
 
