@@ -278,7 +278,8 @@ def follow(arguments: Arguments) -> int:
     if arguments.method not in METHODS:
         raise ConfigError("method", f"no method {arguments.method!r}; known: {', '.join(METHODS)}")
 
-    track(arguments.score, arguments.input, arguments.output, arguments.method)
+    with progress(None, "follow", " s") as bar:
+        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update)
     print(arguments.output)
     return 0
 

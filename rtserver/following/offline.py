@@ -8,7 +8,7 @@ notes were heard (see `rtserver.following.reference`), hop by hop, and takes the
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from rtserver.following.reference import HOP_S, RELEASE_S, features_of
 from rtserver.following.score import Floats, Ints, Notes, load_score
 from rtserver.node import Array, Spec
 
+Progress = Callable[[float], object]
 Row = tuple[float, float, float, float, float, str]
 COLUMNS = ("t_avail", "score_quarter", "score_beat", "tempo_bpm", "confidence", "state")
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -30,8 +31,13 @@ MIDI_RATE = 48000  # frames a second in which MIDI performances are counted
 SUSTAIN = 64  # MIDI controller of the right pedal
 
 
-def follow_features(follower: Follower, vectors: Iterable[Array], sample_rate: int, hop_size: int) -> list[Row]:
-    """Feed feature vectors (101,) float32, one every `hop_size` frames, to a prepared follower from its beginning."""
+def follow_features(
+    follower: Follower, vectors: Iterable[Array], sample_rate: int, hop_size: int, progress: Progress | None = None
+) -> list[Row]:
+    """Feed feature vectors (101,) float32, one every `hop_size` frames, to a prepared follower from its beginning.
+
+    `progress` is told the seconds of each hop done.
+    """
     rows: list[Row] = []
 
     def keep(event: Event) -> None:
@@ -42,10 +48,12 @@ def follow_features(follower: Follower, vectors: Iterable[Array], sample_rate: i
     follower.reset()
     for n, x in enumerate(vectors):
         follower.process(x, (n + 1) * hop_size, keep)
+        if progress is not None:
+            progress(hop_size / sample_rate)
     return rows
 
 
-def follow_audio(follower: Follower, signal: Array, sample_rate: int) -> list[Row]:
+def follow_audio(follower: Follower, signal: Array, sample_rate: int, progress: Progress | None = None) -> list[Row]:
     """Follow `signal`, (n_channels, frames) float32. Prepares the follower.
 
     Raises `SpecError` for a sample rate that features do not take.
@@ -60,14 +68,14 @@ def follow_audio(follower: Follower, signal: Array, sample_rate: int) -> list[Ro
             features.process(np.ascontiguousarray(signal[:, start : start + hop]), x)
             yield x
 
-    return follow_features(follower, vectors(), sample_rate, hop)
+    return follow_features(follower, vectors(), sample_rate, hop, progress)
 
 
-def follow_midi(follower: Follower, path: str | PathLike[str]) -> list[Row]:
+def follow_midi(follower: Follower, path: str | PathLike[str], progress: Progress | None = None) -> list[Row]:
     """Follow the MIDI file at `path`. Prepares the follower. Raises `ScoreError` for a file that cannot be read."""
     hop = round(MIDI_RATE * HOP_S)
     follower.prepare(Spec(MIDI_RATE, hop, (N_FEATURES,)))
-    return follow_features(follower, midi_features(path), MIDI_RATE, hop)
+    return follow_features(follower, midi_features(path), MIDI_RATE, hop, progress)
 
 
 def midi_features(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
@@ -124,21 +132,27 @@ def _read_midi(path: Path) -> tuple[Floats, Floats, Ints, Floats]:
     return table[:, 0], table[:, 1], table[:, 2].astype(np.int32), table[:, 3]
 
 
-def follow(score: str | PathLike[str], performance: str | PathLike[str], output: str | PathLike[str], method: str = "dixon") -> list[Row]:
+def follow(
+    score: str | PathLike[str],
+    performance: str | PathLike[str],
+    output: str | PathLike[str],
+    method: str = "dixon",
+    progress: Progress | None = None,
+) -> list[Row]:
     """Follow a performance, an audio file or MIDI, against a score, and write the rows to `output` as CSV.
 
     Raises `ScoreError` or `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
     """
     follower = Follower(load_score(score), method)
     if Path(performance).suffix.lower() in MIDI_SUFFIXES:
-        rows = follow_midi(follower, performance)
+        rows = follow_midi(follower, performance, progress)
     else:
         from rtserver.audio.file import read
 
         signal, sample_rate = read(Path(performance))
         if not signal.shape[1]:
             raise AudioFileError(f"{performance}: holds no sound, so there is nothing to follow")
-        rows = follow_audio(follower, signal, sample_rate)
+        rows = follow_audio(follower, signal, sample_rate, progress)
     with Path(output).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
