@@ -149,12 +149,12 @@ def _go_to(bar: tqdm[Any], total: float) -> None:
 
 def run(arguments: Arguments) -> int:
     """``rtserver run``"""
+    if sys.platform == "win32":
+        raise DeviceError("Windows is not supported: the roles meet in memory and semaphores that it does not have")
     from rtserver.devices import find, require
     from rtserver.roles.supervisor import Supervisor
     from rtserver.roles.supervisor import run as run_server
 
-    if sys.platform == "win32":
-        raise DeviceError("Windows is not supported: the roles meet in memory and semaphores that it does not have")
     config = _config(arguments)
     # Later a missing device is waited for; at the start it is a mistake.
     require(find(), config.audio.device, config.audio.client_name or config.name)

@@ -79,5 +79,5 @@ def test_an_unknown_part_is_refused():
 def test_a_misfit_names_the_node():
     graph = Graph()
     graph.add("median", Hpss())
-    with pytest.raises(SpecError, match="^median: "):
+    with pytest.raises(SpecError, match=r"^median: "):
         graph.prepare(Spec.signal(48000, 1, 128))
