@@ -64,8 +64,7 @@ class Gate:
     the player has begun it only falls, or a long fortissimo would raise it.
     """
 
-    FIRST_FLOOR = -60.0
-    HIGHEST_FLOOR = -45.0  # louder than this is not a floor: a take may begin in the middle of a chord
+    HIGHEST_FLOOR = -45.0  # where it starts; louder than this is not a floor: a take may begin in the middle of a chord
     RISE = 6.0 * HOP_S  # dB a hop
     START_ABOVE, LOWEST_START = 12.0, -60.0  # a first sound is 12 dB above the floor
     SILENT_BELOW, LOWEST_SILENT = 6.0, -66.0  # what rings stays sound down to 6 dB above the floor
@@ -75,7 +74,7 @@ class Gate:
         self.reset()
 
     def reset(self) -> None:
-        self.floor = self.FIRST_FLOOR
+        self.floor = self.HIGHEST_FLOOR
         self.started = False
         self._run = 0
 
