@@ -93,8 +93,8 @@ class Follower:
     """Follows one score.
 
     Input    features (101,) float32 of `rtserver.dsp.features`, one vector every 10 ms
-    Output   `Position` events, at most one a hop and only where something changed; `frame` and `available_frame` are the session frame
-             at the end of the hop that it was known from
+    Output   `Position` events: one a hop from the first sound on, also while the player pauses; before it only where something changed.
+             `frame` and `available_frame` are the session frame at the end of the hop that it was known from
     Latency  0 frames
 
     Parameters
@@ -165,7 +165,8 @@ class Follower:
             self.method.hold()
         method = self.method
         now = (method.quarter, method.tempo_bpm, self._state)
-        if now != self._last:
+        # Once it has begun, a position that stands still is news as well: whoever plays along must wait.
+        if self._gate.started or now != self._last:
             self._last = now
             emit(Position(frame, frame, method.quarter, method.beat, method.tempo_bpm, self.confidence, self._state))
 
