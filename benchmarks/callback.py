@@ -5,13 +5,15 @@
 Each cell is a stream on a private jackd (dummy driver, real-time where allowed) in a process of its own, with 0, 1 or 2 threads of pure
 Python arithmetic in the same process. Both callbacks copy input to output and stamp themselves; ours also runs the mixer, the counters
 and the engine's semaphore. A block is missed when the next callback comes more than 1.5 periods after it. The two are taken in turn,
-pair by pair.
+and with them the machine's own limit: a real-time thread alone in its process that does nothing but sleep from period to period. What
+the limit misses, nobody can keep.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -19,7 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from machine import machine, private_jackd, write_result
+from machine import machine, may_run_realtime, private_jackd, write_result
 
 RATE = 48000
 PERIODS = (64, 128, 256)
@@ -84,18 +86,31 @@ def ordinary(period: int, seconds: float) -> np.ndarray:
     return np.diff(stamps[first:last])
 
 
+def limit(period: int, seconds: float) -> np.ndarray:
+    """Intervals in ns of a sleeping real-time thread: what the machine can do at all."""
+    if may_run_realtime():
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(80))
+    stamps = []
+    start = due = time.monotonic()
+    while due < start + seconds:
+        due += period / RATE
+        time.sleep(max(0.0, due - time.monotonic()))
+        stamps.append(time.monotonic_ns())
+    return np.diff(np.array(stamps))
+
+
 def cell(which: str, period: int, busy: int, seconds: float) -> None:
     """Run in the child: one stream; prints its figures."""
     stop = threading.Event()
     threads = [threading.Thread(target=burn, args=(stop,), daemon=True) for _ in range(busy)]
     for thread in threads:
         thread.start()
-    intervals = {"native": ours, "python": ordinary}[which](period, seconds)
+    intervals = {"native": ours, "python": ordinary, "limit": limit}[which](period, seconds)
     stop.set()
     expected = int(seconds * RATE / period)
-    limit = 1.5e9 * period / RATE
+    longest = 1.5e9 * period / RATE
     # A late callback stands for the blocks that would have come in its interval.
-    missed = int(np.maximum(np.round(intervals[intervals > limit] * RATE / period / 1e9) - 1, 1).sum())
+    missed = int(np.maximum(np.round(intervals[intervals > longest] * RATE / period / 1e9) - 1, 1).sum())
     p50, p99 = np.percentile(intervals, [50, 99]) if len(intervals) else (np.nan, np.nan)
     print(json.dumps({"callbacks": len(intervals), "expected": expected, "missed": missed, "p50_us": p50 / 1e3, "p99_us": p99 / 1e3}))
 
@@ -116,13 +131,17 @@ def main() -> None:
     for period in PERIODS:
         with private_jackd(period, RATE) as environment:
             for busy in BUSY:
-                runs: dict[str, list[dict]] = {"native": [], "python": []}
+                runs: dict[str, list[dict]] = {"native": [], "python": [], "limit": []}
                 for _ in range(args.repeats):
                     for which, done in runs.items():
+                        if which == "limit" and busy:
+                            continue
                         command = [sys.executable, __file__, "--seconds", str(args.seconds), "--cell", which, str(period), str(busy)]
                         out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
                         done.append(json.loads(out.splitlines()[-1]))
                 for which, done in runs.items():
+                    if not done:
+                        continue
                     missed = [100 * r["missed"] / (r["callbacks"] + r["missed"]) for r in done]
                     p50, p99 = (float(np.median([r[k] for r in done])) for k in ("p50_us", "p99_us"))
                     row = {"period": period, "busy": busy, "callback": which, "missed_percent": missed, "p50_us": p50, "p99_us": p99}

@@ -48,7 +48,8 @@ def private_jackd(period: int, rate: int, channels: int = 8) -> Iterator[dict[st
     jack.set_error_function(lambda _: None)
     jack.set_info_function(lambda _: None)
     name = f"rtserver-bench-{os.getuid()}"
-    command = ["jackd", "-n", name, "--realtime" if may_run_realtime() else "--no-realtime", "-d", "dummy", "-r", str(rate)]
+    # Above the priorities that the server's roles ask for, as on a stage.
+    command = ["jackd", "-n", name, *(("--realtime", "-P80") if may_run_realtime() else ("--no-realtime",)), "-d", "dummy", "-r", str(rate)]
     command += ["-p", str(period), "-C", str(channels), "-P", str(channels)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -72,7 +72,7 @@ def running_jackd(period: int = JACK_PERIOD) -> Iterator[tuple[str, subprocess.P
         "jackd",
         "-n",
         name,
-        "--realtime" if _may_run_realtime() else "--no-realtime",
+        *(("--realtime", "-P80") if _may_run_realtime() else ("--no-realtime",)),  # above the roles, as on a stage
         "-d",
         "dummy",
         "-r",

@@ -59,7 +59,7 @@ def jack_server() -> Generator[str]:
     if shutil.which("jackd") is None:
         raise DeviceError("no JACK server runs and jackd is not installed: apt-get install jackd2")
     name = f"rtserver-demo-{os.getuid()}"
-    command = ["jackd", "-n", name, "--realtime" if _realtime_allowed() else "--no-realtime"]
+    command = ["jackd", "-n", name, *(("--realtime", "-P80") if _realtime_allowed() else ("--no-realtime",))]
     command += ["-d", "dummy", "-r", str(RATE), "-p", str(PERIOD), "-C", str(CHANNELS), "-P", str(CHANNELS)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
