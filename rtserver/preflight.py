@@ -36,6 +36,8 @@ def preflight(config: Config, folder: Path) -> Plan:
         raise ConfigError("", message)
     if done.returncode != 0:
         raise RtserverError(message or f"preflight ended with status {done.returncode}")
+    if message:
+        print(message, file=sys.stderr)
     return msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
 
 
@@ -56,6 +58,8 @@ def check(config: Config, folder: Path) -> Plan:
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
         score = load_score(config.score.file)
+        for warning in score.warnings:
+            print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
         score.to_npz(folder / SCORE_FILE)
         with _locked(cache_folder()):
             Follower(score, config.following.method).prepare(graph.spec("features"))

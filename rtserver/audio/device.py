@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import ctypes.util
+import os
 import threading
 from typing import Any
 
@@ -16,7 +17,12 @@ from rtserver.errors import DeviceError
 
 
 def name_jack_client(name: str) -> None:
-    """Set the name of PortAudio's client on the JACK graph. Before sounddevice is imported; without JACK it does nothing."""
+    """Set the name of PortAudio's client on the JACK graph. Before sounddevice is imported; without JACK it does nothing.
+
+    Raises `DeviceError` for the name of the JACK server itself: JACK would give the client the server's socket.
+    """
+    if name == os.environ.get("JACK_DEFAULT_SERVER", "default"):
+        raise DeviceError(f"the client name {name!r} is the JACK server's: choose another in audio.client_name")
     path = ctypes.util.find_library("portaudio")
     if not path:
         return

@@ -8,6 +8,7 @@ notes were heard (see `rtserver.following.reference`), hop by hop, and takes the
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
@@ -143,7 +144,10 @@ def follow(
 
     Raises `ScoreError` or `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
     """
-    follower = Follower(load_score(score), method)
+    loaded = load_score(score)
+    for warning in loaded.warnings:
+        print(f"{score}: {warning}", file=sys.stderr)
+    follower = Follower(loaded, method)
     if Path(performance).suffix.lower() in MIDI_SUFFIXES:
         rows = follow_midi(follower, performance, progress)
     else:

@@ -29,6 +29,7 @@ from rtserver.midi.ports import IN_PORT, OUT_PORT, Input, keep_for_ever
 CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are connected to, kept for the next patchbay
 STANDBY = "midi-standby.json"  # in the run folder: the standby's port, which is connected as the midi role's own
 GRACE_S = 0.3  # by then jackd has cleared away a midi process that was killed; closing a client before would hold that up
+CLOSE_S = 2.0  # what closing the clients may take
 INPUT_POLL_S = 0.002  # while something is connected to the input; the driver stamps the arrival, so this delays but does not smear
 IDLE_S = 0.05
 READY_S = 10.0
@@ -172,8 +173,10 @@ def run(keeper: Keeper) -> None:
         if select.select([0], [], [], INPUT_POLL_S if busy else IDLE_S)[0]:
             if not os.read(0, 64):
                 time.sleep(GRACE_S)
+            # Closing a client hangs for ever if jackd dies meanwhile, and nobody is left to kill us.
+            threading.Timer(CLOSE_S, os._exit, (0,)).start()
             keeper.close()
-            return
+            os._exit(0)
         for arrived_ns, message in keeper.input.receive():
             say(f"in {arrived_ns} {message.hex()}")
         if time.monotonic() >= look_s:
