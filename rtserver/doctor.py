@@ -149,9 +149,9 @@ def kernel_cache() -> Check:
 
 
 def _hop_size(config: Config) -> int:
-    from rtserver.pipeline import preset
+    from rtserver.separation.graph import preset
 
-    return preset(config).hop_size
+    return preset(config.separation.preset).hop_size
 
 
 def block_and_hop(block_size: int, hop_size: int) -> Check:

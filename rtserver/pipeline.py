@@ -7,40 +7,22 @@ input ── stft ── hpss ── istft ──┬── harmonic      (tracks
 
 from __future__ import annotations
 
-import difflib
-
 from rtserver.config import Config
 from rtserver.dsp.features import N_FEATURES, Features
-from rtserver.dsp.hpss import PRESETS, HpssPreset
-from rtserver.errors import ConfigError
 from rtserver.fastlane import FastLane
 from rtserver.graph import Graph
 from rtserver.node import Spec
-from rtserver.plan import TRACKS, Plan, plan
+from rtserver.plan import Plan, plan
+from rtserver.separation.graph import preset, separation
 from rtserver.shared.session import Session
-
-
-def preset(config: Config) -> HpssPreset:
-    """The separation preset that a configuration names."""
-    name = config.separation.preset
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}"
-        raise ConfigError("separation.preset", f"no preset {name!r}; {remedy}")
-    return PRESETS[name]
 
 
 def build(config: Config) -> Graph:
     """The graph of a configuration, prepared. Raises `SpecError` or `ConfigError`."""
-    stft, hpss, istft = preset(config).nodes()
-    graph = Graph()
-    graph.add("stft", stft)
-    graph.add("hpss", hpss, after="stft")
-    graph.add("istft", istft, after="hpss")
-    for track in TRACKS:
-        graph.output(track, after="istft", label=track)
+    chosen = preset(config.separation.preset)
+    graph = separation(chosen)
     graph.add("features", Features(config.audio.sample_rate))
-    graph.prepare(Spec.signal(config.audio.sample_rate, config.n_channels, stft.hop_size))
+    graph.prepare(Spec.signal(config.audio.sample_rate, config.n_channels, chosen.hop_size))
     return graph
 
 

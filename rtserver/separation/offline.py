@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from rtserver.audio.file import Writer, blocks, info
-from rtserver.dsp.hpss import PRESETS
-from rtserver.errors import ConfigError
-from rtserver.graph import Graph
 from rtserver.node import Spec
 from rtserver.plan import TRACKS
+from rtserver.separation.graph import preset as find
+from rtserver.separation.graph import separation
 
 
 def separate(path: Path, folder: Path, preset: str = "default", progress: Callable[[int], object] | None = None) -> list[Path]:
@@ -38,18 +36,10 @@ def separate(path: Path, folder: Path, preset: str = "default", progress: Callab
     ------
     ConfigError, AudioFileError, SpecError
     """
-    if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        raise ConfigError("preset", f"no preset {preset!r}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(PRESETS)}"))
+    chosen = find(preset, "preset")
     source = info(path)
-    stft, hpss, istft = PRESETS[preset].nodes()
-    hop = PRESETS[preset].hop_size
-    graph = Graph()
-    graph.add("stft", stft)
-    graph.add("hpss", hpss, after="stft")
-    graph.add("istft", istft, after="hpss")
-    for stem in TRACKS:
-        graph.output(stem, after="istft", label=stem)
+    graph = separation(chosen)
+    hop = chosen.hop_size
     graph.prepare(Spec.signal(source.sample_rate, source.n_channels, hop))
     latency = graph.latency(TRACKS[0])
     x = np.zeros((source.n_channels, hop), np.float32)
