@@ -157,7 +157,14 @@ def run(arguments: Arguments) -> int:
 
     config = _config(arguments)
     # Later a missing device is waited for; at the start it is a mistake.
-    require(find(), config.audio.device, config.audio.client_name or config.name)
+    found = find()
+    require(found, config.audio.device, config.audio.client_name or config.name)
+    if found.jack.running and found.jack.block_size != config.audio.block_size:
+        print(
+            f"rtserver: audio.block_size is {config.audio.block_size}, JACK's period is {found.jack.block_size}: blocks come in bursts,"
+            " some may be late; set them alike",
+            file=sys.stderr,
+        )
     announced = False
 
     def announce(supervisor: Supervisor) -> bool:

@@ -39,7 +39,7 @@ def examine(config: Config) -> list[Check]:
     """All checks for a configuration."""
     return [
         _platform(),
-        *_devices(),
+        *_devices(config.audio.block_size),
         realtime_priority(),
         locked_memory(),
         kernel_cache(),
@@ -65,7 +65,7 @@ def _platform() -> Check:
     return Check("system", "warn", sys.platform, "rtserver is tested on Linux; elsewhere the roles wake each other by polling")
 
 
-def _devices() -> list[Check]:
+def _devices(block_size: int) -> list[Check]:
     try:
         return list(devices(find()))
     except DeviceError as error:
@@ -94,6 +94,8 @@ def devices(found: Devices) -> Iterable[Check]:
     if jack.running:
         mode = "real-time" if jack.realtime else "not real-time"
         state, remedy = ("ok", "") if jack.realtime else ("warn", "start jackd with -R where real-time priority is allowed")
+        if jack.block_size != block_size:
+            state, remedy = "warn", f"set audio.block_size to its period (it is {block_size}): else blocks come in bursts, and some late"
         yield Check("JACK", state, f"{jack.server!r} at {jack.sample_rate} Hz, period {jack.block_size}, {mode}", remedy)
     else:
         yield Check("JACK", "warn", f"server {jack.server!r}: {jack.error}", "start it, or name another in JACK_DEFAULT_SERVER")

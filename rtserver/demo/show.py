@@ -20,7 +20,7 @@ from rtserver.audio import file as audio_file
 from rtserver.config import Config, parse
 from rtserver.demo import RECORDING, SCORE
 from rtserver.demo.results import Results, Take
-from rtserver.demo.stage import CHANNELS, PERIOD, RATE, jack_server
+from rtserver.demo.stage import CHANNELS, RATE, jack_server
 from rtserver.demo.view import View
 from rtserver.errors import DeviceError, RtserverError
 from rtserver.preflight import preflight
@@ -30,12 +30,12 @@ from rtserver.shared.session import Session
 START_S = 120.0  # with a cold kernel cache
 
 
-def settings(folder: Path, sockets: Path) -> Config:
-    """The show: one input, harmonic and percussive out, the dry input as monitor, an accompaniment in the piece's key."""
+def settings(folder: Path, sockets: Path, period: int) -> Config:
+    """The show: harmonic and percussive out, the dry input as monitor, an accompaniment in the piece's key; blocks of JACK's period."""
     return parse(
         {
             "name": "rtserver-demo",
-            "audio": {"block_size": PERIOD, "spare_blocks": 2, "device": "system", "sample_rate": RATE},
+            "audio": {"block_size": period, "spare_blocks": 2, "device": "system", "sample_rate": RATE},
             "outputs": {
                 "harmonic": {"source": "harmonic", "channels": [1], "on_late": "dry"},
                 "percussive": {"source": "percussive", "channels": [2], "on_late": "mute"},
@@ -53,10 +53,10 @@ def run(folder: Path) -> int:
     """Run the demonstration; 0 if everything stayed within its limits, 1 otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "events.jsonl").unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix="rtserver-demo-") as scratch, jack_server() as where:
-        print(f"rtserver demo: {where}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="rtserver-demo-") as scratch, jack_server() as stage:
+        print(f"rtserver demo: {stage.words}", flush=True)
         began = time.monotonic()
-        config = settings(folder, Path(scratch))
+        config = settings(folder, Path(scratch), stage.period)
         supervisor = Supervisor(config, preflight(config, Path(scratch)), Path(scratch))
         heard: list[tuple[float, bytes]] = []
         synth = _listen(heard)
@@ -107,7 +107,14 @@ def _play(supervisor: Supervisor, scratch: Path, view: View) -> Take:
     played, recorded = scratch / "play.wav", scratch / "record.wav"
     audio_file.write(played, signal, RATE)
     command = [sys.executable, "-m", "rtserver.audio.tape", str(played), str(recorded), "--channels", str(CHANNELS)]
-    command += ["--block-size", str(PERIOD), "--play-to", supervisor.session.config.name, "--name", "rtserver-demo-tape"]
+    command += [
+        "--block-size",
+        str(supervisor.session.config.audio.block_size),
+        "--play-to",
+        supervisor.session.config.name,
+        "--name",
+        "rtserver-demo-tape",
+    ]
     command += ["--record-from", supervisor.session.config.name]
     tape = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     origin = 0

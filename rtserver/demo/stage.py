@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rtserver.errors import DeviceError
@@ -22,8 +23,16 @@ def _ignore(_message: str) -> None:
     """JACK's own messages: that no server runs is an answer here, not an error."""
 
 
-def _ports(name: str | None) -> tuple[int, int] | None:
-    """(physical inputs, physical outputs) of a JACK server; None if none answers."""
+@dataclass(frozen=True)
+class Stage:
+    """A JACK server to play on: what it is, in words, and its period in frames."""
+
+    words: str
+    period: int
+
+
+def _look(name: str | None) -> tuple[int, int] | None:
+    """(channels both ways, period) of a JACK server at our rate; None if none answers."""
     import jack
 
     client: Any = None
@@ -36,7 +45,7 @@ def _ports(name: str | None) -> tuple[int, int] | None:
             return None
         ins = client.get_ports(is_physical=True, is_audio=True, is_output=True)
         outs = client.get_ports(is_physical=True, is_audio=True, is_input=True)
-        return len(ins), len(outs)
+        return min(len(ins), len(outs)), int(client.blocksize)
     except (jack.JackOpenError, OSError):
         return None
     finally:
@@ -50,11 +59,11 @@ def _realtime_allowed() -> bool:
 
 
 @contextmanager
-def jack_server() -> Generator[str]:
-    """Provide JACK to this process and its children; yields a line that says which. Raises `DeviceError` with the remedy."""
-    found = _ports(None)
-    if found is not None and min(found) >= CHANNELS:
-        yield "the JACK server that runs"
+def jack_server() -> Generator[Stage]:
+    """Provide JACK to this process and its children. Raises `DeviceError` with the remedy."""
+    found = _look(None)
+    if found is not None and found[0] >= CHANNELS:
+        yield Stage(f"the JACK server that runs, period {found[1]}", found[1])
         return
     if shutil.which("jackd") is None:
         raise DeviceError("no JACK server runs and jackd is not installed: apt-get install jackd2")
@@ -65,12 +74,12 @@ def jack_server() -> Generator[str]:
     before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
     try:
         until = time.monotonic() + 10.0
-        while _ports(name) is None:
+        while _look(name) is None:
             if server.poll() is not None or time.monotonic() > until:
                 raise DeviceError(f"the private JACK server {name!r} does not start; does one of that name still run?")
             time.sleep(0.05)
         os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
-        yield f"a private JACK server ({name}, dummy driver: nothing is heard)"
+        yield Stage(f"a private JACK server ({name}, dummy driver: nothing is heard), period {PERIOD}", PERIOD)
     finally:
         server.terminate()
         try:

@@ -1,6 +1,7 @@
 """The demonstration is the main job: it must pass, and leave what it says."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -13,8 +14,14 @@ from rtserver.audio import file as audio_file
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "out"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("JACK_")}  # it brings a server of its own
     done = subprocess.run(
-        [sys.executable, "-m", "rtserver", "demo", "-o", str(folder)], check=False, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "rtserver", "demo", "-o", str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment,
     )
     return folder, done
 
