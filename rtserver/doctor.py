@@ -67,12 +67,12 @@ def _platform() -> Check:
 
 def _devices(block_size: int) -> list[Check]:
     try:
-        return list(devices(find()))
+        return list(devices(find(), block_size))
     except DeviceError as error:
         return [Check("audio devices", "fail", str(error), "restart the audio server, then run this again")]
 
 
-def devices(found: Devices) -> Iterable[Check]:
+def devices(found: Devices, block_size: int) -> Iterable[Check]:
     """What the list of devices says."""
     if not found.portaudio:
         yield Check("PortAudio", "fail", found.error, "install it: apt-get install libportaudio2 (macOS: brew install portaudio)")

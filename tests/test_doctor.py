@@ -16,7 +16,7 @@ WELL = Devices("PortAudio V19", True, ("JACK",), (DEVICE,), (MidiApi("Jack"),), 
 
 
 def states(found: Devices) -> dict[str, str]:
-    return {check.name: check.state for check in doctor.devices(found)}
+    return {check.name: check.state for check in doctor.devices(found, 128)}
 
 
 def test_a_healthy_machine_has_nothing_to_mend() -> None:
@@ -32,6 +32,7 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ({"audio": (AudioDevice(0, "mic", "ALSA", 1, 0, 48000.0, (0.0, 0.0)),)}, "audio devices", "fail"),
         ({"jack": Jack("default", False, error="no such server is running")}, "JACK", "warn"),
         ({"jack": Jack("default", True, 48000, 128, False)}, "JACK", "warn"),
+        ({"jack": Jack("default", True, 48000, 256, True)}, "JACK", "warn"),
         ({"midi": (MidiApi("ALSA", error="no sequencer"),)}, "MIDI", "warn"),
         ({"midi": ()}, "MIDI", "warn"),
     ],
