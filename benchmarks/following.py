@@ -1,6 +1,6 @@
 """Accuracy and cost of score following on performances whose truth is known.
 
-usage: following.py PIECES_DIR [--audio-dir DIR] [--midi] [--method NAME] [--pred-dir DIR] [--json FILE]
+usage: following.py PIECES_DIR [--audio-dir DIR] [--midi] [--method NAME] [--pred-dir DIR] [--output FILE]
 
 PIECES_DIR/<piece>/ holds score.musicxml (or score.mid), gt.csv (score_quarter, score_time_s, perf_time_s[, segment]) and perf.wav, or
 perf.mid with --midi. DIR/<piece>/perf.wav is taken with --audio-dir. --pred-dir keeps the rows as ``rtserver follow`` writes them.
@@ -15,15 +15,13 @@ from __future__ import annotations
 
 import argparse
 import csv
-import datetime
-import json
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from machine import machine, write_result
 from tqdm import tqdm
 
 from rtserver.audio.file import read
@@ -133,7 +131,7 @@ def main() -> None:
     parser.add_argument("--midi", action="store_true")
     parser.add_argument("--method", choices=METHODS, default="dixon")
     parser.add_argument("--pred-dir", type=Path)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     folders = sorted(path.parent for path in arguments.pieces.glob("*/gt.csv"))
     if not folders:
@@ -164,11 +162,9 @@ def main() -> None:
     print(" | ".join(rows[0]))
     for values in rows:
         print(" | ".join(str(value) for value in values.values()))
-    if arguments.json:
-        where = {"machine": f"{platform.processor() or platform.machine()}, {platform.system()}", "python": platform.python_version()}
+    if arguments.output:
         source = {"method": arguments.method, "input": "MIDI" if arguments.midi else "audio"}
-        result = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **where, **source, "rows": rows}
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+        write_result("following", {**source, "rows": rows, "machine": machine()}, arguments.output)
 
 
 if __name__ == "__main__":

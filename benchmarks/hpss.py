@@ -1,11 +1,12 @@
 """Time of one HPSS hop, spectrum to stems, beside the same hop made with scipy and with librosa, all in one run.
 
-usage: hpss.py [--rounds N] [--json FILE]
+usage: hpss.py [--rounds N] [--output FILE]
 
-ours     Stft, Hpss, Istft as the engine calls them, from Python
-numpy    scipy.fft, numpy.median over the last n_past spectra, scipy.ndimage.median_filter over the newest one, Wiener mask, overlap-add
-scipy    as numpy, but scipy.ndimage.median_filter for both medians (over time it filters the whole history)
-librosa  as numpy, but librosa.decompose.hpss on the last n_past spectra (it filters all of them; only the newest is used)
+ours      Stft, Hpss, Istft as the engine calls them, from Python
+numpy     scipy.fft, numpy.median over the last n_past spectra, scipy.ndimage.median_filter over the newest one, Wiener mask, overlap-add
+scipy     as numpy, but scipy.ndimage.median_filter for both medians (over time it filters the whole history)
+librosa   as numpy, but librosa.decompose.hpss on the last n_past spectra (it filters all of them; only the newest is used)
+span      as librosa, on as many spectra as ours spans (n_past · past_step): the same stretch of time, without leaving any out
 
 They take turns, so that whatever else the machine does falls on all of them. p50 and p99 in microseconds over all hops.
 """
@@ -13,18 +14,14 @@ They take turns, so that whatever else the machine does falls on all of them. p5
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import scipy.fft
 import scipy.ndimage
+from machine import machine, write_result
 from tqdm import tqdm
 
 from rtserver.dsp.hpss import PRESETS, HpssPreset
@@ -32,7 +29,8 @@ from rtserver.dsp.windows import window_pair
 from rtserver.node import Spec
 
 SAMPLE_RATE = 48000
-HOPS_A_ROUND = {"ours": 400, "numpy": 20, "scipy": 2, "librosa": 2}
+HOPS_A_ROUND = {"ours": 400, "numpy": 20, "scipy": 2, "librosa": 2, "span": 1}
+OTHERS = ("numpy", "scipy", "librosa", "span")
 Hop = Callable[[np.ndarray], None]
 Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -52,12 +50,12 @@ def ours(preset: HpssPreset, n_channels: int) -> Hop:
     return hop
 
 
-def by_hand(preset: HpssPreset, n_channels: int, separate: Masks) -> Hop:
+def by_hand(preset: HpssPreset, n_channels: int, separate: Masks, n_past: int) -> Hop:
     """The same hop in numpy and scipy around `separate`, which takes (history, spectrum) and returns both stems' spectra."""
     pair = window_pair(preset.window_size, preset.hop_size, preset.synthesis_size)
     past = np.zeros((n_channels, preset.window_size), np.float32)
     tail = np.zeros((2, n_channels, preset.synthesis_size), np.float32)
-    history = np.zeros((n_channels, preset.window_size // 2 + 1, preset.n_past), np.complex64)
+    history = np.zeros((n_channels, preset.window_size // 2 + 1, n_past), np.complex64)
     hop_size, m = preset.hop_size, preset.synthesis_size
 
     def hop(x: np.ndarray) -> None:
@@ -101,7 +99,7 @@ def stems(h: np.ndarray, p: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     return np.stack([harmonic, spectrum - harmonic])
 
 
-def librosa_masks(preset: HpssPreset) -> Masks | None:
+def librosa_masks(preset: HpssPreset, n_past: int) -> Masks | None:
     """librosa.decompose.hpss on the history; None, and a line that says so, where librosa is missing."""
     try:
         import librosa
@@ -110,7 +108,7 @@ def librosa_masks(preset: HpssPreset) -> Masks | None:
         return None
 
     def separate(history: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
-        harmonic, percussive = librosa.decompose.hpss(history, kernel_size=(preset.n_past, preset.n_around))
+        harmonic, percussive = librosa.decompose.hpss(history, kernel_size=(n_past, preset.n_around))
         return np.stack([harmonic[:, :, -1], percussive[:, :, -1]])
 
     return separate
@@ -131,69 +129,44 @@ def measure(methods: dict[str, Hop], n_channels: int, hop_size: int, rounds: int
     return {name: {"p50_us": round(float(np.median(t)), 2), "p99_us": round(float(np.percentile(t, 99)), 2)} for name, t in times.items()}
 
 
-def processor() -> str:
-    """The processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def machine() -> dict[str, object]:
-    """What the figures were measured on. Load: processes that wanted a core at the start, this one not yet among them."""
-    versions = {}
-    for name in ("numpy", "numba", "scipy", "librosa"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-    load = round(os.getloadavg()[0], 2)
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load": load,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    } | versions
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of 400 hops of ours, 20 of numpy, 2 of scipy and of librosa")
-    parser.add_argument("--json", type=Path, help="default: results/hpss-DATE.json beside this script")
+    parser.add_argument(
+        "--rounds", type=int, default=20, help="rounds of 400 hops of ours, 20 of numpy, 2 of scipy and of librosa, 1 of span"
+    )
+    parser.add_argument("--output", type=Path, help="default: results/hpss-DATE.json beside this script")
     args = parser.parse_args()
-    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
-    path = args.json or Path(__file__).parent / "results" / f"hpss-{today}.json"
-
-    result: dict[str, object] = {"date": today, "machine": machine()}
     rows: list[dict[str, object]] = []
     lines = [
-        "| preset | channels | ours p50 / p99 µs | of the hop | numpy p50 | scipy p50 | librosa p50 | against numpy | scipy | librosa |",
-        "|---" * 10 + "|",
+        "| preset | channels | ours p50 / p99 µs | of the hop | "
+        + " | ".join(f"{k} p50" for k in OTHERS)
+        + " | times slower: numpy | scipy"
+        " | librosa | span |",
+        "|---" * (4 + 2 * len(OTHERS)) + "|",
     ]
-    for name, n_channels in tqdm([(name, n) for name in PRESETS for n in (1, 2)], unit="case"):
+    for name, n_channels in tqdm([(name, n) for name in PRESETS for n in (1, 2)], unit="case", disable=None):
         preset = PRESETS[name]
+        span = preset.n_past * preset.past_step // 2 * 2 + 1  # librosa wants it odd
         methods = {"ours": ours(preset, n_channels)}
-        methods |= {k: by_hand(preset, n_channels, masks(preset)) for k, masks in (("numpy", numpy_masks), ("scipy", scipy_masks))}
-        if (masks := librosa_masks(preset)) is not None:
-            methods["librosa"] = by_hand(preset, n_channels, masks)
+        for key, masks in (
+            ("numpy", numpy_masks(preset)),
+            ("scipy", scipy_masks(preset)),
+            ("librosa", librosa_masks(preset, preset.n_past)),
+        ):
+            if masks is not None:
+                methods[key] = by_hand(preset, n_channels, masks, preset.n_past)
+        if (spanning := librosa_masks(preset, span)) is not None:
+            methods["span"] = by_hand(preset, n_channels, spanning, span)
         times = measure(methods, n_channels, preset.hop_size, args.rounds)
         hop_us = preset.hop_size / SAMPLE_RATE * 1e6
         rows.append({"preset": name, "n_channels": n_channels, "hop_us": round(hop_us, 1)} | times)
         mine = times["ours"]["p50_us"]
-        other = {k: times[k]["p50_us"] if k in times else None for k in ("numpy", "scipy", "librosa")}
-        ratios = [f"{v / mine:.0f}×" if v else "–" for v in other.values()]
-        cells = [f"{v:.0f}" if v else "–" for v in other.values()]
-        share = f"{100 * mine / hop_us:.2f} %"
-        lines.append(
-            "| " + " | ".join([name, str(n_channels), f"{mine:.1f} / {times['ours']['p99_us']:.1f}", share, *cells, *ratios]) + " |"
-        )
-    result["hops"] = rows
+        other = [times[k]["p50_us"] if k in times else None for k in OTHERS]
+        cells = [f"{mine:.1f} / {times['ours']['p99_us']:.1f}", f"{100 * mine / hop_us:.2f} %"]
+        cells += [f"{v:.0f}" if v else "–" for v in other] + [f"{v / mine:.0f}×" if v else "–" for v in other]
+        lines.append("| " + " | ".join([name, str(n_channels), *cells]) + " |")
     print("\n".join(lines))
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"written: {path}")
+    write_result("hpss", {"hops": rows, "machine": machine()}, args.output)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from machine import machine, write_result
 from tqdm import tqdm
 
 from rtserver.events import Note
@@ -68,7 +65,7 @@ def listening(performer: Performer, seeds: int = 10, minutes: float = 1.0) -> di
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=5000)
-    parser.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / f"performer-{datetime.date.today()}.json")
+    parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
     args = parser.parse_args()
     performer = Performer(seed=1, top_p=0.95)
     limits = Constraints("C major", 36, 84, 4, grid=6)
@@ -92,15 +89,8 @@ def main() -> None:
         print(f"{PARTS[name]:45s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
     followed = listening(performer)
     print("follows a held triad:  " + "  ".join(f"{k} {x:.0%}" for k, x in followed.items()))
-    result = {
-        "date": datetime.date.today().isoformat(),
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count(), "load": round(os.getloadavg()[0], 2)},
-        "events": args.events,
-        "microseconds": figures,
-        "share_of_notes": followed,
-    }
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"events": args.events, "microseconds": figures, "share_of_notes": followed, "machine": machine()}
+    write_result("performer", result, args.output)
 
 
 if __name__ == "__main__":
