@@ -102,7 +102,7 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     control: str = "tcp://127.0.0.1:5580"
     events: str = "tcp://127.0.0.1:5581"
     bulk: str = "tcp://127.0.0.1:5582"
-    record: str = ""  # folder for events.jsonl of this session; empty records nothing
+    record: str = ""  # folder for the events.jsonl of a session; empty records nothing
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

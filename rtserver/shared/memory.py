@@ -110,7 +110,7 @@ class Block:
 
     @property
     def boot_id(self) -> int:
-        """Random number of this session."""
+        """Random number of the session."""
         return int(self._header[2])
 
     @property

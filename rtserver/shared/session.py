@@ -52,7 +52,7 @@ class Setup(msgspec.Struct, frozen=True):
     """What the supervisor hands to each role beside the memory itself."""
 
     config: Config
-    run_folder: str  # private folder of this session, removed at its end
+    run_folder: str  # private folder of the session, removed at its end
     score_file: str = ""  # parsed score, ready to load
     n_tracks: int = 0
 
@@ -144,7 +144,7 @@ class Session:
 
     @property
     def run_folder(self) -> Path:
-        """Private folder of this session."""
+        """Private folder of the session."""
         return Path(self.setup.run_folder)
 
     def waker(self, role: str) -> Waker:
