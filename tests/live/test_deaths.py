@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtserver.audio import table as t
-from rtserver.events import Role
+from rtserver.events import Gap, Role
 
 RATE = 48000
 PERIOD = 1024
@@ -85,6 +85,19 @@ def test_no_note_hangs_when_midi_is_killed_and_it_comes_back(synth, live_server)
     assert server.wait(lambda: server.restarted("midi"), 15.0)
     back = len(synth)
     assert server.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in synth[back:]), 10.0), "new notes sound after the restart"
+
+
+def test_the_session_goes_on_when_audio_is_killed(jack_server, live_server):
+    server = live_server(SETTINGS | {"generation": {"enabled": False}})
+    before = server.session.frame
+    server.kill("audio")
+    assert server.wait(lambda: server.restarted("audio"), 15.0)
+    assert server.wait(lambda: server.session.counters("engine")["restarts"] > 0), "the engine sees the new stream"
+    after = server.session.frame
+    assert server.wait(lambda: server.session.frame > after + RATE // 4), "sound comes in again"
+    server.wait(lambda: False, 0.3)
+    gaps = [e for e in server.events() if isinstance(e, Gap)]
+    assert [gap.n_frames > 0 and gap.frame > before for gap in gaps] == [True]
 
 
 def test_the_other_workers_come_back(jack_server, live_server):
