@@ -75,6 +75,23 @@ def test_sound_goes_on_when_the_engine_is_killed(jack_server, live_server):
     assert ("engine", "restarted") in told
 
 
+def test_notes_end_when_due_though_the_engine_is_killed(synth, live_server):
+    server = live_server(SETTINGS | {"midi": {"connect": ["rtdeath-synth"]}})
+    held = {}
+    until = time.monotonic() + 10.0
+    while not held and time.monotonic() < until:
+        ends_ns = server.session.block["notes"].max(axis=0)  # by pitch; 0 or less where nothing sounds
+        held = {pitch: int(ends_ns[pitch]) * 1e-9 for pitch in sounding(synth) if ends_ns[pitch] > 0}
+    assert held
+    server.kill("engine")
+    killed = time.monotonic()
+    time.sleep(max(*held.values(), killed) - killed + 0.3)
+    for pitch, end in held.items():
+        released = [when for when, m in synth if when > killed - 0.1 and m[0] & 0xF0 == 0x80 and m[1] == pitch]
+        assert released, f"pitch {pitch} hangs"
+        assert released[0] < end + 0.3
+
+
 def test_no_note_hangs_when_midi_is_killed_and_it_comes_back(synth, live_server):
     server = live_server(SETTINGS | {"midi": {"connect": ["rtdeath-synth"]}})
     assert server.wait(lambda: sounding(synth), 10.0), "the performer plays at once where nothing is followed"
