@@ -76,11 +76,11 @@ class Control:
         self.bulk_topics = bulk_topics
         self.boot_id = f"{session.block.boot_id:016x}"
         self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
-        self.absent: dict[str, str] = {}  # roles that this session has not, and why
+        self.absent: dict[str, str] = {}  # roles that the session has not, and why
         if not session.setup.score_file:
-            self.absent["follower"] = "this session follows no score; set score.file in the configuration"
+            self.absent["follower"] = "the session follows no score; set score.file in the configuration"
         if not session.config.generation.enabled:
-            self.absent["performer"] = "this session has no performer; set generation.enabled in the configuration"
+            self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
         self.clients: OrderedDict[str, float] = OrderedDict()  # name -> CLOCK_MONOTONIC seconds of the last hello
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()

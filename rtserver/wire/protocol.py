@@ -265,7 +265,7 @@ ERROR_CODES: dict[str, str] = {
     "unknown_name": "no such parameter; the message suggests the nearest",
     "out_of_range": "the value is outside the range that the message states",
     "id_reused": "the id came before with another request",
-    "unavailable": "what is asked needs something that this session lacks",
+    "unavailable": "what is asked needs something that the session lacks",
     "busy": "a role's queue is full",
     "timeout": "a role did not take its messages in time",
 }

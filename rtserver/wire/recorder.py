@@ -20,7 +20,7 @@ class Recorder:
     folder : str
         Where to write; made if missing. Empty records nothing, and nothing counts as dropped.
     resume : bool
-        Continue the file that is there (this session wrote it before its gateway was restarted). Otherwise a file of an earlier session
+        Continue the file that is there (the session wrote it before its gateway was restarted). Otherwise a file of an earlier session
         is kept under the next free name, ``events-1.jsonl`` and so on.
     """
 

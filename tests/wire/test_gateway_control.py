@@ -1,0 +1,196 @@
+"""Requests to the real gateway process over its control socket, and what they do."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from gateway_process import PATIENCE_S, Gateway, until
+
+from rtserver import events
+from rtserver.wire import protocol as p
+
+Make = Callable[..., Gateway]
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    return shared_gateway
+
+
+def taken_by(gateway: Gateway, role: str) -> list[Any]:
+    """What `role` finds in its ring."""
+    return until(lambda: gateway.session.receive(role), f"something for {role}")
+
+
+def test_a_set_reaches_its_role_and_all_subscribers(gateway: Gateway) -> None:
+    subscriber = gateway.subscribe("param")
+    result = gateway.result("set", name="outputs.harmonic.gain_db", value=-6)
+    (event,) = taken_by(gateway, "engine")
+    assert isinstance(event, events.Param)
+    assert (event.name, event.value, event.frame) == ("outputs.harmonic.gain_db", -6.0, result["frame"])
+    assert subscriber.next("param")[1] == event
+    assert gateway.result("get", name="outputs.harmonic.gain_db") == {"values": {"outputs.harmonic.gain_db": -6.0}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("generation.temperature", 1.5),
+        ("generation.top_p", 0.5),
+        ("generation.mode", "continue"),
+        ("generation.scale", "C major"),
+        ("generation.enabled", False),
+    ],
+)
+def test_the_performer_is_told_its_parameters(gateway: Gateway, name: str, value: object) -> None:
+    gateway.result("set", name=name, value=value)
+    assert [(event.name, event.value) for event in taken_by(gateway, "performer")] == [(name, value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code", "words"),
+    [
+        ("outputs.harmonic.gain_bd", 0, "unknown_name", "did you mean 'outputs.harmonic.gain_db'?"),
+        ("outputs.harmonic.gain_db", 25, "out_of_range", "-120 to 24, got 25"),
+        ("outputs.harmonic.gain_db", True, "bad_argument", "expected a number"),
+        ("outputs.harmonic.mute", 1, "bad_argument", "expected true or false"),
+        ("generation.mode", "dance", "out_of_range", "accompany, continue"),
+        ("generation.scale", "H major", "out_of_range", "tonic"),
+        ("generation.scale", 3, "bad_argument", "expected a word"),
+    ],
+)
+def test_a_wrong_set_is_refused_with_the_remedy(gateway: Gateway, name: str, value: object, code: str, words: str) -> None:
+    error = gateway.refused("set", name=name, value=value)
+    assert error.code == code
+    assert words in error.message
+
+
+def test_a_refused_set_reaches_nobody(gateway: Gateway) -> None:
+    gateway.refused("set", name="outputs.harmonic.gain_db", value=99)
+    assert gateway.session.receive("engine") == []
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "roles", "value"),
+    [
+        ("panic", {}, ["midi", "performer"], None),
+        ("reset", {}, ["engine", "follower", "performer"], None),
+        ("seek", {"quarter": 12.5}, ["follower"], 12.5),
+        ("quit", {}, ["supervisor"], None),
+    ],
+)
+def test_a_command_reaches_its_roles_alone(gateway: Gateway, op: str, arguments: dict[str, Any], roles: list[str], value: object) -> None:
+    assert gateway.result(op, **arguments)["roles"] == roles
+    for role in ("supervisor", "engine", "follower", "performer", "midi"):
+        found = [(event.name, event.value) for event in gateway.session.receive(role)]
+        assert found == ([(op, value)] if role in roles else [])
+
+
+def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
+    result = gateway.result("note", pitch=60, velocity=99, duration_s=0.25, delay_s=0.5, channel=2)
+    (note,) = taken_by(gateway, "midi")
+    assert (note.pitch, note.velocity, note.channel, note.part) == (60, 99, 2, "client")
+    assert note.duration == 12000
+    assert note.frame == result["frame"] == note.available_frame + 24000
+
+
+def test_an_id_that_comes_twice_acts_once(gateway: Gateway) -> None:
+    request = {"id": str(uuid.uuid4()), "op": "note", "pitch": 61}
+    assert gateway.ask_raw(request) == gateway.ask_raw(request)
+    assert len(taken_by(gateway, "midi")) == 1
+
+
+def test_an_id_that_comes_with_another_request_is_refused(gateway: Gateway) -> None:
+    request = {"id": str(uuid.uuid4()), "op": "note", "pitch": 61}
+    gateway.ask_raw(request)
+    reply = gateway.ask_raw(request | {"pitch": 62})
+    assert reply.error is not None
+    assert reply.error.code == "id_reused"
+    assert [note.pitch for note in taken_by(gateway, "midi")] == [61]
+
+
+def test_a_sync_waits_until_the_roles_have_taken_what_was_sent(gateway: Gateway) -> None:
+    gateway.result("set", name="outputs.percussive.gain_db", value=-1)
+    gateway.control.send_multipart(p.encode_request(p.SyncRequest("sync-1")))
+    assert not gateway.control.poll(200)
+    taken_by(gateway, "engine")
+    assert gateway.control.poll(int(PATIENCE_S * 1000))
+    assert p.decode_reply(gateway.control.recv_multipart()).ok
+
+
+def test_a_sync_names_the_role_that_does_not_listen(gateway: Gateway) -> None:
+    gateway.result("set", name="outputs.percussive.gain_db", value=-2)
+    error = gateway.refused("sync")
+    gateway.session.receive("engine")
+    assert error.code == "timeout"
+    assert "engine" in error.message
+
+
+def test_hello_names_the_server_and_what_it_offers(gateway: Gateway) -> None:
+    hello = gateway.result("hello", versions=[1, 2], client="test")
+    assert hello["version"] == 1
+    assert hello["endpoints"]["events"] == gateway.config.wire.events
+    assert hello["bulk_topics"] == ["audio.harmonic", "audio.percussive", "features"]
+    assert hello["parameters"]["outputs.harmonic.gain_db"] == {"type": "float", "low": -120.0, "high": 24.0}
+
+
+def test_hello_of_another_version_is_refused(gateway: Gateway) -> None:
+    error = gateway.refused("hello", versions=[2, 3])
+    assert error.code == "version"
+    assert "2, 3" in error.message
+
+
+def test_a_request_of_another_version_is_refused(gateway: Gateway) -> None:
+    reply = gateway.ask_raw({"id": "a", "op": "ping"}, mark=b"RT2")
+    assert reply.error is not None
+    assert reply.error.code == "version"
+
+
+def test_ping_answers_with_the_servers_clock(gateway: Gateway) -> None:
+    before_ns = time.monotonic_ns()
+    result = gateway.result("ping", sent_ns=before_ns)
+    assert result["sent_ns"] == before_ns <= result["server_ns"] <= time.monotonic_ns()
+
+
+def test_status_tells_of_roles_and_losses(gateway: Gateway) -> None:
+    gateway.result("hello", client="stage left")
+    status = gateway.result("status")
+    assert 0 <= status["clients"]["stage left"] < PATIENCE_S
+    assert status["roles"]["gateway"]["state"] == "up"
+    assert status["roles"]["gateway"]["counters"]["events"] > 0
+    assert status["lost_events"]["midi"] == 0
+
+
+def test_a_req_socket_is_served_too(gateway: Gateway) -> None:
+    request = gateway.context.socket(zmq.REQ)
+    request.connect(gateway.config.wire.control)
+    request.send_multipart(p.encode_request(p.PingRequest("req-1")))
+    assert request.poll(int(PATIENCE_S * 1000))
+    assert p.decode_reply(request.recv_multipart()).id == "req-1"
+
+
+def test_garbage_is_refused_and_service_goes_on(gateway: Gateway) -> None:
+    random = np.random.default_rng(1)
+    before = gateway.result("status")["roles"]["gateway"]["counters"]["bad_messages"]
+    garbage = gateway.dealer()
+    for i in range(300):
+        frames = [random.bytes(int(random.integers(0, 200))) for _ in range(1 + i % 4)]
+        garbage.send_multipart([p.MARK, *frames] if i % 2 else frames)
+    gateway.result("ping")
+    counters = until(
+        lambda: (c := gateway.result("status")["roles"]["gateway"]["counters"]) and c["bad_messages"] >= before + 300 and c,
+        "the garbage to be counted",
+    )
+    assert counters["bad_messages"] == before + 300
+
+
+def test_a_message_that_is_too_long_costs_its_sender_the_connection_only(gateway: Gateway) -> None:
+    huge = gateway.dealer()
+    huge.send_multipart([p.MARK, bytes(p.MAX_REQUEST_SIZE + 1)])
+    assert gateway.result("ping")
