@@ -1,0 +1,132 @@
+"""Commands that work on files: render, separate, follow, perform."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtserver.commands.common import Add, Arguments, config_of, progress
+from rtserver.config import Config, Score
+from rtserver.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def register(add: Add) -> None:
+    """Their arguments."""
+    sub = add("render", render, "run a file through the same graph without a device")
+    sub.add_argument("input", type=Path, metavar="IN.wav")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for <output>.wav and events.jsonl")
+    sub.add_argument("-c", "--config", type=Path, metavar="CONFIG.toml")
+    sub.add_argument("--score", type=Path, metavar="SCORE", help="MusicXML or MIDI score to follow")
+
+    sub = add("separate", separate, "split a file into harmonic.wav and percussive.wav")
+    sub.add_argument("input", type=Path, metavar="IN.wav")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--preset", default="default", metavar="NAME", help="stage, default or quality (default: %(default)s)")
+
+    sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")
+    sub.add_argument("score", type=Path, metavar="SCORE")
+    sub.add_argument("input", type=Path, metavar="IN.wav|IN.mid")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.csv")
+    sub.add_argument("--method", default="dixon", metavar="NAME", help="how to follow (default: %(default)s)")
+
+    _add_perform(add("perform", perform, "let the network write notes into a MIDI file"))
+
+
+def _add_perform(sub: argparse.ArgumentParser) -> None:
+    defaults = Config().generation
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mid")
+    sub.add_argument("--notes", type=int, default=64, metavar="N", help="how many (default: %(default)s)")
+    sub.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed writes the same notes (default: %(default)s)")
+    sub.add_argument("--prompt", type=Path, metavar="IN.mid", help="what to continue")
+    sub.add_argument("--tempo", type=float, metavar="BPM", help="quarters a minute (default: the prompt's, else 120)")
+    sub.add_argument("--temperature", type=float, default=1.0, help="above 1 bolder, below 1 plainer (default: %(default)s)")
+    sub.add_argument(
+        "--top-p", type=float, default=defaults.top_p, help="share of the likeliest choices to draw from (default: %(default)s)"
+    )
+    sub.add_argument("--texture", default="unknown", help="unknown, line or chords (default: %(default)s)")
+    limits = sub.add_argument_group("constraints, kept by every note")
+    limits.add_argument("--scale", metavar="NAME", help='for example "C major", "F# dorian" (default: all twelve pitches)')
+    limits.add_argument("--range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="lowest and highest MIDI pitch")
+    limits.add_argument("--polyphony", type=int, metavar="N", help="notes sounding at once, at most")
+    limits.add_argument("--grid", type=int, metavar="TICKS", help="onsets on multiples of it; a quarter has 24 ticks")
+    limits.add_argument("--min-dt", type=int, metavar="TICKS", help="shortest step between onsets; 1 forbids chords")
+    limits.add_argument("--max-dt", type=int, metavar="TICKS", help="longest step between onsets")
+    limits.add_argument("--min-duration", type=int, metavar="TICKS")
+    limits.add_argument("--max-duration", type=int, metavar="TICKS")
+
+
+LIMITS = ("scale", "polyphony", "grid", "min_dt", "max_dt", "min_duration", "max_duration")
+
+
+def _go_to(bar: tqdm[Any], total: float) -> None:
+    bar.update(total - bar.n)
+
+
+def render(arguments: Arguments) -> int:
+    """``rtserver render``"""
+    import msgspec
+
+    from rtserver.audio.file import info
+    from rtserver.render import render as freewheel
+
+    config = config_of(arguments)
+    if arguments.score is not None:
+        config = msgspec.structs.replace(config, score=Score(file=str(arguments.score.resolve())))
+    with progress(info(arguments.input).n_frames, "render", " frames") as bar:
+        done = freewheel(arguments.input, arguments.output, config, lambda frame: _go_to(bar, frame))
+    print(*done.files, sep="\n")
+    return 0
+
+
+def separate(arguments: Arguments) -> int:
+    """``rtserver separate``"""
+    from rtserver.audio.file import info
+    from rtserver.separation.offline import separate as split
+
+    with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
+        files = split(arguments.input, arguments.output, arguments.preset, bar.update)
+    print(*files, sep="\n")
+    return 0
+
+
+def follow(arguments: Arguments) -> int:
+    """``rtserver follow``"""
+    from rtserver.following.follower import METHODS
+    from rtserver.following.offline import follow as track
+
+    if arguments.method not in METHODS:
+        raise ConfigError("method", f"no method {arguments.method!r}; known: {', '.join(METHODS)}")
+
+    with progress(None, "follow", " s") as bar:
+        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update)
+    print(arguments.output)
+    return 0
+
+
+def perform(arguments: Arguments) -> int:
+    """``rtserver perform``"""
+    from rtserver.generation.constraints import Constraints
+    from rtserver.generation.offline import perform as write
+
+    limits: dict[str, Any] = {name: value for name in LIMITS if (value := getattr(arguments, name)) is not None}
+    if arguments.range is not None:
+        limits["low"], limits["high"] = arguments.range
+    with progress(arguments.notes, "perform", " notes") as bar:
+        write(
+            arguments.output,
+            notes=arguments.notes,
+            seed=arguments.seed,
+            prompt=arguments.prompt,
+            constraints=Constraints(**limits),
+            temperature=arguments.temperature,
+            top_p=arguments.top_p,
+            texture=arguments.texture,
+            tempo_bpm=arguments.tempo,
+            progress=bar.update,
+        )
+    print(arguments.output)
+    return 0

@@ -1,0 +1,64 @@
+"""Commands that look after the machine and the show: latency, devices, doctor."""
+
+from __future__ import annotations
+
+from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say
+
+
+def register(add: Add) -> None:
+    """Their arguments."""
+    sub = add("latency", latency, "print the latency of every output, in frames, and what it is made of")
+    add_config(sub)
+    add_json(sub)
+
+    add_json(add("devices", devices, "list audio devices and MIDI ports"))
+
+    sub = add("doctor", doctor, "check this machine: what to mend before the show")
+    add_config(sub)
+    add_json(sub)
+
+
+def latency(arguments: Arguments) -> int:
+    """``rtserver latency``"""
+    from rtserver.pipeline import build, plan_of
+
+    config = config_of(arguments)
+    plan = plan_of(config, build(config))
+    if arguments.json:
+        print_json({"sample_rate": plan.sample_rate, "outputs": plan.report()})
+        return 0
+    for output in plan.outputs:
+        print(f"{output.name}: {output.latency} frames = {output.latency / plan.sample_rate * 1e3:.1f} ms")
+        for term in output.terms:
+            print(f"  {term.frames:6}  {term.cause}")
+    print("The device's own input and output latency comes on top.")
+    return 0
+
+
+def devices(arguments: Arguments) -> int:
+    """``rtserver devices``"""
+    import msgspec
+
+    from rtserver.devices import describe, find
+
+    found = find()
+    if arguments.json:
+        print_json(msgspec.to_builtins(found))
+    else:
+        print(describe(found))
+    return 0
+
+
+def doctor(arguments: Arguments) -> int:
+    """``rtserver doctor``"""
+    import msgspec
+
+    from rtserver.doctor import describe, examine
+
+    checks = examine(config_of(arguments))
+    if arguments.json:
+        print_json(msgspec.to_builtins(checks))
+    else:
+        print(describe(checks))
+    failed = [check.name for check in checks if check.state == "fail"]
+    return say(arguments, f"to be mended: {', '.join(failed)}", 1) if failed else 0
