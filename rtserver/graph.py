@@ -13,6 +13,7 @@ from rtserver.node import Array, Emit, Node, Spec, Tracker
 from rtserver.reblock import Fifo, reblock_latency
 
 Tap = Callable[[Array, int], None]
+Process = Callable[[Array, Array], None]
 
 
 def _ignore(_event: object) -> None:
@@ -25,6 +26,7 @@ class _Edge:
 
     node: Node | None
     after: str
+    process: Process | None = None  # the node's own, or what `Graph.watch` put in its place
     spec: Spec | None = None
     out: Array | None = None
     latency: int = 0
@@ -115,6 +117,12 @@ class Graph:
         for index, (name, output) in enumerate(self._outputs.items()):
             self._prepare_output(name, output, index)
 
+    def watch(self, wrap: Callable[[str, Process], Process]) -> None:
+        """Put ``wrap(name, process)`` in the place of each node's `process`, to time it for example. Call it after `prepare`."""
+        for name, edge in self._edges.items():
+            if edge.node is not None:
+                edge.process = wrap(name, edge.node.process)
+
     def _prepare_edge(self, name: str, edge: _Edge) -> None:
         node, source = edge.node, self._edges[edge.after]
         assert node is not None and source.spec is not None
@@ -130,6 +138,7 @@ class Graph:
             edge.spec = node.prepare(spec)
         except SpecError as error:
             raise SpecError(f"{name}: {error}") from None
+        edge.process = node.process
         edge.out = edge.spec.empty()
         edge.latency = source.latency + node.latency
 
@@ -176,9 +185,9 @@ class Graph:
                 output.fifo.push(x if output.index < 0 else x[output.index])
         for child_name in edge.children:
             child = self._edges[child_name]
-            assert child.node is not None and child.out is not None
+            assert child.process is not None and child.out is not None
             if child.fifo is None:
-                child.node.process(x, child.out)
+                child.process(x, child.out)
                 self._run(child_name, child, child.out, end)
                 continue
             assert child.hop is not None
@@ -186,7 +195,7 @@ class Graph:
             size = child.hop.shape[-1]
             while child.fifo.count >= size:
                 child.fifo.pop(child.hop)
-                child.node.process(child.hop, child.out)
+                child.process(child.hop, child.out)
                 self._run(child_name, child, child.out, end - child.fifo.count)
 
     def reset(self) -> None:

@@ -81,3 +81,20 @@ def test_a_misfit_names_the_node():
     graph.add("median", Hpss())
     with pytest.raises(SpecError, match=r"^median: "):
         graph.prepare(Spec.signal(48000, 1, 128))
+
+
+def test_a_watched_graph_makes_the_same_and_every_node_is_seen_once_a_hop(signal):
+    expected = chain(128).freewheel(signal)["harmonic"]
+    graph, seen = chain(128), []
+
+    def wrap(name, process):
+        def run(x, out):
+            process(x, out)
+            seen.append(name)
+
+        return run
+
+    graph.watch(wrap)
+    np.testing.assert_array_equal(graph.freewheel(signal)["harmonic"], expected)
+    n_hops = -(-(signal.shape[1] + graph.latency("harmonic")) // 128)
+    assert seen == ["stft", "hpss", "istft"] * n_hops

@@ -13,6 +13,7 @@ import msgspec
 from rtserver.config import Config
 from rtserver.events import AnyEvent, Event, decode, encode
 from rtserver.node import Array
+from rtserver.shared.histogram import HopTimes
 from rtserver.shared.memory import Block, Layout
 from rtserver.shared.ring import MessageRing, SampleRing, VectorRing
 from rtserver.shared.waker import Waker
@@ -117,6 +118,7 @@ class Session:
         for track in range(n_tracks):
             SampleRing.declare(layout, f"track{track}", n_channels, OUT_RING_SIZE)  # writer: engine
         VectorRing.declare(layout, "features", n_features, FEATURE_RING_SIZE)  # writer: engine
+        HopTimes.declare(layout)  # writer: engine
         layout.add("clock.line", "<f8", (4,))  # writer: engine
         layout.add("clock.sequence", "<i8", (1,))
         layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts: supervisor; heartbeat and state: the role

@@ -14,6 +14,7 @@ import rtserver
 from rtserver import events
 from rtserver.audio import table as audio_table
 from rtserver.events import Event
+from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, PID, RESTARTS, ROLES, STARTING, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire.parameters import Parameters
@@ -172,7 +173,15 @@ class Control:
             role["counters"] = self.counters(name)
         lost = {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to}
         clients = {name: time.monotonic() - said_s for name, said_s in self.clients.items()}
-        return {"frame": self.session.frame, "clock": self.clock(), "roles": roles, "lost_events": lost, "clients": clients}
+        hop_times = {name: times.summary() for name, times in HopTimes(self.session.block).all().items()}
+        return {
+            "frame": self.session.frame,
+            "clock": self.clock(),
+            "roles": roles,
+            "lost_events": lost,
+            "clients": clients,
+            "hop_times": hop_times,
+        }
 
     def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:
         frame = self.session.frame
