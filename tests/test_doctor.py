@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from rtserver import doctor
-from rtserver.config import Config, Wire
+from rtserver.config import Audio, Config, Generation, Wire
 from rtserver.devices import AudioDevice, Devices, Jack, MidiApi
 
 DEVICE = AudioDevice(0, "system", "JACK", 2, 2, 48000.0, (0.0, 0.0))
+DEFAULTS = Config()
 WELL = Devices("PortAudio V19", True, ("JACK",), (DEVICE,), (MidiApi("Jack"),), Jack("default", True, 48000, 128, True))
 
 
-def states(found: Devices) -> dict[str, str]:
-    return {check.name: check.state for check in doctor.devices(found, 128)}
+def states(found: Devices, config: Config = DEFAULTS) -> dict[str, str]:
+    checks = [*doctor.devices(found), *doctor.device(found, config), *doctor.jack(found, config), doctor.midi(found, config)]
+    return {check.name: check.state for check in checks}
 
 
 def test_a_healthy_machine_has_nothing_to_mend() -> None:
@@ -34,6 +37,8 @@ def test_a_healthy_machine_has_nothing_to_mend() -> None:
         ({"jack": Jack("default", True, 48000, 128, False)}, "JACK", "warn"),
         ({"jack": Jack("default", True, 48000, 256, True)}, "JACK", "warn"),
         ({"midi": (MidiApi("ALSA", error="no sequencer"),)}, "MIDI", "warn"),
+        ({"jack": Jack("default", True, 44100, 128, True)}, "JACK", "fail"),
+        ({"audio": (AudioDevice(0, "system", "JACK", 2, 1, 48000.0, (0.0, 0.0)),)}, "audio.device", "fail"),
         ({"midi": ()}, "MIDI", "warn"),
     ],
 )
@@ -67,11 +72,44 @@ def test_a_full_disk_is_found(tmp_path: Path) -> None:
     assert doctor.disk(tmp_path, lambda _: 10 << 30).state == "ok"
 
 
-def test_asking_for_priority_leaves_the_process_as_it_was() -> None:
-    import os
+def test_a_device_that_is_not_there_is_found() -> None:
+    assert states(WELL, Config(audio=Audio(device="no such")))["audio.device"] == "fail"
 
-    if not hasattr(os, "sched_getscheduler"):
-        pytest.skip("this system has no SCHED_FIFO")
-    before = os.sched_getscheduler(0)
-    doctor.realtime_priority()
-    assert os.sched_getscheduler(0) == before
+
+def test_jacks_rate_and_period_matter_only_to_those_who_play_through_it() -> None:
+    interface = AudioDevice(1, "interface", "ALSA", 2, 2, 48000.0, (0.0, 0.0))
+    parts = {field: getattr(WELL, field) for field in WELL.__struct_fields__} | {"jack": Jack("default", True, 44100, 64, True)}
+    found = Devices(**(parts | {"audio": (DEVICE, interface)}))
+    assert states(found, Config(audio=Audio(device="interface")))["JACK"] == "ok"
+
+
+def test_the_priority_of_a_running_jackd_is_read(own_jackd) -> None:
+    with own_jackd(1024) as (name, server):
+        threads = [int(task.name) for task in Path(f"/proc/{server.pid}/task").iterdir()]
+        assert doctor.jack_priority(name) == max(os.sched_getparam(thread).sched_priority for thread in threads)
+
+
+def test_a_jackd_of_another_name_is_not_taken_for_ours(tmp_path: Path) -> None:
+    task = tmp_path / "7" / "task" / "7"
+    task.mkdir(parents=True)
+    (tmp_path / "7" / "comm").write_text("jackd\n")
+    (tmp_path / "7" / "cmdline").write_bytes(b"jackd\0-n\0other\0-R\0")
+    (task / "stat").write_text("7 (a ) b) S " + " ".join(str(i) for i in range(4, 53)))
+    assert doctor.jack_priority("mine", tmp_path) == 0
+    assert doctor.jack_priority("other", tmp_path) == 40  # the 40th field
+
+
+def test_a_very_small_block_is_found() -> None:
+    assert doctor.small_block(Config(audio=Audio(block_size=32))).state == "warn"
+    assert doctor.small_block(Config()).state == "ok"
+
+
+def test_a_model_that_is_not_there_is_found() -> None:
+    (check,) = doctor.model(Config(generation=Generation(model="performr")))
+    assert check.state == "fail"
+    assert "did you mean 'performer'?" in check.found
+
+
+def test_the_model_of_the_zoo_is_well() -> None:
+    (check,) = doctor.model(Config())
+    assert check.state == "ok"

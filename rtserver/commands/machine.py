@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say
+from rtserver.report import Check, describe, failed
 
 
 def register(add: Add) -> None:
@@ -51,14 +52,18 @@ def devices(arguments: Arguments) -> int:
 
 def doctor(arguments: Arguments) -> int:
     """``rtserver doctor``"""
+    from rtserver.doctor import examine
+
+    return report(arguments, examine(config_of(arguments)))
+
+
+def report(arguments: Arguments, checks: list[Check]) -> int:
+    """Print `checks` and give the exit code: 1 if one failed."""
     import msgspec
 
-    from rtserver.doctor import describe, examine
-
-    checks = examine(config_of(arguments))
     if arguments.json:
         print_json(msgspec.to_builtins(checks))
     else:
         print(describe(checks))
-    failed = [check.name for check in checks if check.state == "fail"]
-    return say(arguments, f"to be mended: {', '.join(failed)}", 1) if failed else 0
+    ill = failed(checks)
+    return say(arguments, f"to be mended: {', '.join(ill)}", 1) if ill else 0

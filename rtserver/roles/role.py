@@ -16,7 +16,8 @@ from types import FrameType
 from typing import Protocol
 
 from rtserver.errors import RtserverError
-from rtserver.shared.session import STATE, UP, Session
+from rtserver.roles.locking import lock_memory
+from rtserver.shared.session import LOCKED, PRIORITY, STATE, UP, Session
 
 TURN_S = 0.05  # a turn waits at most this long, so that heartbeats come at least 20 times a second
 
@@ -49,7 +50,7 @@ class Role(Protocol):
 
 
 def realtime(priority: int) -> bool:
-    """Ask for SCHED_FIFO and locked memory. False where the system refuses: everything still works, with more slack needed."""
+    """Ask for SCHED_FIFO. False where the system refuses: everything still works, with more slack needed."""
     if not priority or not hasattr(os, "sched_setscheduler"):
         return False
     try:
@@ -65,10 +66,12 @@ def play(name: str, session: Session, stopping: Callable[[], bool]) -> None:
     role: Role = getattr(importlib.import_module(module), cls)(session)
     session.beat(name)
     role.prepare()
-    realtime(priority)
+    row = session.role(name)
+    row[PRIORITY] = priority if realtime(priority) else 0
     gc.collect()
     gc.freeze()
-    session.role(name)[STATE] = UP
+    row[LOCKED] = bool(priority or name == "audio") and lock_memory()
+    row[STATE] = UP
     supervisor = session.block.creator
     try:
         while not stopping() and os.getppid() == supervisor:

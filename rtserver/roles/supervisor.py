@@ -22,7 +22,8 @@ from rtserver.events import Command
 from rtserver.events import Role as RoleEvent
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import SCORE_FILE, preflight
-from rtserver.shared.session import BEAT_NS, CLOSING, PID, RESTARTS, STARTING, STATE, UP, Session, Setup
+from rtserver.roles.locking import memory_of
+from rtserver.shared.session import BEAT_NS, CLOSING, LOCKED, MEMORY, PID, PRIORITY, RESTARTS, STARTING, STATE, UP, Session, Setup
 
 TURN_S = 0.02
 HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
@@ -30,6 +31,7 @@ START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
+WEIGH_S = 1.0  # the memory of one role is looked at, which takes some milliseconds
 STEADY_S = 10.0  # up for so long, a role's failures are forgotten
 
 
@@ -75,6 +77,7 @@ class Supervisor:
         self.children = {name: Child(name) for name in (*names, "audio")}
         self._callbacks = (0, time.monotonic())
         self.stopping = False
+        self._weigh_s, self._weighed = 0.0, 0
 
     def start(self) -> None:
         """Spawn all roles; audio waits until the engine is up, so that the first sound is already served."""
@@ -89,6 +92,7 @@ class Supervisor:
         child.started_s = time.monotonic()
         child.was_up = False
         row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
+        row[LOCKED], row[PRIORITY], row[MEMORY] = 0, 0, 0
         command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
         child.process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
         row[PID] = child.process.pid
@@ -102,7 +106,18 @@ class Supervisor:
         now = time.monotonic()
         for child in self.children.values():
             self._look_after(child, now)
+        if now >= self._weigh_s:
+            self._weigh_s = now + WEIGH_S
+            self._weigh()
         return not self.stopping
+
+    def _weigh(self) -> None:
+        """Note how much memory one role takes; the others have their turns."""
+        name = list(self.children)[self._weighed % len(self.children)]
+        self._weighed += 1
+        row = self.session.role(name)
+        if self.up(name):
+            row[MEMORY] = memory_of(int(row[PID])).get("pss", 0)
 
     def _look_after(self, child: Child, now: float) -> None:
         if child.process is None:

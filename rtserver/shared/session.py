@@ -41,7 +41,8 @@ COUNTERS: dict[str, tuple[str, ...]] = {
 }
 MAX_COUNTERS = 16
 
-PID, BEAT_NS, STATE, RESTARTS = range(4)  # columns of the table of roles
+# Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), and the memory taken (PSS, bytes)
+PID, BEAT_NS, STATE, RESTARTS, LOCKED, PRIORITY, MEMORY = range(7)
 STARTING, UP, CLOSING = range(3)
 
 IN_RING_SIZE = 1 << 17  # frames: 2.7 s at 48 kHz, enough to rebuild an engine's state after its restart
@@ -121,7 +122,7 @@ class Session:
         HopTimes.declare(layout)  # writer: engine
         layout.add("clock.line", "<f8", (4,))  # writer: engine
         layout.add("clock.sequence", "<i8", (1,))
-        layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts: supervisor; heartbeat and state: the role
+        layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts, memory: supervisor; heartbeat, state and the rest: the role
         layout.add("notes", "<i8", (16, 128))  # writer: midi. When each sounding note is due to end, CLOCK_MONOTONIC ns; 0 = silent
         for role in COUNTERS:
             layout.add(f"counters.{role}", "<i8", (MAX_COUNTERS,))

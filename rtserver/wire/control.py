@@ -15,7 +15,21 @@ from rtserver import events
 from rtserver.audio import table as audio_table
 from rtserver.events import Event
 from rtserver.shared.histogram import HopTimes
-from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, PID, RESTARTS, ROLES, STARTING, STATE, UP, Session
+from rtserver.shared.session import (
+    BEAT_NS,
+    COUNTERS,
+    EVENT_PATHS,
+    LOCKED,
+    MEMORY,
+    PID,
+    PRIORITY,
+    RESTARTS,
+    ROLES,
+    STARTING,
+    STATE,
+    UP,
+    Session,
+)
 from rtserver.wire import protocol as p
 from rtserver.wire.parameters import Parameters
 
@@ -313,6 +327,9 @@ class Control:
                     "pid": int(row[PID]),
                     "restarts": int(row[RESTARTS]),
                     "beat_age_s": (now_ns - int(row[BEAT_NS])) / 1e9 if row[BEAT_NS] else None,
+                    "priority": int(row[PRIORITY]),
+                    "locked": bool(row[LOCKED]),
+                    "memory_bytes": int(row[MEMORY]),
                 }
         return roles
 
