@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -27,32 +29,36 @@ class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_name: str = ""  # name on the JACK graph; empty means the server's name
 
 
+class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which causal separation runs inline in the engine."""
+
+    preset: str = "default"
+
+
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A named input: device channels, counted from 1."""
+    """A named input: device channels, counted from 1, and how it is separated (None: as ``[separation]`` says)."""
 
     channels: list[int] = msgspec.field(default_factory=lambda: [1])
+    separation: Separation | None = None
 
 
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named output.
 
-    source : dry, harmonic or percussive. channels : device channels from 1 (mono is copied to each). on_late : what is
-    heard when the source is late; of several outputs on one channel, one at most may fall back to dry. align : delay this output to the
-    latest of those that share a channel with it (else they comb).
+    source : dry, harmonic, percussive or residual. input : of which input; empty means the first. channels : device channels from 1 (mono
+    is copied to each). bypass : play the dry input at this output's latency. on_late : what is heard when the source is late; of several
+    outputs of one input on one channel, one at most may fall back to dry. align : delay this output to the latest of those that share a
+    channel with it (else they comb).
     """
 
-    source: Literal["dry", "harmonic", "percussive"]
+    source: Literal["dry", "harmonic", "percussive", "residual"]
     channels: list[int]
+    input: str = ""
     gain_db: float = 0.0
     mute: bool = False
+    bypass: bool = False
     on_late: Literal["dry", "mute"] = "mute"
     align: bool = True
-
-
-class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which causal separation runs inline in the engine."""
-
-    preset: str = "default"
 
 
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,9 +68,10 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the score is followed."""
+    """How the score is followed, and by which input; empty means the first."""
 
     method: str = "dixon"
+    input: str = ""
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -124,10 +131,18 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     midi: Midi = Midi()
     wire: Wire = Wire()
 
+    def input_of(self, output: Output) -> str:
+        """Name of the input that an output is made of."""
+        return output.input or next(iter(self.inputs))
+
     @property
-    def n_channels(self) -> int:
-        """Channels of the one input."""
-        return len(next(iter(self.inputs.values())).channels)
+    def followed_input(self) -> str:
+        """Name of the input that follower and performer listen to."""
+        return self.following.input or next(iter(self.inputs))
+
+    def separation_of(self, name: str) -> Separation:
+        """How an input is separated."""
+        return self.inputs[name].separation or self.separation
 
 
 def load(path: Path | str) -> Config:
@@ -178,6 +193,8 @@ def _refuse_unknown(raw: dict[str, Any], struct: type[msgspec.Struct], path: str
             remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(hints))}"
             raise ConfigError(field, f"unknown key; {remedy}")
         hint = hints[key]
+        if get_origin(hint) is UnionType:  # X | None
+            hint = next((h for h in get_args(hint) if isinstance(h, type) and issubclass(h, msgspec.Struct)), hint)
         if isinstance(hint, type) and issubclass(hint, msgspec.Struct) and isinstance(value, dict):
             _refuse_unknown(value, hint, f"{field}.")  # pyright: ignore[reportUnknownArgumentType]
         elif get_origin(hint) is dict and isinstance(value, dict):
@@ -197,26 +214,13 @@ def _check(config: Config) -> None:
     within("audio.sample_rate", config.audio.sample_rate, 22050, 192000)
     within("audio.block_size", config.audio.block_size, 16, 8192)
     within("audio.spare_blocks", config.audio.spare_blocks, 0, 16)
-    if len(config.inputs) != 1:
-        raise ConfigError("inputs", f"expected exactly one input, got {len(config.inputs)}")
+    if not config.inputs:
+        raise ConfigError("inputs", "expected at least one input; add for example [inputs.main]")
     for name, source in config.inputs.items():
+        _check_name(f"inputs.{name}", name)
         _check_channels(f"inputs.{name}.channels", source.channels)
-    if not config.outputs:
-        raise ConfigError("outputs", "expected at least one output; add for example [outputs.harmonic]")
-    n_channels = config.n_channels
-    for name, output in config.outputs.items():
-        field = f"outputs.{name}"
-        _check_channels(f"{field}.channels", output.channels)
-        within(f"{field}.gain_db", output.gain_db, -120, 24)
-        if n_channels != 1 and len(output.channels) != n_channels:
-            raise ConfigError(f"{field}.channels", f"expected {n_channels} channels as in the input, got {len(output.channels)}")
-    for name, output in config.outputs.items():
-        for other_name, other in config.outputs.items():
-            if name < other_name and output.on_late == other.on_late == "dry" and set(output.channels) & set(other.channels):
-                raise ConfigError(
-                    f"outputs.{other_name}.on_late",
-                    f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
-                )
+    _check_input("following.input", config.following.input, config)
+    _check_outputs(config, within)
     generation = config.generation
     within("generation.pitch_low", generation.pitch_low, 0, 127)
     within("generation.pitch_high", generation.pitch_high, generation.pitch_low + 11, 127)
@@ -233,6 +237,41 @@ def _check(config: Config) -> None:
             raise ConfigError(
                 f"wire.{key}", f"expected a loopback or ipc endpoint, got {endpoint!r}; the protocol has no authentication yet"
             )
+
+
+def _check_outputs(config: Config, within: Callable[[str, float, float, float], None]) -> None:
+    if not config.outputs:
+        raise ConfigError("outputs", "expected at least one output; add for example [outputs.harmonic]")
+    for name, output in config.outputs.items():
+        field = f"outputs.{name}"
+        _check_name(field, name)
+        _check_channels(f"{field}.channels", output.channels)
+        _check_input(f"{field}.input", output.input, config)
+        within(f"{field}.gain_db", output.gain_db, -120, 24)
+        n_channels = len(config.inputs[config.input_of(output)].channels)
+        if n_channels != 1 and len(output.channels) != n_channels:
+            raise ConfigError(f"{field}.channels", f"expected {n_channels} channels as in the input, got {len(output.channels)}")
+    for name, output in config.outputs.items():
+        for other_name, other in config.outputs.items():
+            one_input = config.input_of(output) == config.input_of(other)
+            both_dry = output.on_late == other.on_late == "dry" and "dry" not in (output.source, other.source)
+            if name < other_name and one_input and both_dry and set(output.channels) & set(other.channels):
+                raise ConfigError(
+                    f"outputs.{other_name}.on_late",
+                    f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
+                )
+
+
+def _check_name(field: str, name: str) -> None:
+    """Names become parts of parameter names and of topics."""
+    if not name or not all(c.isalnum() or c in "_-" for c in name):
+        raise ConfigError(field, f"expected a name of letters, digits, '_' and '-', got {name!r}")
+
+
+def _check_input(field: str, name: str, config: Config) -> None:
+    if name and name not in config.inputs:
+        near = difflib.get_close_matches(name, config.inputs, n=1)
+        raise ConfigError(field, f"no input {name!r}; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(config.inputs)}")
 
 
 def _check_channels(field: str, channels: list[int]) -> None:

@@ -84,6 +84,33 @@ class Miss(Event, frozen=True):
     n_frames: int
 
 
+class Absent(Event, frozen=True):
+    """The mixer did not find an output's track for `n_frames` frames from `frame`: what a replay needs to repeat a miss."""
+
+    output: str
+    n_frames: int
+
+
+class Change(Event, frozen=True):
+    """The mixer began a ramp of `output` at `frame`: key ``level`` (a factor) or ``bypass`` (share of the dry input) toward `value`."""
+
+    output: str
+    key: str
+    value: float
+
+
+class Resume(Event, frozen=True):
+    """The engine serves an input from `frame` on, with a state rebuilt from the input since `rebuilt_from`.
+
+    features_to is the frame at the end of the last feature vector that was published before.
+    """
+
+    input: str
+    rebuilt_from: int
+    features_to: int
+    reason: str
+
+
 class Gap(Event, frozen=True):
     """The session lost `n_frames` frames of input before `frame` (stream restart, device loss)."""
 
@@ -122,7 +149,7 @@ class Command(Event, frozen=True):
     value: float | str | bool | None = None
 
 
-AnyEvent = Position | Note | NoteOn | NoteOff | MidiIn | Miss | Gap | Status | Role | Param | Command
+AnyEvent = Position | Note | NoteOn | NoteOff | MidiIn | Miss | Absent | Change | Resume | Gap | Status | Role | Param | Command
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyEvent)

@@ -1,9 +1,11 @@
-"""The fast lane: input ring → graph → track rings, hop by hop. Driven by the engine role when live and by `render` offline.
+"""The fast lane of one input: input ring → graph → track rings, hop by hop. Driven by the engine role when live and by `render` offline.
 
 It knows nothing of processes, devices or wall time: what it does depends on the rings alone.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,16 +24,24 @@ class FastLane:
     Parameters
     ----------
     session : Session
+    name : str
+        Of the input.
     graph : Graph
-        Prepared for blocks of the engine's hop.
+        Prepared for blocks of the lane's hop.
+    channels : sequence of int
+        Device channels of the input, from 0.
+    tracks : list of SampleRing
+        Where the graph's outputs go, in its order.
     """
 
-    def __init__(self, session: Session, graph: Graph) -> None:
+    def __init__(self, session: Session, name: str, graph: Graph, channels: Sequence[int], tracks: list[SampleRing]) -> None:
         self.session = session
+        self.name = name
         self.graph = graph
         self.hop_size = graph.block.hop_size
         self.input = session.input_ring
-        self.tracks = [SampleRing(session.block, f"track{i}") for i in range(len(graph.outputs))]
+        self.channels = tuple(channels)
+        self.tracks = tracks
         n_channels = graph.block.shape[0]
         self._x = np.zeros((n_channels, self.hop_size), np.float32)
         self._out = np.zeros((len(graph.outputs), n_channels, self.hop_size), np.float32)
@@ -43,21 +53,30 @@ class FastLane:
         if self._publishing:
             self.session.features.write(x, frame)
 
-    def resume(self) -> int:
-        """Take up a running session: rebuild the state from the past input and go on at the present. Returns the first frame served."""
+    def resume(self) -> tuple[int, int]:
+        """Take up a running session: rebuild the state from past input and go on at the present.
+
+        Returns the first frame served, and the frame from which the state was rebuilt: all that `resume_at` needs to do it again.
+        """
         start, end = (int(v) for v in self.input.span)
         now = end // self.hop_size * self.hop_size
         replay = round(REPLAY_S * self.graph.block.sample_rate) // self.hop_size * self.hop_size
         oldest = max(start, end - IN_RING_SIZE // 2, 0)
-        self.position = max(now - replay, -(-oldest // self.hop_size) * self.hop_size)
+        begin = min(max(now - replay, -(-oldest // self.hop_size) * self.hop_size), now)
+        self.resume_at(now, begin)
+        return now, begin
+
+    def resume_at(self, now: int, begin: int) -> None:
+        """Rebuild the state from the input in [begin, now), and serve from `now` on."""
         self.graph.reset()
+        self.position = begin
         self._publishing = False
         while self.position < now:
             self._run_hop(None)
         self._publishing = True
+        self.position = now
         for ring in self.tracks:
             ring.restart(now)
-        return now
 
     def lost_frames(self) -> int:
         """Frames of input that can no longer be had: the stream started anew, or the lane fell too far behind. 0 when all is well."""
@@ -70,11 +89,9 @@ class FastLane:
     def skip(self) -> int:
         """After a loss: forget the past, go on at the oldest hop worth having. Returns its frame."""
         start, end = (int(v) for v in self.input.span)
-        self.position = max(start, end // self.hop_size * self.hop_size)
-        self.graph.reset()
-        for ring in self.tracks:
-            ring.restart(self.position)
-        return self.position
+        now = max(-(-start // self.hop_size) * self.hop_size, end // self.hop_size * self.hop_size)
+        self.resume_at(now, now)
+        return now
 
     def run_hop(self) -> bool:
         """Process one hop if it has arrived."""
@@ -84,7 +101,7 @@ class FastLane:
         return True
 
     def _run_hop(self, tracks: list[SampleRing] | None) -> None:
-        if not self.input.read(self.position, self._x):
+        if not self.input.read(self.position, self._x, self.channels):
             raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")
         self.graph.process(self._x, self.position, self._out)
         self.position += self.hop_size

@@ -1,8 +1,11 @@
 """The map: what is connected to what. Read it top to bottom; it holds no logic.
 
 input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
-  │                              └── percussive
-  └──── features ─────────────────── feature ring  (worker: follower → performer → midi)
+  │                              ├── percussive
+  │                              └── residual      (where a margin asks for it)
+  └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
+
+Every input has such a branch of its own; one of them, the followed one, has the features.
 """
 
 from __future__ import annotations
@@ -12,29 +15,40 @@ from rtserver.dsp.features import N_FEATURES, Features
 from rtserver.fastlane import FastLane
 from rtserver.graph import Graph
 from rtserver.node import Spec
-from rtserver.plan import Plan, plan
+from rtserver.plan import Branch, Plan, plan
 from rtserver.separation.graph import preset, separation
 from rtserver.shared.session import Session
 
 
-def build(config: Config) -> Graph:
-    """The graph of a configuration, prepared. Raises `SpecError` or `ConfigError`."""
-    chosen = preset(config.separation.preset)
-    graph = separation(chosen)
-    graph.add("features", Features(config.audio.sample_rate))
-    graph.prepare(Spec.signal(config.audio.sample_rate, config.n_channels, chosen.hop_size))
-    return graph
+def build(config: Config) -> dict[str, Graph]:
+    """The graphs of a configuration by input, prepared. Raises `SpecError` or `ConfigError`."""
+    separated = {config.input_of(output) for output in config.outputs.values() if output.source != "dry"}
+    graphs: dict[str, Graph] = {}
+    for name, source in config.inputs.items():
+        if name not in separated and name != config.followed_input:
+            continue
+        chosen = preset(config.separation_of(name).preset)
+        graphs[name] = graph = separation(chosen) if name in separated else Graph()
+        if name == config.followed_input:
+            graph.add("features", Features(config.audio.sample_rate))
+        graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))
+    return graphs
 
 
-def plan_of(config: Config, graph: Graph) -> Plan:
+def plan_of(config: Config, graphs: dict[str, Graph]) -> Plan:
     """The delays of a configuration's outputs."""
-    tracks = {name: graph.latency(name) for name in graph.outputs}
-    return plan(config, tracks, graph.block.hop_size, N_FEATURES)
+    branches = [Branch(name, graph.block.hop_size, {o: graph.latency(o) for o in graph.outputs}) for name, graph in graphs.items()]
+    return plan(config, branches, N_FEATURES)
 
 
-def fast_lane(session: Session) -> FastLane:
-    """The engine's half of a session."""
-    graph = build(session.config)
-    lane = FastLane(session, graph)
-    graph.tap("features", lane.publish_features)
-    return lane
+def fast_lanes(session: Session) -> list[FastLane]:
+    """The engine's half of a session, input by input."""
+    config, lanes = session.config, list[FastLane]()
+    rings = {(t.input, t.source): session.track(t, i) for i, t in enumerate(session.setup.tracks)}
+    for name, graph in build(config).items():
+        channels = [c - 1 for c in config.inputs[name].channels]
+        lane = FastLane(session, name, graph, channels, [rings[name, source] for source in graph.outputs])
+        if name == config.followed_input:
+            graph.tap("features", lane.publish_features)
+        lanes.append(lane)
+    return lanes

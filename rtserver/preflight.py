@@ -49,8 +49,8 @@ def check(config: Config, folder: Path) -> Plan:
         from rtserver.pipeline import build, plan_of
 
         importlib.import_module("rtserver.audio.callback")
-        graph = build(config)
-        plan = plan_of(config, graph)
+        graphs = build(config)
+        plan = plan_of(config, graphs)
     if config.score.file:
         from rtserver.following.follower import METHODS, Follower
         from rtserver.following.score import load_score
@@ -62,7 +62,7 @@ def check(config: Config, folder: Path) -> Plan:
             print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
         score.to_npz(folder / SCORE_FILE)
         with _locked(cache_folder()):
-            Follower(score, config.following.method).prepare(graph.spec("features"))
+            Follower(score, config.following.method).prepare(graphs[config.followed_input].spec("features"))
     return plan
 
 

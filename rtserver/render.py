@@ -21,7 +21,7 @@ from rtserver.errors import ConfigError
 from rtserver.events import AnyEvent, decode
 from rtserver.fastlane import FastLane
 from rtserver.node import Array
-from rtserver.pipeline import fast_lane
+from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import SCORE_FILE, check
 from rtserver.shared.session import Session, Setup
@@ -40,14 +40,14 @@ class Rendered:
 
 
 class Stepper:
-    """One private session driven block by block. `lane`, `session` and `plan` are open to whoever wants to look."""
+    """One private session driven block by block. `lanes`, `session` and `plan` are open to whoever wants to look."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.plan: Plan = check(config, folder)
         score = folder / SCORE_FILE
-        setup = Setup(config, str(folder), str(score) if score.exists() else "", len(self.plan.tracks))
+        setup = Setup(config, str(folder), str(score) if score.exists() else "", self.plan.tracks)
         self.session: Session = open_session(setup, self.plan)
-        self.lane: FastLane = fast_lane(self.session)
+        self.lanes: list[FastLane] = fast_lanes(self.session)
         block = self.session.block
         self._table = block["audio.table"]
         self._i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
@@ -76,8 +76,9 @@ class Stepper:
 
     def work(self) -> None:
         """What engine and workers do after a block."""
-        while self.lane.run_hop():
-            pass
+        for lane in self.lanes:
+            while lane.run_hop():
+                pass
         for step in self._workers:
             step()
 
@@ -99,9 +100,9 @@ def fit(config: Config, n_channels: int, sample_rate: int) -> Config:
             "percussive": Output(source="percussive", channels=[3, 4], on_late="dry"),
         }
         config = msgspec.structs.replace(config, inputs={"main": Input(channels=[1, 2])}, outputs=outputs)
-    highest = max(next(iter(config.inputs.values())).channels)
-    if highest > n_channels:
-        raise ConfigError("inputs", f"uses channel {highest}, the file has {n_channels}")
+    for name, source in config.inputs.items():
+        if max(source.channels) > n_channels:
+            raise ConfigError(f"inputs.{name}.channels", f"uses channel {max(source.channels)}, the file has {n_channels}")
     return config
 
 

@@ -7,6 +7,7 @@ is the address of the shared block, in which it finds its table (`audio/table.py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rtserver.kernels import numba
@@ -30,7 +31,7 @@ _SIGNATURE = _types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.
 
 @numba.cfunc(_SIGNATURE, nopython=True, cache=True, error_model="numpy")
 def stream_callback(indata: Any, outdata: Any, frames: Any, _time: Any, flags: Any, user: Any) -> Any:
-    """Copy in, mix out, count, wake the engine."""
+    """Copy in, mix out, count, wake the engines."""
     table = _carray(user, (TABLE_INDEX + t.TABLE_SIZE,), numba.int64)[TABLE_INDEX:]
     n = numba.int64(frames)
     i64 = _carray(user, (table[t.I64_SIZE],), numba.int64)
@@ -62,13 +63,19 @@ def stream_callback(indata: Any, outdata: Any, frames: Any, _time: Any, flags: A
     table[t.CLOCK_SEQUENCE] += 1
     take_input(table, i64, f32, _carray(indata, (n, table[t.DEVICE_IN]), numba.float32))
     mix_output(table, i64, f32, _carray(outdata, (n, table[t.DEVICE_OUT]), numba.float32))
-    _sem_post(table[t.SEMAPHORE_ADDRESS])
+    for deck in range(t.N_DECKS):
+        row = t.DECKS + deck * t.DECK_WIDTH
+        if table[row + t.START] < t.FOREVER and table[row + t.END] > table[t.FRAME] - table[t.SAMPLE_RATE]:
+            _sem_post(table[t.SEMAPHORES + deck])
     return 0
 
 
-def bind(block: Block, semaphore_offset: int) -> None:
-    """Write this process's addresses into the table. They differ from process to process; only the callback uses them."""
+def bind(block: Block, semaphore_offsets: Sequence[int]) -> None:
+    """Write this process's addresses into the table: they differ from process to process, and only the callback uses them.
+
+    The semaphores are those of the engines, deck by deck.
+    """
     table = block["audio.table"]
     table[t.I64_SIZE] = len(block.bytes) // 8
-    table[t.SEMAPHORE_ADDRESS] = block.address + semaphore_offset
+    table[t.SEMAPHORES : t.SEMAPHORES + t.N_DECKS] = [block.address + offset for offset in semaphore_offsets]
     table[t.TIMESPEC_ADDRESS] = block.address + block.offset("audio.timespec")

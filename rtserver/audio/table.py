@@ -1,31 +1,43 @@
 """The audio callback's table: one array of int64 at a fixed place in the shared block, where kernel and roles meet.
 
-No numba here: the gateway and the supervisor read the counters. Rows of the arrays behind the table:
+No numba here: the gateway and the supervisor read the counters. Two decks of outputs are there, so that the next song can be laid out
+while this one plays; an output's row is ``deck * MAX_OUTPUTS + its index``. Arrays behind the table, with their writers:
 
-- ``audio.mix`` float32 (n_outputs, 4): target gain, present gain, share of wet (0..1), gain step a frame
-- ``audio.pending`` int64 (n_outputs,): session frame from which the target gain holds
-- ``audio.misses`` int64 (MISS_RING, 3): output, first frame, frames — one row a finished miss
+- ``audio.mix`` float32 (N_ROWS, 6): target and present level, target and present bypass, share of wet (0..1), step of a ramp a frame
+- ``audio.pending`` int64 (N_ROWS, 2): session frame from which ``audio.values`` is the target of LEVEL or BYPASS; NOTHING when none waits.
+  The engine arms it, the kernel clears it.
+- ``audio.values`` float32 (N_ROWS, 2): those targets (engine)
+- ``audio.log`` int64 (LOG_RING, 4): what the kernel did: kind, output's row, session frame, frames or the bits of a float32
+- ``audio.meter``, ``audio.meters`` float32 (2 MAX_CHANNELS, 3): peak, sum of squares (mean square in the second), clipped samples: the
+  window being measured, and the last whole one; device inputs first, then device outputs
 - ``audio.intervals`` int64 (INTERVAL_RING,): nanoseconds between callbacks
+- ``audio.epochs`` int64 (EPOCH_RING, 2): first session frame of every stream, CLOCK_MONOTONIC ns of its start (audio role)
 """
 
 from __future__ import annotations
 
 from rtserver.shared.memory import ALIGNMENT, HEADER_SIZE, SETUP_SIZE, Block, Layout
 
-TABLE_SIZE = 1024
+TABLE_SIZE = 1280
 TABLE_OFFSET = -(-(HEADER_SIZE + SETUP_SIZE) // ALIGNMENT) * ALIGNMENT  # bytes: the table is the first field of the block
-MISS_RING = 1024
+LOG_RING = 2048
 INTERVAL_RING = 8192
+EPOCH_RING = 256
 
-# What the kernel is told (written by the audio role before the stream starts)
-N_CHANNELS, N_OUTPUTS, N_ROUTES, DEVICE_IN, DEVICE_OUT, BLOCK_SIZE, SAMPLE_RATE, HOP_SIZE = range(8)
-IN_SAMPLES, IN_SPAN, IN_MASK, MIX, PENDING, MISSES, INTERVALS, TIMESPEC = range(8, 16)  # offsets, see `plan.fill`
-I64_SIZE, SEMAPHORE_ADDRESS, TIMESPEC_ADDRESS = range(16, 19)  # of the audio process, see `callback.bind`
+# What the kernel is told (written before the stream starts)
+DEVICE_IN, DEVICE_OUT, BLOCK_SIZE, SAMPLE_RATE, HOP_SIZE, METER_SIZE = range(6)
+IN_SAMPLES, IN_SPAN, IN_MASK, PLAYED, PLAYED_SPAN, PLAYED_MASK = range(8, 14)  # offsets, see `plan.fill`
+MIX, PENDING, VALUES, LOG, INTERVALS, TIMESPEC, METER, METERS = range(14, 22)
+I64_SIZE, TIMESPEC_ADDRESS, SEMAPHORES = range(22, 25)  # SEMAPHORES: one a deck; of the audio process, see `callback.bind`
 
 # What the kernel keeps and counts
-FRAME, CALLBACKS, LONG_INTERVALS, LAST_NS, MAX_INTERVAL_NS = range(24, 29)
-CLOCK_SEQUENCE, CLOCK_FRAME, CLOCK_NS = range(29, 32)
-OVERFLOWS, UNDERFLOWS, NONFINITE_IN, NONFINITE_OUT, CLIPPED, MISSES_WRITTEN, BLOCK_CHANGES = range(32, 39)
+FRAME, CALLBACKS, LONG_INTERVALS, LAST_NS, MAX_INTERVAL_NS = range(28, 33)
+CLOCK_SEQUENCE, CLOCK_FRAME, CLOCK_NS = range(33, 36)
+OVERFLOWS, UNDERFLOWS, NONFINITE_IN, NONFINITE_OUT, CLIPPED, MISSES, BLOCK_CHANGES, LOG_WRITTEN = range(36, 44)
+METER_SEQUENCE, METER_FRAME = range(44, 46)
+
+EPOCHS = 46  # streams started so far (audio role)
+PLAYING = 47  # the deck that is heard, or about to be (supervisor)
 
 COUNTERS = {
     "callbacks": CALLBACKS,
@@ -36,29 +48,46 @@ COUNTERS = {
     "nonfinite_in": NONFINITE_IN,
     "nonfinite_out": NONFINITE_OUT,
     "clipped": CLIPPED,
-    "misses": MISSES_WRITTEN,
+    "misses": MISSES,
+    "block_changes": BLOCK_CHANGES,
 }
 
-IN_MAP = 48  # device channel (from 0) of each input channel
-MAX_CHANNELS = 16
+MAX_CHANNELS = 32  # of the device, each way
 
-# One row of OUTPUT_WIDTH an output, one row of ROUTE_WIDTH a route
-OUTPUTS, OUTPUT_WIDTH, MAX_OUTPUTS = 64, 12, 16
+# One row of DECK_WIDTH a deck: it is heard from START to END, with a crossfade of RAMP_S at either side
+DECKS, DECK_WIDTH, N_DECKS = 64, 16, 2
+N_OUTPUTS, N_ROUTES, START, END, LOG_READ = range(5)
+
+# One row of OUTPUT_WIDTH an output, one row of ROUTE_WIDTH a route: output's row, channel of the track, input channel, output channel
+OUTPUTS, OUTPUT_WIDTH, MAX_OUTPUTS = 128, 16, 16
 TRACK, DELAY, DRY_DELAY, FALLBACK_DRY, SAMPLES, SPAN, MASK, CONCEALING, LAST_FRAME, MISS_FROM, LATE_FRAMES = range(11)
-ROUTES, ROUTE_WIDTH, MAX_ROUTES = 256, 3, 64
+ABSENT_FROM, FORCE_FROM, FORCE_UNTIL = range(11, 14)  # a track is taken as absent in [FORCE_FROM, FORCE_UNTIL): replay only
+ROUTES, ROUTE_WIDTH, MAX_ROUTES = 640, 4, 64
+N_ROWS = N_DECKS * MAX_OUTPUTS
+
+TARGET_LEVEL, LEVEL, TARGET_BYPASS, BYPASS, WET, STEP = range(6)  # columns of audio.mix
+KEYS = ("level", "bypass")  # columns of audio.pending
+NOTHING = FOREVER = 1 << 62
+
+LOG_MISS, LOG_ABSENT, LOG_LEVEL, LOG_BYPASS = range(4)  # kinds of rows in audio.log
 
 FADE = 64  # frames of a concealing fade: 1.3 ms at 48 kHz, long enough not to click, short enough to use a spent buffer
-RAMP_S = 0.02  # seconds of a gain change from 0 to 1
+RAMP_S = 0.02  # seconds of a gain change from 0 to 1, and of the crossfade of two decks
+METER_S = 0.05  # seconds a meter looks at
 
 
-def declare(layout: Layout, n_outputs: int) -> None:
+def declare(layout: Layout) -> None:
     """Reserve the table and its arrays. Must be the first fields of the layout: the callback knows the table's place by heart."""
     layout.add("audio.table", "<i8", (TABLE_SIZE,))
     assert layout.fields["audio.table"].offset == TABLE_OFFSET
-    layout.add("audio.mix", "<f4", (n_outputs, 4))
-    layout.add("audio.pending", "<i8", (n_outputs,))
-    layout.add("audio.misses", "<i8", (MISS_RING, 3))
+    layout.add("audio.mix", "<f4", (N_ROWS, 6))
+    layout.add("audio.pending", "<i8", (N_ROWS, 2))
+    layout.add("audio.values", "<f4", (N_ROWS, 2))
+    layout.add("audio.log", "<i8", (LOG_RING, 4))
+    layout.add("audio.meter", "<f4", (2 * MAX_CHANNELS, 3))
+    layout.add("audio.meters", "<f4", (2 * MAX_CHANNELS, 3))
     layout.add("audio.intervals", "<i8", (INTERVAL_RING,))
+    layout.add("audio.epochs", "<i8", (EPOCH_RING, 2))
     layout.add("audio.timespec", "<i8", (2,))
 
 

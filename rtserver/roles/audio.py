@@ -13,7 +13,7 @@ from rtserver.audio.callback import bind, stream_callback
 from rtserver.audio.device import Stream, name_jack_client
 from rtserver.roles.role import TURN_S
 from rtserver.shared.ring import SampleRing
-from rtserver.shared.session import Session
+from rtserver.shared.session import SECOND, Session
 
 
 def next_epoch(session: Session, hop_size: int) -> int:
@@ -24,6 +24,21 @@ def next_epoch(session: Session, hop_size: int) -> int:
     lost = (time.monotonic_ns() - int(table[t.CLOCK_NS])) * 1e-9 * session.config.audio.sample_rate
     frame = int(table[t.CLOCK_FRAME]) + max(0, round(lost))
     return -(-frame // hop_size) * hop_size
+
+
+def begin_stream(session: Session, frame: int) -> None:
+    """Set the session on its next epoch, which begins at `frame`. What was lost is silence: no delay may reach back into older sound."""
+    table = session.block["audio.table"]
+    if frame:
+        for name in ("input", "played"):
+            ring = SampleRing.of(session.block, name)
+            ring.samples[:] = 0.0
+            ring.restart(frame)
+    epoch = int(table[t.EPOCHS])
+    session.block["audio.epochs"][epoch % t.EPOCH_RING] = (frame, time.monotonic_ns())
+    table[t.EPOCHS] = epoch + 1
+    table[t.FRAME] = frame
+    table[t.LAST_NS] = 0
 
 
 class AudioRole:
@@ -37,7 +52,7 @@ class AudioRole:
         block = self.session.block
         table = block["audio.table"]
         name_jack_client(audio.client_name or self.session.config.name)
-        bind(block, self.session.waker("engine").offset)
+        bind(block, [self.session.waker(name).offset for name in ("engine", "engine" + SECOND)])
         self.stream = Stream(
             audio.device,
             sample_rate=audio.sample_rate,
@@ -46,11 +61,7 @@ class AudioRole:
             callback=stream_callback.address,
             user=block.address,
         )
-        frame = next_epoch(self.session, int(table[t.HOP_SIZE]))
-        if frame:
-            SampleRing(block, "input").restart(frame)
-        table[t.FRAME] = frame
-        table[t.LAST_NS] = 0
+        begin_stream(self.session, next_epoch(self.session, int(table[t.HOP_SIZE])))
         self.stream.start()
 
     def turn(self) -> bool:

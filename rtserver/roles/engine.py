@@ -1,77 +1,151 @@
-"""The engine role: wakes with every device block and runs the fast lane over what has come. No sockets, no files, no logging."""
+"""The engine role: wakes with every device block and runs the fast lanes over what has come. No sockets, no files, no logging."""
 
 from __future__ import annotations
 
+import heapq
 import time
+
+import numpy as np
 
 from rtserver.audio import table as t
 from rtserver.clock import DelayLockedLoop
-from rtserver.events import Command, Gap, Miss, Param
-from rtserver.pipeline import fast_lane
+from rtserver.events import Absent, Change, Command, Event, Gap, Miss, Param, Resume
+from rtserver.fastlane import FastLane
+from rtserver.pipeline import fast_lanes
+from rtserver.plan import level_of
 from rtserver.roles.role import TURN_S
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import Session
 
+GAIN_DB, MUTE, BYPASS = range(3)  # columns of a deck's levels
+
+
+class Changes:
+    """What is to change in the mixer, and when. The kernel holds one waiting change an output and key; the others wait here."""
+
+    def __init__(self, session: Session) -> None:
+        self._outputs = list(session.config.outputs)
+        self._levels = session.block[f"deck{session.deck}.levels"]
+        self._first = session.deck * t.MAX_OUTPUTS
+        self._values = session.block["audio.values"]
+        self._pending = session.block["audio.pending"]
+        self._heap: list[tuple[int, int, int, int, float]] = []
+        self._serial = 0
+
+    def add(self, event: Param) -> None:
+        """``outputs.NAME.gain_db``, ``.mute`` or ``.bypass`` takes effect at the event's frame, or at once if that is past."""
+        _, name, key = event.name.split(".")
+        k = self._outputs.index(name)
+        levels = self._levels[k]
+        levels[("gain_db", "mute", "bypass").index(key)] = event.value
+        column, value = (1, float(levels[BYPASS])) if key == "bypass" else (0, level_of(float(levels[GAIN_DB]), bool(levels[MUTE])))
+        self._serial += 1
+        heapq.heappush(self._heap, (event.frame, self._serial, self._first + k, column, value))
+        self.arm()
+
+    def arm(self) -> None:
+        """Hand the kernel what it has room for, the earliest first."""
+        later: list[tuple[int, int, int, int, float]] = []
+        while self._heap:
+            change = heapq.heappop(self._heap)
+            frame, _, row, column, value = change
+            if self._pending[row, column] != t.NOTHING:
+                later.append(change)
+                continue
+            self._values[row, column] = value
+            self._pending[row, column] = frame
+        self._heap = later  # popped in order, so a heap already
+
 
 class EngineRole:
-    """Runs the graph, publishes the clock and the misses, sets the mixer's gains."""
+    """Runs the graphs of its deck, publishes the clock and what the mixer did, hands changes to the mixer."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.table = session.block["audio.table"]
         self.loop = DelayLockedLoop(session.config.audio.sample_rate)
-        self.misses_read = 0
+        self.head = t.DECKS + session.deck * t.DECK_WIDTH
         self.outputs = list(session.config.outputs)
-        self.gains: dict[str, dict[str, float | str | bool]] = {
-            name: {"gain_db": output.gain_db, "mute": output.mute} for name, output in session.config.outputs.items()
-        }
+        self.changes = Changes(session)
+        self.running = False
 
     def prepare(self) -> None:
-        self.lane = fast_lane(self.session)
+        self.lanes: list[FastLane] = fast_lanes(self.session)
         self.waker = self.session.waker("engine")
-        self.misses_read = int(self.table[t.MISSES_WRITTEN])
-        if self.session.frame:
-            frame = self.lane.resume()
-            self.session.emit("engine", Gap(frame, frame, 0, "engine restarted; its state was rebuilt from past input"))
-        hop_times = HopTimes(self.session.block)
-        hop_times.clear()
-        self.hop_times = hop_times.claim("hop")
-        self.lane.graph.watch(hop_times.timed)
+        self._watch()
+        if self._begun and self.session.frame:
+            self._resume("engine started")
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the song of this deck has been given a start."""
+        return int(self.table[self.head + t.START]) < t.FOREVER
 
     def turn(self) -> bool:
         self.waker.wait(TURN_S)
         self.session.count("engine", "wakes")
-        self._recover()
-        hops = self._run_hops()
-        if hops:
-            self.session.count("engine", "hops", hops)
-        self._publish_clock()
         self._obey()
-        self._report_misses()
+        if not self.running and self._begun:
+            self.running = True
+            if int(self.table[self.head + t.START]) > 0:
+                self._resume("song started")
+        if self.running:
+            self._work()
+        self.changes.arm()
+        self._report()
         return True
 
-    def _run_hops(self) -> int:
-        """Every hop that has arrived, each timed. Returns how many."""
-        hops, spent = 0, 0
-        start = time.perf_counter_ns()
-        while self.lane.run_hop():
-            end = time.perf_counter_ns()
-            spent = end - start
-            self.hop_times.add(spent)
-            self.session.count_max("engine", "hop_ns_max", spent)
-            start = end
-            hops += 1
-        if hops:
-            self.session.block["counters.engine"][3] = spent
-        return hops
+    def _work(self) -> None:
+        for lane in self.lanes:
+            self._recover(lane)
+            self._run_hops(lane)
+        if int(self.table[t.PLAYING]) == self.session.deck:
+            self._publish_clock()
 
-    def _recover(self) -> None:
-        lost = self.lane.lost_frames()
+    def _run_hops(self, lane: FastLane) -> None:
+        """Every hop that has arrived, each timed."""
+        start = time.perf_counter_ns()
+        while lane.run_hop():
+            end = time.perf_counter_ns()
+            self.hop_times.add(end - start)
+            self.session.count_set("engine", "hop_ns_last", end - start)
+            self.session.count_max("engine", "hop_ns_max", end - start)
+            self.session.count("engine", "hops")
+            start = end
+
+    def _watch(self) -> None:
+        """Time every node; where there are several inputs, a node is called after its own."""
+        hop_times = HopTimes(self.session.block, self.session.deck)
+        hop_times.clear()
+        self.hop_times = hop_times.claim("hop")
+        for lane in self.lanes:
+            prefix = f"{lane.name}." if len(self.lanes) > 1 else ""
+            lane.graph.watch(lambda name, process, prefix=prefix: hop_times.timed(prefix + name, process))
+
+    def _resume(self, reason: str) -> None:
+        """Rebuild what a predecessor, or a longer life, would know."""
+        self.running = True
+        for lane in self.lanes:
+            features_to = self._features_to()
+            frame, begin = lane.resume()
+            self.session.emit("engine", Resume(frame, frame, lane.name, begin, features_to, reason))
+
+    def _features_to(self) -> int:
+        """The session frame at the end of the newest feature vector."""
+        features = self.session.features
+        return int(features.frames[(int(features.count[0]) - 1) % features.capacity])
+
+    def _recover(self, lane: FastLane) -> None:
+        lost = lane.lost_frames()
         if lost:
-            frame = self.lane.skip()
+            features_to = self._features_to()
+            frame = lane.skip()
             self.session.count("engine", "lagged_frames", lost)
             self.session.count("engine", "restarts")
-            self.session.emit("engine", Gap(frame, frame, lost, "input was lost: the stream started anew or the engine fell behind"))
+            reason = "input was lost: the stream started anew or the engine fell behind"
+            self.session.emit("engine", Resume(frame, frame, lane.name, frame, features_to, reason))
+            if lane is self.lanes[0]:
+                self.session.emit("engine", Gap(frame, frame, lost, reason))
 
     def _publish_clock(self) -> None:
         """Feed the newest (frame, time) pair of the callback to the delay-locked loop."""
@@ -85,27 +159,34 @@ class EngineRole:
     def _obey(self) -> None:
         for event in self.session.receive("engine"):
             if isinstance(event, Param):
-                self._set(event)
+                self.changes.add(event)
             elif isinstance(event, Command) and event.name == "reset":
-                self.lane.graph.reset()
+                for lane in self.lanes:
+                    lane.graph.reset()
+                    frame = lane.position
+                    self.session.emit("engine", Resume(frame, frame, lane.name, frame, frame, "reset"))
 
-    def _set(self, event: Param) -> None:
-        """``outputs.NAME.gain_db`` and ``outputs.NAME.mute`` take effect at the event's frame, or at once if that is past."""
-        _, name, key = event.name.split(".")
-        o = self.outputs.index(name)
-        gains = self.gains[name]
-        gains[key] = event.value
-        target = 0.0 if gains["mute"] else 10.0 ** (float(gains["gain_db"]) / 20.0)
-        self.session.block["audio.pending"][o] = event.frame
-        self.session.block["audio.mix"][o, 0] = target
-
-    def _report_misses(self) -> None:
-        written = int(self.table[t.MISSES_WRITTEN])
-        self.misses_read = max(self.misses_read, written - t.MISS_RING)
-        while self.misses_read < written:
-            output, frame, n_frames = (int(v) for v in self.session.block["audio.misses"][self.misses_read % t.MISS_RING])
-            self.session.emit("engine", Miss(frame, frame + n_frames, self.outputs[output], n_frames))
-            self.misses_read += 1
+    def _report(self) -> None:
+        """Tell what the mixer did to this deck's outputs since the last look, a predecessor's included."""
+        written, log = int(self.table[t.LOG_WRITTEN]), self.session.block["audio.log"]
+        read = max(int(self.table[self.head + t.LOG_READ]), written - t.LOG_RING)
+        for k in range(read, written):
+            row = log[k % t.LOG_RING]
+            kind, output, frame, value = (int(v) for v in row)
+            deck, index = divmod(output, t.MAX_OUTPUTS)
+            if deck == self.session.deck:
+                bits = float(row[3:].view(np.float32)[0])
+                self.session.emit("engine", told(kind, self.outputs[index], frame, value, bits))
+        self.table[self.head + t.LOG_READ] = written
 
     def close(self) -> None:
         return None
+
+
+def told(kind: int, output: str, frame: int, value: int, bits: float) -> Event:
+    """The event behind a row of the mixer's log. `bits` is `value` read as a float32."""
+    if kind == t.LOG_MISS:
+        return Miss(frame, frame + value, output, value)
+    if kind == t.LOG_ABSENT:
+        return Absent(frame, frame + value, output, value)
+    return Change(frame, frame, output, t.KEYS[kind - t.LOG_LEVEL], bits)

@@ -104,16 +104,16 @@ class Histogram:
 
 
 class HopTimes:
-    """The engine's histograms, one a node and one for whole hops, by name. Rows are claimed by name; only the engine does."""
+    """The histograms of a deck's engine, one a node and one for whole hops, by name. Rows are claimed by name; only the engine does."""
 
     @staticmethod
-    def declare(layout: Layout) -> None:
-        """Reserve the table."""
-        layout.add("hop_times.names", "|u1", (MAX_ROWS, NAME_SIZE))
-        layout.add("hop_times.cells", "<i8", (MAX_ROWS, N_CELLS))
+    def declare(layout: Layout, deck: int = 0) -> None:
+        """Reserve the table of a deck."""
+        layout.add(f"deck{deck}.hop_names", "|u1", (MAX_ROWS, NAME_SIZE))
+        layout.add(f"deck{deck}.hop_times", "<i8", (MAX_ROWS, N_CELLS))
 
-    def __init__(self, block: Block) -> None:
-        self._names, self._cells = block["hop_times.names"], block["hop_times.cells"]
+    def __init__(self, block: Block, deck: int = 0) -> None:
+        self._names, self._cells = block[f"deck{deck}.hop_names"], block[f"deck{deck}.hop_times"]
 
     def clear(self) -> None:
         """Forget names and counts: a new engine begins."""

@@ -6,6 +6,7 @@ wakers' system calls order in practice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,15 @@ class SampleRing:
     may be read. Capacity is a power of two.
     """
 
-    def __init__(self, block: Block, name: str) -> None:
-        self.samples = block[f"{name}.samples"]
-        self.span = block[f"{name}.span"]
-        self.capacity = self.samples.shape[1]
+    def __init__(self, samples: Array, span: Array) -> None:
+        self.samples = samples
+        self.span = span
+        self.capacity = samples.shape[1]
+
+    @staticmethod
+    def of(block: Block, name: str) -> SampleRing:
+        """The ring declared as `name`."""
+        return SampleRing(block[f"{name}.samples"], block[f"{name}.span"])
 
     @staticmethod
     def declare(layout: Layout, name: str, n_channels: int, capacity: int) -> None:
@@ -55,16 +61,18 @@ class SampleRing:
             self.samples[:, : n - head] = x[:, head:]
         self.span[1] = frame + n
 
-    def read(self, frame: int, out: Array) -> bool:
-        """Copy ``(n_channels, n)`` frames from `frame` into `out`. False (and `out` undefined) if they are not there, or gone."""
+    def read(self, frame: int, out: Array, channels: Sequence[int] | None = None) -> bool:
+        """Copy ``(n_channels, n)`` frames from `frame` into `out`: those `channels`, all if None. False (and `out` undefined) if they
+        are not there, or gone."""
         n = out.shape[1]
         if frame < self.span[0] or frame + n > self.span[1]:
             return False
         start = frame & (self.capacity - 1)
         head = min(n, self.capacity - start)
-        out[:, :head] = self.samples[:, start : start + head]
-        if head < n:
-            out[:, head:] = self.samples[:, : n - head]
+        for row, channel in enumerate(range(len(out)) if channels is None else channels):
+            out[row, :head] = self.samples[channel, start : start + head]
+            if head < n:
+                out[row, head:] = self.samples[channel, : n - head]
         return bool(frame > self.span[1] - self.capacity)
 
 

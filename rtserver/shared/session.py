@@ -1,6 +1,10 @@
 """What a running server shares: who talks to whom, who counts what, whose heart still beats.
 
 The supervisor makes one `Session`; every role attaches to it. A field has one writer; the comments beside the declarations say which.
+
+Two songs can be loaded at once, each on a deck with an engine, a follower and a performer of its own. On the second deck these roles are
+called ``engine.b`` and so on. A role of a deck need not know: its session takes ``engine`` as the one of its deck. To all others
+names are literal, and `playing` tells which one is heard.
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ from rtserver.shared.memory import Block, Layout
 from rtserver.shared.ring import MessageRing, SampleRing, VectorRing
 from rtserver.shared.waker import Waker
 
-ROLES = ("audio", "engine", "follower", "performer", "midi", "standby", "gateway")
+DECK_ROLES = ("engine", "follower", "performer")
+SECOND = ".b"  # suffix of their names on the second deck
+ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway")
 
 # producer -> consumers of events. One ring each; the consumer's waker is posted with every event.
-EVENT_PATHS: dict[str, tuple[str, ...]] = {
+_PATHS: dict[str, tuple[str, ...]] = {
     "supervisor": ("gateway",),
     "engine": ("gateway",),
     "follower": ("performer", "gateway"),
@@ -29,6 +35,22 @@ EVENT_PATHS: dict[str, tuple[str, ...]] = {
     "midi": ("performer", "gateway"),
     "gateway": ("supervisor", "engine", "follower", "performer", "midi"),
 }
+
+
+def _on_both_decks(paths: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """A role of a deck speaks to its own deck, everyone else to both."""
+    both: dict[str, tuple[str, ...]] = {}
+    for producer, consumers in paths.items():
+        twins = tuple(c + SECOND for c in consumers if c in DECK_ROLES)
+        if producer not in DECK_ROLES:
+            both[producer] = consumers + twins
+            continue
+        both[producer] = consumers
+        both[producer + SECOND] = tuple(c + SECOND if c in DECK_ROLES else c for c in consumers)
+    return both
+
+
+EVENT_PATHS = _on_both_decks(_PATHS)
 
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
 COUNTERS: dict[str, tuple[str, ...]] = {
@@ -39,6 +61,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "standby": ("releases",),
     "gateway": ("events", "commands", "bad_messages", "dropped_events", "dropped_bulk", "recorded"),
 }
+COUNTERS |= {role + SECOND: COUNTERS[role] for role in DECK_ROLES}
 MAX_COUNTERS = 16
 
 # Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), and the memory taken (PSS, bytes)
@@ -46,17 +69,36 @@ PID, BEAT_NS, STATE, RESTARTS, LOCKED, PRIORITY, MEMORY = range(7)
 STARTING, UP, CLOSING = range(3)
 
 IN_RING_SIZE = 1 << 17  # frames: 2.7 s at 48 kHz, enough to rebuild an engine's state after its restart
-OUT_RING_SIZE = 1 << 15
+TRACK_RING_SIZE = 1 << 15
+MAX_TRACKS, MAX_TRACK_CHANNELS = 16, 32  # of one deck
+N_DECKS = 2
 FEATURE_RING_SIZE = 1024  # hops: 10 s
 
 
+class Track(msgspec.Struct, frozen=True):
+    """A separated signal in the pool of a deck: channels `first` to `first` + `n_channels`, `latency` frames behind its input."""
+
+    name: str
+    input: str
+    source: str
+    first: int
+    n_channels: int
+    latency: int
+
+
 class Setup(msgspec.Struct, frozen=True):
-    """What the supervisor hands to each role beside the memory itself."""
+    """What the supervisor hands to each role beside the memory itself. Where a deck holds another song: that song's."""
 
     config: Config
     run_folder: str  # private folder of the session, removed at its end
     score_file: str = ""  # parsed score, ready to load
-    n_tracks: int = 0
+    tracks: tuple[Track, ...] = ()
+    song: str = ""
+
+
+def deck_file(run_folder: Path | str, deck: int) -> Path:
+    """Where the setup of the song on a deck lies."""
+    return Path(run_folder) / f"deck{deck}.json"
 
 
 class SharedClock:
@@ -99,28 +141,42 @@ class SharedClock:
 
 
 class Session:
-    """One server session as seen from one process."""
+    """One server session as seen from one process.
 
-    def __init__(self, block: Block) -> None:
+    Parameters
+    ----------
+    block : Block
+    deck : int, optional
+        The deck that the process belongs to. `config` and `setup` are then those of its song, and the names of the deck's roles mean its own.
+    """
+
+    def __init__(self, block: Block, deck: int | None = None) -> None:
         self.block = block
-        self.setup = msgspec.json.decode(block.setup, type=Setup)
+        self.base = msgspec.json.decode(block.setup, type=Setup)  # of the show
+        self.deck = deck or 0
+        self.setup = self.base if deck is None else self.setup_of(deck)
         self.config = self.setup.config
         self.clock = SharedClock(self)
         self.roles: Array = block["roles"]
-        self.input_ring = SampleRing(block, "input")
-        self.features = VectorRing(block, "features")
+        self.input_ring = SampleRing.of(block, "input")
+        self.played = SampleRing.of(block, "played")
+        self.features = VectorRing(block, f"deck{self.deck}.features")
+        self._suffix = SECOND if deck == 1 else ""
         self._rings: dict[tuple[str, str], MessageRing] = {}
         self._wakers: dict[str, Waker] = {}
 
     @staticmethod
-    def declare(layout: Layout, n_channels: int, n_tracks: int, n_features: int) -> None:
-        """Reserve everything but the audio callback's own table."""
-        SampleRing.declare(layout, "input", n_channels, IN_RING_SIZE)  # writer: audio
-        for track in range(n_tracks):
-            SampleRing.declare(layout, f"track{track}", n_channels, OUT_RING_SIZE)  # writer: engine
-        VectorRing.declare(layout, "features", n_features, FEATURE_RING_SIZE)  # writer: engine
-        HopTimes.declare(layout)  # writer: engine
-        layout.add("clock.line", "<f8", (4,))  # writer: engine
+    def declare(layout: Layout, n_in: int, n_out: int, n_features: int) -> None:
+        """Reserve everything but the audio callback's own table. `n_in` and `n_out` are the device's channels."""
+        SampleRing.declare(layout, "input", n_in, IN_RING_SIZE)  # writer: audio
+        SampleRing.declare(layout, "played", n_out, IN_RING_SIZE)  # writer: audio
+        for deck in range(N_DECKS):
+            layout.add(f"deck{deck}.samples", "<f4", (MAX_TRACK_CHANNELS, TRACK_RING_SIZE))  # writer: its engine, as of all of a deck
+            layout.add(f"deck{deck}.spans", "<i8", (MAX_TRACKS, 2))
+            layout.add(f"deck{deck}.levels", "<f8", (MAX_TRACKS, 3))  # gain in dB, mute, bypass of each output, for an engine that restarts
+            VectorRing.declare(layout, f"deck{deck}.features", n_features, FEATURE_RING_SIZE)
+            HopTimes.declare(layout, deck)
+        layout.add("clock.line", "<f8", (4,))  # writer: the engine that plays
         layout.add("clock.sequence", "<i8", (1,))
         layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts, memory: supervisor; heartbeat, state and the rest: the role
         layout.add("notes", "<i8", (16, 128))  # writer: midi. When each sounding note is due to end, CLOCK_MONOTONIC ns; 0 = silent
@@ -141,9 +197,23 @@ class Session:
         return session
 
     @staticmethod
-    def attach(fd: int) -> Session:
-        """The session behind an inherited descriptor."""
-        return Session(Block.attach(fd))
+    def attach(fd: int, deck: int | None = None) -> Session:
+        """The session behind an inherited descriptor, as a process of `deck` sees it."""
+        return Session(Block.attach(fd), deck)
+
+    def own(self, role: str) -> str:
+        """The literal name of a role as this process means it."""
+        return role + self._suffix if role in DECK_ROLES else role
+
+    def setup_of(self, deck: int) -> Setup:
+        """What is on a deck."""
+        path = deck_file(self.base.run_folder, deck)
+        return msgspec.json.decode(path.read_bytes(), type=Setup) if path.exists() else self.base
+
+    def track(self, track: Track, index: int) -> SampleRing:
+        """The ring of track number `index` of this process's deck."""
+        pool = self.block[f"deck{self.deck}.samples"]
+        return SampleRing(pool[track.first : track.first + track.n_channels], self.block[f"deck{self.deck}.spans"][index])
 
     @property
     def run_folder(self) -> Path:
@@ -152,13 +222,14 @@ class Session:
 
     def waker(self, role: str) -> Waker:
         """The semaphore that `role` waits on."""
+        role = self.own(role)
         if role not in self._wakers:
             self._wakers[role] = Waker(self.block, f"waker.{role}")
         return self._wakers[role]
 
     def ring(self, producer: str, consumer: str) -> MessageRing:
         """The ring of events from one role to another."""
-        key = (producer, consumer)
+        key = producer, consumer = self.own(producer), self.own(consumer)
         if key not in self._rings:
             self._rings[key] = MessageRing(self.block, f"events.{producer}.{consumer}")
         return self._rings[key]
@@ -167,7 +238,9 @@ class Session:
         """Send an event to `consumers` (all that listen to `producer` if none is named). False if a ring was full."""
         message = encode(event)
         sent = True
-        for consumer in consumers or EVENT_PATHS[producer]:
+        for consumer in consumers or EVENT_PATHS[self.own(producer)]:
+            if consumer.endswith(SECOND) and not self.role(consumer)[PID]:
+                continue  # the second deck is empty
             sent &= self.ring(producer, consumer).put(message)
             self.waker(consumer).post()
         return sent
@@ -175,6 +248,7 @@ class Session:
     def receive(self, consumer: str) -> list[AnyEvent]:
         """Everything that waits for `consumer`, producer by producer."""
         events: list[AnyEvent] = []
+        consumer = self.own(consumer)
         for producer, consumers in EVENT_PATHS.items():
             if consumer in consumers:
                 events.extend(decode(message) for message in self.ring(producer, consumer).drain())
@@ -182,22 +256,26 @@ class Session:
 
     def count(self, role: str, counter: str, by: int = 1) -> None:
         """Add to a counter of `role`; only that role does."""
-        self.block[f"counters.{role}"][COUNTERS[role].index(counter)] += by
+        self.block[f"counters.{self.own(role)}"][COUNTERS[role].index(counter)] += by
+
+    def count_set(self, role: str, counter: str, value: int) -> None:
+        """Set a counter that holds the last of something; only `role` does."""
+        self.block[f"counters.{self.own(role)}"][COUNTERS[role].index(counter)] = value
 
     def count_max(self, role: str, counter: str, value: int) -> None:
         """Raise a counter to `value` if that is more."""
-        cell = self.block[f"counters.{role}"]
+        cell = self.block[f"counters.{self.own(role)}"]
         index = COUNTERS[role].index(counter)
         cell[index] = max(int(cell[index]), value)
 
     def counters(self, role: str) -> dict[str, int]:
         """All counters of `role`."""
-        values = self.block[f"counters.{role}"]
+        values = self.block[f"counters.{self.own(role)}"]
         return {name: int(values[i]) for i, name in enumerate(COUNTERS[role])}
 
     def role(self, name: str) -> Array:
         """The row of `name` in the table of roles."""
-        return self.roles[ROLES.index(name)]
+        return self.roles[ROLES.index(self.own(name))]
 
     def beat(self, name: str) -> None:
         """Say that `name` is alive."""
