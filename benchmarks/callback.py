@@ -49,8 +49,8 @@ def ours(period: int, seconds: float) -> np.ndarray:
 
     outputs = {"monitor": {"source": "dry", "channels": [1], "align": False}}
     config = parse({"audio": {"block_size": period}, "outputs": outputs, "generation": {"enabled": False}})
-    session = open_session(Setup(config, "", "", 0), plan(config, {}, 256, 1))
-    bind(session.block, session.waker("engine").offset)
+    session = open_session(Setup(config, ""), plan(config, [], 1))
+    bind(session.block, [session.waker(name).offset for name in ("engine", "engine.b")])
     stream = Stream(
         "system", sample_rate=RATE, block_size=period, channels=(1, 1), callback=stream_callback.address, user=session.block.address
     )

@@ -89,9 +89,9 @@ def test_every_direct_dependency_is_pinned() -> None:
 def test_the_table_of_latencies_is_what_is_computed() -> None:
     text = (ROOT / "docs" / "realtime.md").read_text()
     rows = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) \|$", text, re.MULTILINE)
-    graph = build(Config())  # the same for every block size
+    graphs = build(Config())  # the same for every block size
     for block_size, frames, milliseconds in rows:
-        made = plan_of(Config(audio=Audio(block_size=int(block_size))), graph)
+        made = plan_of(Config(audio=Audio(block_size=int(block_size))), graphs)
         assert {o.latency for o in made.outputs} == {int(frames)}
         assert float(milliseconds) == round(int(frames) / 48, 1)
     assert len(rows) == 5

@@ -27,7 +27,10 @@ def an_event(kind: type[Event]) -> st.SearchStrategy[Event]:
         "counters": st.dictionaries(st.text(max_size=12), counts, max_size=5),
         "value": numbers | st.text(max_size=12) | st.booleans(),
     }
-    fields = {f.name: special[f.name] if f.name in special else values[f.type] for f in msgspec.structs.fields(kind)}
+    fields = {
+        f.name: special[f.name] if f.name in special and (f.type is int or f.type not in values) else values[f.type]
+        for f in msgspec.structs.fields(kind)
+    }
     return st.builds(kind, **fields)
 
 

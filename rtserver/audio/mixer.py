@@ -67,7 +67,7 @@ def take_input(table: Any, i64: Any, f32: Any, indata: Any) -> None:
 
 
 @jit(_types.int64(_I64, _I64, _types.int64, _types.int64, _types.int64, _types.int64))
-def _log(table: Any, i64: Any, kind: int, output: int, frame: int, value: int) -> int:
+def _log(table: Any, i64: Any, kind: int, output: int, frame: int, value: int) -> int:  # noqa: PLR0917
     """Append a row to the log; returns the place of its last column."""
     k = table[t.LOG] + (table[t.LOG_WRITTEN] % t.LOG_RING) * 4
     i64[k], i64[k + 1], i64[k + 2], i64[k + 3] = kind, output, frame, value
@@ -76,7 +76,7 @@ def _log(table: Any, i64: Any, kind: int, output: int, frame: int, value: int) -
 
 
 @jit(_types.void(_I64, _I64, _F32, _types.int64, _types.int64, _types.int64))
-def _apply(table: Any, i64: Any, f32: Any, output: int, key: int, frame: int) -> None:
+def _apply(table: Any, i64: Any, f32: Any, output: int, key: int, frame: int) -> None:  # noqa: PLR0917
     """Make a waiting value the target of its ramp, and log it."""
     value = f32[table[t.VALUES] + output * 2 + key]
     f32[table[t.MIX] + output * 6 + 2 * key] = value
@@ -106,7 +106,7 @@ def _deck_gain(table: Any, deck: int, m: int, step: float) -> float:
 
 
 @jit(_types.void(_I64, _I64, _F32, _IO, _types.int64, _types.int64, _types.int64, _types.int64))
-def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, first: int, last_route: int) -> None:
+def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, first: int, last_route: int) -> None:  # noqa: PLR0917
     """Add the output of row `o`, whose routes lie in [first, last_route), to the block."""
     n = outdata.shape[0]
     frame = table[t.FRAME]
@@ -174,7 +174,9 @@ def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, fi
                     y = wet * f32[base + table[route + 1] * (mask + 1) + (source & mask)]
                     if fallback_dry and wet < one:
                         y += (one - wet) * dry
-                    if bypass > nothing:
+                    if bypass == one:
+                        y = dry
+                    elif bypass > nothing:
                         y = (one - bypass) * y + bypass * dry
                 outdata[i, table[route + 3]] += gain * y
     table[row + t.CONCEALING], table[row + t.LAST_FRAME] = concealing, last

@@ -62,7 +62,7 @@ class Supervisor:
 
     def __init__(self, config: Config, plan: Plan, run_folder: Path) -> None:
         score = run_folder / SCORE_FILE
-        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", len(plan.tracks))
+        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", plan.tracks)
         self.session: Session = open_session(setup, plan)
         self.table = self.session.block["audio.table"]
         self.plan = plan

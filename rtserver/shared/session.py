@@ -53,7 +53,7 @@ def _on_both_decks(paths: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ..
 EVENT_PATHS = _on_both_decks(_PATHS)
 
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
-COUNTERS: dict[str, tuple[str, ...]] = {
+_COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max"),
     "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite"),
@@ -61,7 +61,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "standby": ("releases",),
     "gateway": ("events", "commands", "bad_messages", "dropped_events", "dropped_bulk", "recorded"),
 }
-COUNTERS |= {role + SECOND: COUNTERS[role] for role in DECK_ROLES}
+COUNTERS = _COUNTED | {role + SECOND: _COUNTED[role] for role in DECK_ROLES}
 MAX_COUNTERS = 16
 
 # Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), and the memory taken (PSS, bytes)
@@ -147,7 +147,7 @@ class Session:
     ----------
     block : Block
     deck : int, optional
-        The deck that the process belongs to. `config` and `setup` are then those of its song, and the names of the deck's roles mean its own.
+        The deck that the process belongs to: `config` and `setup` are those of its song, the names of the deck's roles mean its own.
     """
 
     def __init__(self, block: Block, deck: int | None = None) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtserver.node import Array
-from rtserver.plan import TRACKS
 from rtserver.shared.ring import SampleRing, VectorRing
 from rtserver.shared.session import Session
 from rtserver.wire.protocol import AUDIO_AXES, AUDIO_TOPIC, FEATURE_AXES
@@ -34,9 +33,9 @@ class Chunk:
 class AudioTap:
     """Follows one track from the moment it is wanted. What is overwritten before it is read is skipped and counted in `lost` (chunks)."""
 
-    def __init__(self, session: Session, track: int) -> None:
-        self.topic = AUDIO_TOPIC + (TRACKS[track] if track < len(TRACKS) else f"track{track}")
-        self._ring = SampleRing(session.block, f"track{track}")
+    def __init__(self, name: str, ring: SampleRing) -> None:
+        self.topic = AUDIO_TOPIC + name
+        self._ring = ring
         self._position: int | None = None
         self.lost = 0
 
@@ -107,8 +106,5 @@ def _chunk(vectors: list[Array], frames: list[int]) -> Chunk:
 
 
 def audio_taps(session: Session) -> list[AudioTap]:
-    """One tap for every track of the session."""
-    n = 0
-    while f"track{n}.samples" in session.block:
-        n += 1
-    return [AudioTap(session, track) for track in range(n)]
+    """One tap for every track of the song."""
+    return [AudioTap(track.name, session.track(track, i)) for i, track in enumerate(session.setup.tracks)]

@@ -169,7 +169,7 @@ class Control:
             "boot_id": self.boot_id,
             "epoch": self.epoch,
             "sample_rate": config.audio.sample_rate,
-            "n_channels": config.n_channels,
+            "inputs": {name: list(source.channels) for name, source in config.inputs.items()},
             "heartbeat_s": HEARTBEAT_S,
             "endpoints": self.endpoints,
             "ops": list(p.REQUESTS),

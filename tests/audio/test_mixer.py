@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from rtserver.audio import table as t
 from rtserver.audio.mixer import mix_output, take_input
 from rtserver.config import parse
-from rtserver.plan import open_session, plan
-from rtserver.shared.ring import SampleRing
+from rtserver.plan import Branch, fill, open_session, plan
 from rtserver.shared.session import Setup
 
 BLOCK = 64
@@ -21,14 +20,24 @@ class Mixer:
 
     def __init__(self, outputs, latency=100, n_channels=1):
         config = parse({**BASE, "inputs": {"main": {"channels": list(range(1, n_channels + 1))}}, "outputs": outputs})
-        self.plan = plan(config, {"harmonic": latency, "percussive": latency}, 32, 1)
-        self.session = open_session(Setup(config, "", "", 2), self.plan)
+        branches = [Branch("main", 32, {"harmonic": latency, "percussive": latency})]
+        self.plan = plan(config, branches, 1)
+        self.session = open_session(Setup(config, "", "", self.plan.tracks), self.plan)
         block = self.session.block
         self.table = block["audio.table"]
         self.i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
         self.f32 = self.i64.view(np.float32)
-        self.tracks = [SampleRing(block, f"track{i}") for i in range(2)]
-        self.mix = block["audio.mix"]
+        self.tracks = [self.session.track(track, i) for i, track in enumerate(self.plan.tracks)]
+
+    def change(self, o, key, value, frame):
+        """What the engine does to change a level or a bypass from `frame` on."""
+        self.session.block["audio.values"][o, t.KEYS.index(key)] = value
+        self.session.block["audio.pending"][o, t.KEYS.index(key)] = frame
+
+    def log(self, *kinds):
+        """Rows of these kinds: (kind, output, frame, value)."""
+        rows = self.session.block["audio.log"][: int(self.table[t.LOG_WRITTEN])]
+        return [tuple(int(v) for v in row) for row in rows if row[0] in kinds]
 
     def run(self, x):
         """One block of (frames, channels) in, the mixed block out."""
@@ -78,7 +87,7 @@ def test_nothing_late_is_counted_on_time():
     mixer = Mixer(ONE)
     feed(mixer, noise(40 * BLOCK))
     assert mixer.row(0, t.LATE_FRAMES) == 0
-    assert mixer.table[t.MISSES_WRITTEN] == 0
+    assert mixer.table[t.LOG_WRITTEN] == mixer.table[t.MISSES] == 0
 
 
 def test_a_late_track_fades_to_dry_of_the_same_latency():
@@ -116,9 +125,10 @@ def test_a_miss_is_logged_with_its_frames_when_it_ends():
         mixer.run(x[start : start + BLOCK])
         mixer.tracks[0].write(np.ascontiguousarray(x[start : start + BLOCK].T), start)
     delay = mixer.row(0, t.DELAY)
-    assert mixer.table[t.MISSES_WRITTEN] == 1
-    output, first, n_frames = mixer.session.block["audio.misses"][0]
+    assert mixer.table[t.MISSES] == 1
+    ((_, output, first, n_frames),) = mixer.log(t.LOG_MISS)
     assert (output, first) == (0, 20 * BLOCK + delay)
+    assert mixer.log(t.LOG_ABSENT) == [(t.LOG_ABSENT, 0, first, frame + delay - first)]
     assert first + n_frames == frame + delay + t.FADE  # the first frame that is whole again
 
 
@@ -131,8 +141,8 @@ def test_cutting_changes_no_bit_even_when_late_and_ramping(cuts, upto):
     for blocks in (cuts, [1] * sum(cuts)):
         mixer = Mixer(ONE)
         mixer.tracks[0].write(np.ascontiguousarray(track.T), 0)
-        mixer.mix[0, 0] = 0.25
-        mixer.session.block["audio.pending"][0] = 100
+        mixer.change(0, "level", 0.25, 100)
+        mixer.change(0, "bypass", 1.0, 300)
         out, start = [], 0
         for n in blocks:
             out.append(mixer.run(np.ascontiguousarray(x[start : start + n])))
@@ -143,8 +153,7 @@ def test_cutting_changes_no_bit_even_when_late_and_ramping(cuts, upto):
 
 def test_a_gain_change_is_a_ramp_from_its_frame():
     mixer = Mixer(MONITOR)
-    mixer.mix[0, 0] = 0.0
-    mixer.session.block["audio.pending"][0] = 1000
+    mixer.change(0, "level", 0.0, 1000)
     out = feed(mixer, np.ones((40 * BLOCK, 1), np.float32))[:, 0]
     assert out[999] == 1.0
     assert 0.0 < out[1001] < 1.0
@@ -195,3 +204,110 @@ def test_no_kernel_compiles_after_import():
     before = [len(k.signatures) for k in (take_input, mix_output)]
     feed(Mixer(ONE), noise(4 * BLOCK))
     assert [len(k.signatures) for k in (take_input, mix_output)] == before == [1, 1]
+
+
+def test_a_change_is_logged_with_the_frame_at_which_it_began():
+    mixer = Mixer(MONITOR)
+    mixer.change(0, "level", 0.25, 3 * BLOCK + 5)
+    feed(mixer, noise(8 * BLOCK))
+    mixer.change(0, "level", 0.5, BLOCK)  # long past: at once
+    feed(mixer, noise(2 * BLOCK))
+    rows = mixer.log(t.LOG_LEVEL)
+    assert [row[:3] for row in rows] == [(t.LOG_LEVEL, 0, 3 * BLOCK + 5), (t.LOG_LEVEL, 0, 8 * BLOCK)]
+    assert np.array([row[3] for row in rows], np.int64).view(np.float32)[::2].tolist() == [0.25, 0.5]
+
+
+def test_bypass_is_the_dry_input_at_the_outputs_latency():
+    mixer = Mixer({"harmonic": {"source": "harmonic", "channels": [1], "bypass": True}})
+    x = noise(40 * BLOCK)
+    out = feed(mixer, x)
+    latency = mixer.plan.outputs[0].latency
+    np.testing.assert_array_equal(out[latency:], x[:-latency])
+
+
+def test_a_forced_absence_repeats_a_miss_bit_for_bit():
+    x = noise(60 * BLOCK)
+    live = Mixer(ONE)
+    first = feed(live, x[: 40 * BLOCK], upto=20 * BLOCK)
+    live.tracks[0].restart(40 * BLOCK)
+    second = []
+    for start in range(40 * BLOCK, 60 * BLOCK, BLOCK):
+        second.append(live.run(x[start : start + BLOCK]))
+        live.tracks[0].write(np.ascontiguousarray(x[start : start + BLOCK].T), start)
+    ((_, _, frame, n_frames),) = live.log(t.LOG_ABSENT)
+    again = Mixer(ONE)
+    row = again.table[t.OUTPUTS :][: t.OUTPUT_WIDTH]
+    row[[t.FORCE_FROM, t.FORCE_UNTIL]] = (frame, frame + n_frames)
+    np.testing.assert_array_equal(feed(again, x), np.concatenate([first, *second]))
+
+
+def two_decks(change=BLOCK * 20):
+    """The second deck plays the dry input at half its level, from `change` on."""
+    mixer = Mixer(MONITOR)
+    config = parse({**BASE, "outputs": {"monitor": {**MONITOR["monitor"], "gain_db": -20.0}}})
+    fill(mixer.session.block, plan(config, [], 1), 1)
+    mixer.table[t.DECKS + t.END] = change
+    mixer.table[t.DECKS + t.DECK_WIDTH + t.START] = change
+    mixer.table[t.DECKS + t.DECK_WIDTH + t.END] = t.FOREVER
+    return mixer
+
+
+def test_decks_crossfade_without_a_step_and_without_a_gap():
+    mixer, n = two_decks(), round(t.RAMP_S * 48000)
+    out = feed(mixer, np.ones((60 * BLOCK, 1), np.float32))[:, 0]
+    assert (out[: 20 * BLOCK] == 1.0).all()
+    np.testing.assert_allclose(out[20 * BLOCK + n + 2 :], 0.1, rtol=1e-6)
+    assert np.abs(np.diff(out)).max() < 1.1 / n
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=10, max_size=30))
+def test_decks_change_at_a_frame_however_blocks_are_cut(cuts):
+    x = noise(sum(cuts))
+    results = []
+    for blocks in (cuts, [1] * sum(cuts)):
+        mixer, start, out = two_decks(change=sum(cuts) // 3), 0, []
+        for n in blocks:
+            out.append(mixer.run(np.ascontiguousarray(x[start : start + n])))
+            start += n
+        results.append(np.concatenate(out))
+    np.testing.assert_array_equal(*results)
+
+
+def test_what_was_played_is_kept():
+    mixer = Mixer(ONE)
+    out = feed(mixer, noise(40 * BLOCK))
+    kept = np.zeros((1, len(out)), np.float32)
+    assert mixer.session.played.read(0, kept)
+    np.testing.assert_array_equal(kept.T, out)
+
+
+def test_meters_tell_peak_rms_and_clips_of_whole_windows():
+    mixer = Mixer(MONITOR)
+    size = int(mixer.table[t.METER_SIZE])
+    x = noise(2 * size)
+    x[size + 5] = 1.5
+    out = feed(mixer, x, cut=size // 4)
+    meters = mixer.session.block["audio.meters"]
+    assert mixer.table[t.METER_FRAME] == 2 * size
+    for row, signal in ((0, x), (t.MAX_CHANNELS, out)):
+        peak, mean_square, clipped = meters[row]
+        assert (peak, clipped) == (1.5, 1.0)
+        assert mean_square == pytest.approx(float(np.mean(np.square(signal[size:]))), rel=1e-4)
+
+
+def test_inputs_have_their_own_dry_sound():
+    inputs = {"guitar": {"channels": [2]}, "voice": {"channels": [1, 3]}}
+    outputs = {
+        "guitar": {"source": "dry", "input": "guitar", "channels": [1]},
+        "voice": {"source": "dry", "input": "voice", "channels": [2, 3]},
+    }
+    config = parse({**BASE, "inputs": inputs, "outputs": outputs})
+    mixer = Mixer.__new__(Mixer)
+    mixer.plan = plan(config, [], 1)
+    mixer.session = open_session(Setup(config, ""), mixer.plan)
+    mixer.table = mixer.session.block["audio.table"]
+    mixer.i64 = mixer.session.block.bytes[: len(mixer.session.block.bytes) // 8 * 8].view(np.int64)
+    mixer.f32 = mixer.i64.view(np.float32)
+    x = noise(BLOCK, 3)
+    np.testing.assert_array_equal(mixer.run(x), x[:, [1, 0, 2]])

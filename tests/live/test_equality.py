@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 
 from rtserver.audio import file as audio_file
+from rtserver.audio import table as t
 from rtserver.events import Miss
 from rtserver.render import render
 
@@ -25,9 +26,9 @@ SETTINGS = {
 def music(seconds: float) -> np.ndarray:
     """A second of silence (so that live and offline start from the same past), then chords and hits, then silence."""
     rng = np.random.default_rng(0)
-    t = np.arange(round(seconds * RATE)) / RATE
-    tone = sum(np.sin(2 * np.pi * f * t) for f in (220.0, 277.2, 329.6)) * 0.08
-    hits = rng.uniform(-0.5, 0.5, len(t)) * np.exp(-((t % 0.5) * 40))
+    at_s = np.arange(round(seconds * RATE)) / RATE
+    tone = sum(np.sin(2 * np.pi * f * at_s) for f in (220.0, 277.2, 329.6)) * 0.08
+    hits = rng.uniform(-0.5, 0.5, len(at_s)) * np.exp(-((at_s % 0.5) * 40))
     return np.concatenate([np.zeros(RATE), tone + hits, np.zeros(RATE // 2)]).astype(np.float32)[None]
 
 
@@ -54,7 +55,7 @@ def test_live_equals_render_on_clean_hops_and_latency_is_as_stated(jack_server, 
     np.testing.assert_array_equal(monitor[way:], signal[0, :n])
 
     done = render(tape.files[0], tmp_path / "offline", msgspec.structs.replace(server.config, wire=server.config.wire))
-    hop = server.supervisor.session.block["audio.table"][7]
+    hop = server.supervisor.session.block["audio.table"][t.HOP_SIZE]
     for name, live in (("harmonic", harmonic), ("percussive", percussive)):
         offline = audio_file.read(tmp_path / "offline" / f"{name}.wav")[0][0]
         total = way + done.latency[name]

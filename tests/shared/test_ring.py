@@ -19,7 +19,7 @@ CAPACITY = 64
 def sample_ring() -> SampleRing:
     layout = Layout()
     SampleRing.declare(layout, "ring", 2, CAPACITY)
-    return SampleRing(Block.create(layout), "ring")
+    return SampleRing.of(Block.create(layout), "ring")
 
 
 def message_ring(n_slots: int = 8) -> MessageRing:

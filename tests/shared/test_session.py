@@ -17,7 +17,7 @@ from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, MAX_COUNTERS
 def session() -> Session:
     layout = Layout()
     Session.declare(layout, 1, 2, 5)
-    return Session.create(layout, Setup(Config(name="stage left"), run_folder="nowhere", n_tracks=2))
+    return Session.create(layout, Setup(Config(name="stage left"), run_folder="nowhere", tracks=()))
 
 
 def test_another_process_sees_the_setup_and_answers(session: Session) -> None:

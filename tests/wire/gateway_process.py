@@ -16,7 +16,7 @@ import zmq
 from rtserver.config import Config, Score, Wire
 from rtserver.events import Event, Position
 from rtserver.shared.memory import Layout
-from rtserver.shared.session import STATE, UP, Session, Setup
+from rtserver.shared.session import STATE, UP, Session, Setup, Track
 from rtserver.wire import protocol as p
 
 PATIENCE_S = 30.0  # a busy machine is slow; no test waits this long when all is well
@@ -45,6 +45,9 @@ def configuration(folder: Path, **tables: Any) -> Config:
     return Config(**({"wire": wire(folder), "score": Score(file="minuet.musicxml")} | tables))
 
 
+TRACKS = tuple(Track(source, "main", source, i, 1, 0) for i, source in enumerate(("harmonic", "percussive")))
+
+
 class Gateway:
     """A session and its gateway's process. The endpoints lie in `folder`."""
 
@@ -52,8 +55,8 @@ class Gateway:
         self.config = config or configuration(folder)
         score = str(folder / "score") if self.config.score.file else ""
         layout = Layout()
-        Session.declare(layout, n_channels=1, n_tracks=2, n_features=101)
-        self.session = Session.create(layout, Setup(self.config, str(folder), score, n_tracks=2))
+        Session.declare(layout, n_in=1, n_out=2, n_features=101)
+        self.session = Session.create(layout, Setup(self.config, str(folder), score, TRACKS))
         for role in ("engine", "follower", "performer", "midi"):
             self.session.role(role)[STATE] = UP
         self.context = zmq.Context()

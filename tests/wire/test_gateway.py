@@ -14,7 +14,6 @@ from gateway_process import PATIENCE_S, Gateway, position, until, wire
 
 from rtserver import events
 from rtserver.config import Generation, Score, Wire
-from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import STATE, UP
 from rtserver.wire import protocol as p
 from rtserver.wire.sink import read_events
@@ -132,7 +131,7 @@ def test_a_snapshot_lists_the_notes_that_are_still_to_come(make: Make) -> None:
 
 
 def test_audio_flows_to_those_who_asked_for_it(gateway: Gateway) -> None:
-    ring = SampleRing(gateway.session.block, "track1")
+    ring = gateway.session.track(gateway.session.setup.tracks[1], 1)
     subscriber = gateway.subscribe("audio.percussive", bulk=True)
     noise = np.random.default_rng(0).standard_normal((1, 64)).astype(np.float32)
 
