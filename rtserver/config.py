@@ -29,10 +29,28 @@ class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_name: str = ""  # name on the JACK graph; empty means the server's name
 
 
+# What the masks may be set to, live too. Beyond it nothing changes that can be heard.
+MASK_LIMITS = {"exponent": (0.5, 8.0), "margin_harmonic": (1.0, 16.0), "margin_percussive": (1.0, 16.0)}
+
+
 class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which causal separation runs inline in the engine."""
+    """Which causal separation runs inline in the engine, and how it shares out what it finds (`rtserver.dsp.masks`).
+
+    preset : sizes of windows and medians, latency. mask : soft shares out each bin of a spectrum, hard gives it to the stronger part.
+    exponent : of the soft mask, on magnitudes, 0.5 to 8; larger is harder. margin_harmonic, margin_percussive : 1 to 16, as a
+    ratio of magnitudes; how much stronger than the other a part must be. Above 1 what neither takes becomes a third part, the residual.
+    """
 
     preset: str = "default"
+    mask: Literal["soft", "hard"] = "soft"
+    exponent: float = 2.0  # a Wiener mask
+    margin_harmonic: float = 1.0
+    margin_percussive: float = 1.0
+
+    @property
+    def has_residual(self) -> bool:
+        """Whether some of the signal belongs to neither part."""
+        return self.margin_harmonic > 1.0 or self.margin_percussive > 1.0
 
 
 class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,6 +239,10 @@ def _check(config: Config) -> None:
         _check_channels(f"inputs.{name}.channels", source.channels)
     _check_input("following.input", config.following.input, config)
     _check_outputs(config, within)
+    check_separation(config.separation)
+    for name, source in config.inputs.items():
+        if source.separation is not None:
+            check_separation(source.separation, f"inputs.{name}.separation.")
     generation = config.generation
     within("generation.pitch_low", generation.pitch_low, 0, 127)
     within("generation.pitch_high", generation.pitch_high, generation.pitch_low + 11, 127)
@@ -272,6 +294,14 @@ def _check_input(field: str, name: str, config: Config) -> None:
     if name and name not in config.inputs:
         near = difflib.get_close_matches(name, config.inputs, n=1)
         raise ConfigError(field, f"no input {name!r}; {f'did you mean {near[0]!r}?' if near else 'known: ' + ', '.join(config.inputs)}")
+
+
+def check_separation(separation: Separation, path: str = "separation.") -> None:
+    """Refuse masks out of range. Raises `ConfigError` with the field behind `path`."""
+    for name, (low, high) in MASK_LIMITS.items():
+        value: float = getattr(separation, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{path}{name}", f"expected {low:g} to {high:g}, got {value:g}")
 
 
 def _check_channels(field: str, channels: list[int]) -> None:

@@ -158,7 +158,7 @@ def midi(found: Devices, config: Config) -> Check:
 def _hop_size(config: Config) -> int:
     from rtserver.separation.graph import preset
 
-    return preset(config.separation.preset).hop_size
+    return preset(config.separation.preset, config.audio.sample_rate).hop_size
 
 
 def block_and_hop(block_size: int, hop_size: int) -> Check:

@@ -2,7 +2,7 @@
 
 input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
   │                              ├── percussive
-  │                              └── residual      (where a margin asks for it)
+  │                              └── residual      (where a margin is above 1)
   └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
 
 Every input has such a branch of its own; one of them, the followed one, has the features.
@@ -27,8 +27,9 @@ def build(config: Config) -> dict[str, Graph]:
     for name, source in config.inputs.items():
         if name not in separated and name != config.followed_input:
             continue
-        chosen = preset(config.separation_of(name).preset)
-        graphs[name] = graph = separation(chosen) if name in separated else Graph()
+        options = config.separation_of(name)
+        chosen = preset(options.preset, config.audio.sample_rate)
+        graphs[name] = graph = separation(options, config.audio.sample_rate) if name in separated else Graph()
         if name == config.followed_input:
             graph.add("features", Features(config.audio.sample_rate))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))

@@ -21,7 +21,6 @@ from rtserver.reblock import reblock_latency
 from rtserver.shared.memory import Block, Layout
 from rtserver.shared.session import MAX_TRACK_CHANNELS, MAX_TRACKS, Session, Setup, Track
 
-TRACKS = ("harmonic", "percussive")
 
 
 @dataclass(frozen=True)

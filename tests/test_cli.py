@@ -51,6 +51,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         [],
         ["sing"],
         ["separate", "in.wav"],  # no -o
+        ["separate", "in.wav", "-o", "out", "--mask", "medium"],
         ["perform", "-o", "a.mid", "--notes", "many"],
         ["follow", "score.xml", "-o", "out.csv"],
         ["latency", "--js"],  # no abbreviations: they would change meaning when options are added
@@ -103,6 +104,13 @@ def test_latency_is_the_sum_of_its_terms(tmp_path: Path, capsys: pytest.CaptureF
 def test_separate_writes_both_parts_and_names_them(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["separate", str(take), "-o", str(tmp_path / "out"), "--preset", "stage"]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"{part}.wav") for part in ("harmonic", "percussive")]
+
+
+def test_separate_writes_what_margins_leave_too(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--preset", "stage", "--mask", "hard", "--margin-harmonic", "2", "--margin-percussive", "1.5"]
+    assert cli.main(["separate", str(take), "-o", str(tmp_path / "out"), *options]) == 0
+    written = capsys.readouterr().out.split()
+    assert written == [str(tmp_path / "out" / f"{part}.wav") for part in ("harmonic", "percussive", "residual")]
 
 
 def test_render_writes_every_output_as_long_as_the_input(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

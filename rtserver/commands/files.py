@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtserver.commands.common import Add, Arguments, config_of, progress
-from rtserver.config import Config, Score
+from rtserver.config import Config, Score, Separation
 from rtserver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,10 +22,25 @@ def register(add: Add) -> None:
     sub.add_argument("-c", "--config", type=Path, metavar="CONFIG.toml")
     sub.add_argument("--score", type=Path, metavar="SCORE", help="MusicXML or MIDI score to follow")
 
-    sub = add("separate", separate, "split a file into harmonic.wav and percussive.wav")
+    sub = add("separate", separate, "split a file into harmonic.wav, percussive.wav and, with a margin above 1, residual.wav")
     sub.add_argument("input", type=Path, metavar="IN.wav")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--preset", default="default", metavar="NAME", help="stage, default or quality (default: %(default)s)")
+    masks = Separation()
+    sub.add_argument("--preset", default=masks.preset, metavar="NAME", help="stage, default or quality (default: %(default)s)")
+    sub.add_argument(
+        "--mask", choices=("soft", "hard"), default=masks.mask, help="how the two share what they both want (default: %(default)s)"
+    )
+    sub.add_argument(
+        "--exponent", type=float, default=masks.exponent, metavar="X", help="of the soft mask, 0.5 to 8 (default: %(default)s)"
+    )
+    for part in ("harmonic", "percussive"):
+        sub.add_argument(
+            f"--margin-{part}",
+            type=float,
+            default=1.0,
+            metavar="X",
+            help=f"how much stronger {part} must be, 1 to 16 (default: %(default)s)",
+        )
 
     sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")
     sub.add_argument("score", type=Path, metavar="SCORE")
@@ -87,8 +102,9 @@ def separate(arguments: Arguments) -> int:
     from rtserver.audio.file import info
     from rtserver.separation.offline import separate as split
 
+    options = Separation(arguments.preset, arguments.mask, arguments.exponent, arguments.margin_harmonic, arguments.margin_percussive)
     with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
-        files = split(arguments.input, arguments.output, arguments.preset, bar.update)
+        files = split(arguments.input, arguments.output, options, bar.update)
     print(*files, sep="\n")
     return 0
 

@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from rtserver.audio.file import Writer, blocks, info
+from rtserver.config import Separation, check_separation
 from rtserver.node import Spec
-from rtserver.plan import TRACKS
-from rtserver.separation.graph import preset as find
-from rtserver.separation.graph import separation
+from rtserver.separation.graph import preset, separation
 
 
-def separate(path: Path, folder: Path, preset: str = "default", progress: Callable[[int], object] | None = None) -> list[Path]:
-    """Split `path` into ``folder/harmonic.wav`` and ``folder/percussive.wav``, aligned to it and as long; they sum to it.
+def separate(path: Path, folder: Path, options: Separation | None = None, progress: Callable[[int], object] | None = None) -> list[Path]:
+    """Split `path` into ``folder/harmonic.wav``, ``folder/percussive.wav`` and, where a margin is above 1, ``folder/residual.wav``.
+
+    They are aligned to it, as long, and sum to it.
 
     Parameters
     ----------
     path : Path
         WAV, FLAC or Ogg of any number of channels, at its own rate.
-    preset : str
-        A name of `rtserver.dsp.hpss.PRESETS`.
+    options : Separation, optional
+        Preset and masks.
     progress : callable
         Called with the frames just done.
 
@@ -36,15 +37,16 @@ def separate(path: Path, folder: Path, preset: str = "default", progress: Callab
     ------
     ConfigError, AudioFileError, SpecError
     """
-    chosen = find(preset, "preset")
+    options = options or Separation()
+    check_separation(options, "")
     source = info(path)
-    graph = separation(chosen)
-    hop = chosen.hop_size
+    hop = preset(options.preset, source.sample_rate, "preset").hop_size
+    graph = separation(options, source.sample_rate)
     graph.prepare(Spec.signal(source.sample_rate, source.n_channels, hop))
-    latency = graph.latency(TRACKS[0])
+    latency = graph.latency(graph.outputs[0])
     x = np.zeros((source.n_channels, hop), np.float32)
-    out = np.zeros((len(TRACKS), source.n_channels, hop), np.float32)
-    files = [folder / f"{stem}.wav" for stem in TRACKS]
+    out = np.zeros((len(graph.outputs), source.n_channels, hop), np.float32)
+    files = [folder / f"{stem}.wav" for stem in graph.outputs]
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(file, source.sample_rate, source.n_channels)) for file in files]
         hops = blocks(path, hop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from rtserver.deferred import Deferred
 from rtserver.dsp.features import Features
 from rtserver.dsp.hpss import PRESETS, Hpss
+from rtserver.dsp.masks import SOFT, Masks
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.node import Spec
 from rtserver.reblock import Reblock
@@ -71,21 +72,27 @@ def spectra() -> Stft:
     return Stft(512, 128, 256)
 
 
-def small() -> Chain:
+def small(masks: Masks = SOFT) -> Chain:
     """A preset in small."""
     stft = spectra()
-    return Chain(stft, Hpss(5, 5), Istft(stft))
+    return Chain(stft, Hpss(5, 5, masks=masks), Istft(stft))
 
 
 SIGNAL = Spec.signal(RATE, 2, 128)
 SPECTRUM = Spec(RATE, 128, (2, 257), np.dtype(np.complex64))
-MASKED = Spec(RATE, 128, (2, 2, 257), np.dtype(np.complex64), ("harmonic", "percussive"))
+HARD = Masks("hard")
+WITH_RESIDUAL = Masks("soft", 1.5, 2.0, 3.0)
 
 NODES = [
     Entry("stft", spectra, SIGNAL, memory=4, covers=(Stft,)),
-    Entry("hpss", lambda: Hpss(5, 5), SPECTRUM, memory=9, feed=spectra, covers=(Hpss,)),
-    Entry("hpss stepped", lambda: Hpss(5, 5, past_step=2), SPECTRUM, memory=14, feed=spectra),
-    Entry("hpss long", lambda: Hpss(23, 5), SPECTRUM, memory=27, feed=spectra),
+    Entry("hpss", lambda: Hpss(5, 5), SPECTRUM, memory=13, feed=spectra, covers=(Hpss,)),
+    Entry("hpss stepped", lambda: Hpss(5, 5, past_step=2), SPECTRUM, memory=18, feed=spectra),
+    Entry("hpss long", lambda: Hpss(23, 5), SPECTRUM, memory=31, feed=spectra),
+    Entry("hpss hard", lambda: Hpss(5, 5, masks=HARD), SPECTRUM, memory=13, feed=spectra),
+    Entry("hpss residual", lambda: Hpss(5, 5, masks=WITH_RESIDUAL), SPECTRUM, memory=13, feed=spectra),
+    Entry("parts hard", lambda: small(HARD), SIGNAL, memory=18, sums=True),
+    Entry("parts residual", lambda: small(WITH_RESIDUAL), SIGNAL, memory=18, sums=True),
+    Entry("parts residual hard", lambda: small(replace(WITH_RESIDUAL, mask="hard")), SIGNAL, memory=18, sums=True),
     Entry("istft", lambda: Istft(512, 128, 256), SPECTRUM, memory=8, feed=spectra, covers=(Istft,)),
     Entry("features", lambda: Features(RATE), Spec.signal(RATE, 2, 480), memory=14, covers=(Features,)),
     Entry("reblock", lambda: Reblock(small(), 128), Spec.signal(RATE, 2, 100), memory=20, scratch=8192, sums=True, covers=(Reblock,)),
@@ -95,7 +102,7 @@ NODES = [
             f"preset {name}",
             lambda preset=preset: Chain(*preset.nodes()),
             Spec.signal(RATE, 1, preset.hop_size),
-            memory=preset.window_size // preset.hop_size + preset.n_past * preset.past_step + 4,
+            memory=2 * preset.window_size // preset.hop_size + preset.n_past * preset.past_step + 4,
             sums=True,
         )
         for name, preset in PRESETS.items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from rtserver.audio import file
+from rtserver.config import Separation
 from rtserver.dsp.hpss import PRESETS
 from rtserver.errors import AudioFileError, ConfigError
 from rtserver.graph import Graph
@@ -15,6 +17,7 @@ from rtserver.node import Spec
 from rtserver.separation.offline import separate
 
 RATE = 48000
+STAGE = Separation("stage")
 
 
 @pytest.fixture
@@ -28,12 +31,27 @@ def take(tmp_path: Path) -> Path:
 
 
 def test_the_parts_are_aligned_and_sum_to_the_input(take: Path, tmp_path: Path) -> None:
-    files = separate(take, tmp_path / "out", "stage")
+    files = separate(take, tmp_path / "out", STAGE)
     assert [f.name for f in files] == ["harmonic.wav", "percussive.wav"]
     x, (harmonic, rate), (percussive, _) = file.read(take)[0], *(file.read(f) for f in files)
     assert rate == RATE
     assert harmonic.shape == x.shape
     np.testing.assert_allclose(harmonic + percussive, x, atol=2e-6)
+
+
+@pytest.mark.parametrize("mask", ["soft", "hard"])
+def test_margins_leave_a_residual_and_all_three_sum_to_the_input(mask: Literal["soft", "hard"], take: Path, tmp_path: Path) -> None:
+    files = separate(take, tmp_path / "out", Separation("stage", mask, 2.0, 2.0, 1.5))
+    assert [f.name for f in files] == ["harmonic.wav", "percussive.wav", "residual.wav"]
+    parts = [file.read(f)[0] for f in files]
+    np.testing.assert_allclose(sum(parts), file.read(take)[0], atol=2e-6)
+    assert np.abs(parts[2]).max() > 1e-3
+
+
+def test_masks_out_of_range_are_refused_by_name(take: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="^margin_percussive: expected 1 to 16"):
+        separate(take, tmp_path / "out", Separation(margin_percussive=0.5))
+    assert not (tmp_path / "out").exists()
 
 
 def test_it_is_the_graph_that_freewheels(take: Path, tmp_path: Path) -> None:
@@ -45,24 +63,24 @@ def test_it_is_the_graph_that_freewheels(take: Path, tmp_path: Path) -> None:
     graph.add("istft", istft, after="hpss")
     graph.output("harmonic", after="istft", label="harmonic")
     graph.prepare(Spec.signal(RATE, 2, stft.hop_size))
-    files = separate(take, tmp_path / "out", "stage")
+    files = separate(take, tmp_path / "out", STAGE)
     np.testing.assert_array_equal(file.read(files[0])[0], graph.freewheel(file.read(take)[0])["harmonic"])
 
 
 def test_progress_adds_up_to_the_file(take: Path, tmp_path: Path) -> None:
     done: list[int] = []
-    separate(take, tmp_path / "out", "stage", done.append)
+    separate(take, tmp_path / "out", STAGE, done.append)
     assert sum(done) == file.info(take).n_frames
 
 
 def test_an_unknown_preset_comes_with_the_nearest(take: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean 'quality'"):
-        separate(take, tmp_path / "out", "qualty")
+        separate(take, tmp_path / "out", Separation("qualty"))
 
 
 def test_an_empty_file_leaves_empty_files(tmp_path: Path) -> None:
     file.write(tmp_path / "empty.wav", np.zeros((1, 0), np.float32), RATE)
-    files = separate(tmp_path / "empty.wav", tmp_path / "out", "stage")
+    files = separate(tmp_path / "empty.wav", tmp_path / "out", STAGE)
     assert [file.info(f).n_frames for f in files] == [0, 0]
 
 
