@@ -49,7 +49,7 @@ def test_margins_leave_a_residual_and_all_three_sum_to_the_input(mask: Literal["
 
 
 def test_masks_out_of_range_are_refused_by_name(take: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="^margin_percussive: expected 1 to 16"):
+    with pytest.raises(ConfigError, match=r"margin_percussive: expected 1 to 16"):
         separate(take, tmp_path / "out", Separation(margin_percussive=0.5))
     assert not (tmp_path / "out").exists()
 
