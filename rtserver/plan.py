@@ -22,7 +22,6 @@ from rtserver.shared.memory import Block, Layout
 from rtserver.shared.session import MAX_TRACK_CHANNELS, MAX_TRACKS, Session, Setup, Track
 
 
-
 @dataclass(frozen=True)
 class Term:
     """One part of a latency, in frames, and its cause."""
