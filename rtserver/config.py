@@ -6,6 +6,7 @@ An unknown key is refused by name, with the nearest known one; a wrong value is 
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -121,13 +122,19 @@ class Midi(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """ZeroMQ endpoints. Loopback or ipc only: anything else is refused."""
+    """ZeroMQ endpoints. Anything but loopback and ipc is refused without keys (docs/protocol.md, "Security").
+
+    server_key : file of the server's secret key; with it all three sockets are encrypted and let nobody in whose public key does not lie in
+    the folder `allow`. `rtserver keys` makes both. Relative paths count from the configuration file.
+    """
 
     enabled: bool = True
     control: str = "tcp://127.0.0.1:5580"
     events: str = "tcp://127.0.0.1:5581"
     bulk: str = "tcp://127.0.0.1:5582"
     record: str = ""  # folder for the events.jsonl of a session; empty records nothing
+    server_key: str = ""  # empty: no encryption, and only programs on this machine
+    allow: str = ""  # folder of the public keys of the clients that may connect
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,6 +183,10 @@ def load(path: Path | str) -> Config:
     if config.score.file and not Path(config.score.file).is_absolute():
         score = msgspec.structs.replace(config.score, file=str((path.parent / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
+    for key in ("server_key", "allow"):
+        if value := getattr(config.wire, key):
+            there = str(path.parent.resolve() / Path(value).expanduser())
+            config = msgspec.structs.replace(config, wire=msgspec.structs.replace(config.wire, **{key: there}))
     return config
 
 
@@ -253,12 +264,27 @@ def _check(config: Config) -> None:
     within("generation.velocity", generation.velocity, 1, 127)
     within("generation.channel", generation.channel, 1, 16)
     within("midi.program", config.midi.program, 0, 127)
+    _check_wire(config.wire)
+
+
+_LOCAL = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d{1,5}|\*)|ipc:///.+")
+_REMOTE = re.compile(r"tcp://([\w.*-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5}|\*)")
+
+
+def _check_wire(wire: Wire) -> None:
     for key in ("control", "events", "bulk"):
-        endpoint = getattr(config.wire, key)
-        if not endpoint.startswith(("tcp://127.0.0.1:", "tcp://localhost:", "ipc://")):
-            raise ConfigError(
-                f"wire.{key}", f"expected a loopback or ipc endpoint, got {endpoint!r}; the protocol has no authentication yet"
-            )
+        field, endpoint = f"wire.{key}", getattr(wire, key)
+        if _LOCAL.fullmatch(endpoint):
+            continue
+        if not _REMOTE.fullmatch(endpoint):
+            raise ConfigError(field, f"expected tcp://ADDRESS:PORT or ipc:///PATH, got {endpoint!r}")
+        if not wire.server_key:
+            remedy = "make keys with `rtserver keys new` and set wire.server_key and wire.allow, or stay on tcp://127.0.0.1"
+            raise ConfigError(field, f"{endpoint!r} is open to other machines, where nobody may come in without keys: {remedy}")
+    if wire.server_key and not wire.allow:
+        raise ConfigError("wire.allow", "with wire.server_key, expected the folder of the public keys of the clients that may connect")
+    if wire.allow and not wire.server_key:
+        raise ConfigError("wire.server_key", "with wire.allow, expected the file of the server's secret key; `rtserver keys new` makes one")
 
 
 def _check_outputs(config: Config, within: Callable[[str, float, float, float], None]) -> None:

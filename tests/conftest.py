@@ -31,6 +31,15 @@ JACK_PERIOD = 1024  # frames: long enough that a loaded machine keeps up
 JACK_RATE = 48000
 
 
+@pytest.fixture(autouse=True, scope="session")
+def runtime_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Servers under test say that they are there in a folder of their own, not in the user's."""
+    folder = tmp_path_factory.mktemp("runtime")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(folder))
+        yield folder
+
+
 def _claim_name() -> tuple[str, int]:
     """A server name that no other test run holds, and the descriptor whose lock says so.
 

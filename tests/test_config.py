@@ -77,12 +77,40 @@ def test_an_unknown_key_comes_with_the_nearest_known_one(raw: dict[str, Any], fi
         ({"generation": {"channel": 0}}, "generation.channel"),
         ({"midi": {"program": 128}}, "midi.program"),
         ({"wire": {"control": "tcp://0.0.0.0:5580"}}, "wire.control"),
+        ({"wire": {"control": "tcp://*:5580"}}, "wire.control"),
+        ({"wire": {"events": "tcp://127.0.0.1.example.org:5580"}}, "wire.events"),
+        ({"wire": {"bulk": "ipc://@everybody"}}, "wire.bulk"),
+        ({"wire": {"bulk": "udp://127.0.0.1:5580"}}, "wire.bulk"),
+        ({"wire": {"control": "tcp://0.0.0.0:5580", "allow": "keys"}}, "wire.control"),
+        ({"wire": {"control": "tcp://0.0.0.0:5580", "server_key": "server.key_secret"}}, "wire.allow"),
+        ({"wire": {"allow": "keys"}}, "wire.server_key"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_path(raw: dict[str, Any], field: str) -> None:
     error = refused(raw)
     assert error.field == field
     assert str(error).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:5580", "tcp://*:5580", "tcp://192.168.1.7:*", "tcp://[::]:5580", "tcp://eth0:5580"])
+def test_an_endpoint_for_other_machines_wants_keys_and_an_allow_list(endpoint: str) -> None:
+    error = refused({"wire": {"control": endpoint}})
+    assert "rtserver keys new" in str(error)
+    wire = {"control": endpoint, "server_key": "server.key_secret", "allow": "keys"}
+    assert parse({"wire": wire}).wire.control == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1:5580", "tcp://127.0.0.1:*", "tcp://localhost:80", "tcp://[::1]:5580", "ipc:///run/a"]
+)
+def test_an_endpoint_on_this_machine_wants_none(endpoint: str) -> None:
+    assert parse({"wire": {"control": endpoint}}).wire.control == endpoint
+
+
+def test_keys_count_from_the_configuration_file(tmp_path: Path) -> None:
+    (tmp_path / "show.toml").write_text('[wire]\nserver_key = "server.key_secret"\nallow = "allow"\n')
+    wire = load(tmp_path / "show.toml").wire
+    assert (wire.server_key, wire.allow) == (str(tmp_path / "server.key_secret"), str(tmp_path / "allow"))
 
 
 def test_two_outputs_on_a_channel_may_not_both_fall_back_to_dry() -> None:

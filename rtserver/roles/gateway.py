@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
+import sys
 import threading
 import time
 
 import zmq
 
+from rtserver import __version__
 from rtserver.events import Event, Note, Status
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import COUNTERS, EVENT_PATHS, RESTARTS, Session
+from rtserver.wire import discovery
 from rtserver.wire.bulk import FeatureTap, audio_taps
 from rtserver.wire.control import HEARTBEAT_S, Control
-from rtserver.wire.protocol import FEATURE_TOPIC
+from rtserver.wire.discovery import Notice
+from rtserver.wire.protocol import FEATURE_TOPIC, VERSION
 from rtserver.wire.recorder import Recorder
 from rtserver.wire.zeromq import Sockets
 
@@ -87,9 +91,19 @@ class GatewayRole:
             endpoints=self.sockets.endpoints,
             bulk_topics=self.bulk_topics,
         )
+        self._announce(epoch)
         self.doorbell = Doorbell(session)
         self.sockets.poller.register(self.doorbell.receiver.fileno(), zmq.POLLIN)
         self._heartbeat_due_s = self._status_due_s = time.monotonic()
+
+    def _announce(self, epoch: int) -> None:
+        session, endpoints = self.session, self.sockets.endpoints
+        name, boot_id, pid = session.config.name, f"{session.block.boot_id:016x}", session.block.creator
+        self.notice = Notice(name, [VERSION], __version__, pid, boot_id, epoch, endpoints, self.sockets.public_key)
+        try:
+            discovery.write(self.notice)
+        except OSError as error:
+            print(f"rtserver gateway: clients cannot find this server by its name: {error}", file=sys.stderr, flush=True)
 
     def publish(self, event: Event) -> None:
         """One event to the subscribers, to the recording and to what snapshots tell."""
@@ -104,17 +118,21 @@ class GatewayRole:
         self._serve(self._patience_ms())
         self._send_bulk()
         self._send_periodic(time.monotonic())
+        if self.sockets.doorman.revoked:
+            print("rtserver gateway: a key was taken off the allow-list: starting anew, without its holder", file=sys.stderr, flush=True)
+            return False
         return True
 
     def _serve(self, patience_ms: int) -> None:
         """Wait for something to do and do it: events out, requests in, subscriptions noted."""
         self.sockets.poller.poll(patience_ms)
+        self.sockets.doorman.serve()
         self.doorbell.clear()
         for event in self.session.receive("gateway"):
             self.publish(event)
-        for envelope, frames in self.sockets.requests(REQUESTS_A_TURN):
-            ok = self.control.handle(frames, lambda reply, to=envelope: self.sockets.reply(to, reply))
-            self.session.count("gateway", "commands" if ok else "bad_messages")
+        for who, envelope, frames in self.sockets.requests(REQUESTS_A_TURN):
+            refused = self.control.handle(frames, lambda reply, to=envelope: self.sockets.reply(to, reply), who)
+            self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
         if self.control.syncs:
             self.control.settle()
         self.sockets.events.take_subscriptions([])
@@ -151,6 +169,11 @@ class GatewayRole:
             lost = sum(tap.lost for tap in self.audio) + self.features.lost
             self.session.count_max("gateway", "dropped_events", self.sockets.events.overflows)
             self.session.count_max("gateway", "dropped_bulk", self.sockets.bulk.overflows + lost)
+            self.session.count_max("gateway", "dropped_replies", self.sockets.dropped_replies)
+            self.session.count_max("gateway", "lost_events", self.control.accounts.lost_events)
+            self.session.count_max("gateway", "lost_bulk", self.control.accounts.lost_bulk)
+            self.sockets.doorman.tick()
+            self.session.count_max("gateway", "denied", self.sockets.doorman.denied)
             frame = self.session.frame
             for role in ("audio", *COUNTERS):
                 values = self.control.counters(role)
@@ -162,6 +185,7 @@ class GatewayRole:
         end_s = time.monotonic() + LAST_EVENTS_S
         while (patience_s := end_s - time.monotonic()) > 0:
             self._serve(math.ceil(patience_s * 1000))
+        discovery.remove(self.notice)
         self.doorbell.close()
         self.recorder.close()
         self.sockets.close()

@@ -59,7 +59,10 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite"),
     "midi": ("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
     "standby": ("releases",),
-    "gateway": ("events", "commands", "bad_messages", "dropped_events", "dropped_bulk", "recorded"),
+    "gateway": (
+        *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies", "recorded"),
+        *("lost_events", "lost_bulk"),
+    ),
 }
 COUNTERS = _COUNTED | {role + SECOND: _COUNTED[role] for role in DECK_ROLES}
 MAX_COUNTERS = 16

@@ -31,12 +31,16 @@ from rtserver.shared.session import (
     Session,
 )
 from rtserver.wire import protocol as p
+from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.parameters import Parameters
 
 STATES = {STARTING: "starting", UP: "up"}
-REMEMBERED = 1024  # requests with effects whose replies are kept, for clients that ask again: some 300 kB
+REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
+REMEMBERED_EACH = 512  # of one client: what it may ask at once, so that no flood makes the others' forgotten
 MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
-MAX_CLIENTS = 64  # names kept for `status`
+MAX_NAMED = 64  # clients listed in `status`
+MAX_SYNCS = 256
+MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
 SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
@@ -96,11 +100,12 @@ class Control:
             self.absent["follower"] = "the session follows no score; set score.file in the configuration"
         if not session.config.generation.enabled:
             self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
-        self.clients: OrderedDict[str, float] = OrderedDict()  # name -> CLOCK_MONOTONIC seconds of the last hello
+        self.accounts = Accounts(time.monotonic())
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
         self._answered: OrderedDict[str, tuple[p.Request, list[bytes]]] = OrderedDict()
+        self._account = self.accounts.of("", time.monotonic())  # of whoever is being answered
         # Ids of clients' notes lie above all others and never come twice in a session, restarted gateway or not; below 2^53 for JavaScript.
         self._next_note_id = epoch << 12
         self._handlers: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -117,20 +122,31 @@ class Control:
             "quit": self._quit,
         }
 
-    def handle(self, frames: list[bytes], respond: Respond) -> bool:
-        """Take one request and answer it through `respond`, at once or (sync) later. False if it was refused; raises nothing."""
+    def handle(self, frames: list[bytes], respond: Respond, who: str = "") -> str:
+        """Take one request of the client `who` and answer it through `respond`, at once or (sync) later.
+
+        Returns the code of the refusal, empty if there is none; raises nothing.
+        """
+        now_s = time.monotonic()
+        account = self._account = self.accounts.of(who, now_s)
+        account.requests += 1
+        request_id = ""
         try:
+            wait_s = account.bucket.take(now_s)
+            if wait_s:
+                request_id = p.request_id(frames)
+                message = f"more than {RATE:g} requests a second and {BURST:g} at once; try again in {wait_s:.3f} s"
+                raise p.Refusal("rate_limited", message, retry_after_s=wait_s)
             request = p.decode_request(frames)
-        except p.Refusal as refusal:
-            respond(p.encode_reply(refusal.reply()))
-            return False
-        try:
+            request_id = request.id
             self._answer(request, respond)
         except p.Refusal as refusal:
-            refusal.id = request.id
+            refusal.id = refusal.id or request_id
+            account.refused += refusal.code != "rate_limited"
+            account.rate_limited += refusal.code == "rate_limited"
             respond(p.encode_reply(refusal.reply()))
-            return False
-        return True
+            return refusal.code
+        return ""
 
     def _answer(self, request: p.Request, respond: Respond) -> None:
         seen = self._answered.get(request.id)
@@ -145,10 +161,17 @@ class Control:
         op = str(type(request).__struct_config__.tag)
         reply = p.encode_reply(p.Reply(request.id, True, result=self._handlers[op](request)))
         if op in EFFECTS:
-            self._answered[request.id] = (request, reply)
-            if len(self._answered) > REMEMBERED:
-                self._answered.popitem(last=False)
+            self._remember(request, reply)
         respond(reply)
+
+    def _remember(self, request: p.Request, reply: list[bytes]) -> None:
+        self._answered[request.id] = (request, reply)
+        ids = self._account.answered
+        ids.append(request.id)
+        if len(ids) > REMEMBERED_EACH:
+            self._answered.pop(ids.popleft(), None)
+        if len(self._answered) > REMEMBERED:
+            self._answered.popitem(last=False)
 
     # -- what can be asked ------------------------------------------------------------------------------------------------------------
 
@@ -157,10 +180,7 @@ class Control:
             spoken = ", ".join(map(str, request.versions)) or "none"
             raise p.Refusal("version", f"the client speaks protocol versions {spoken}, this server speaks {p.VERSION}", "versions")
         if request.client:
-            self.clients[request.client] = time.monotonic()
-            self.clients.move_to_end(request.client)
-            if len(self.clients) > MAX_CLIENTS:
-                self.clients.popitem(last=False)
+            self._account.name, self._account.hello_s = request.client, time.monotonic()
         config = self.session.config
         return {
             "version": p.VERSION,
@@ -179,6 +199,7 @@ class Control:
         }
 
     def _ping(self, request: p.PingRequest) -> dict[str, Any]:
+        self.accounts.lost(self._account, request.lost_events, request.lost_bulk)
         return {"sent_ns": request.sent_ns, "server_ns": time.monotonic_ns(), "frame": self.session.frame}
 
     def _status(self, _: p.StatusRequest) -> dict[str, Any]:
@@ -186,15 +207,16 @@ class Control:
         for name, role in roles.items():
             role["counters"] = self.counters(name)
         lost = {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to}
-        clients = {name: time.monotonic() - said_s for name, said_s in self.clients.items()}
-        hop_times = {name: times.summary() for name, times in HopTimes(self.session.block).all().items()}
+        accounts = self.accounts.latest(MAX_NAMED)
+        now_s = time.monotonic()
         return {
             "frame": self.session.frame,
             "clock": self.clock(),
             "roles": roles,
             "lost_events": lost,
-            "clients": clients,
-            "hop_times": hop_times,
+            "clients": {account.name: now_s - account.hello_s for account in accounts.values() if account.hello_s is not None},
+            "accounts": {who: account.report() for who, account in accounts.items()},
+            "hop_times": {name: times.summary() for name, times in HopTimes(self.session.block).all().items()},
         }
 
     def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:
@@ -226,10 +248,14 @@ class Control:
         parameter, value = self.parameters.check(request.name, request.value)
         if parameter.role in self.absent:
             raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
-        frame = self.session.frame
-        self._send(events.Param(frame, frame, request.name, value), parameter.role)
+        now = self.session.frame
+        frame = now if request.at_frame is None else max(request.at_frame, now)
+        if frame - now > MAX_AHEAD_S * self.session.config.audio.sample_rate:
+            raise p.Refusal("out_of_range", f"at_frame: expected at most {MAX_AHEAD_S} s after frame {now}, got {frame}", "at_frame")
+        self._send(events.Param(frame, now, request.name, value), parameter.role)
         self.parameters.store(request.name, value)
-        return {"name": request.name, "value": value, "frame": frame}
+        late = 0 if request.at_frame is None else frame - request.at_frame
+        return {"name": request.name, "value": value, "frame": frame, "late_frames": late}
 
     def _panic(self, _: p.PanicRequest) -> dict[str, Any]:
         self.planned.clear()
@@ -258,6 +284,8 @@ class Control:
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
 
     def _sync(self, request: p.SyncRequest, respond: Respond) -> None:
+        if len(self.syncs) >= MAX_SYNCS:
+            raise p.Refusal("busy", f"{MAX_SYNCS} requests wait for the roles already")
         waits = {role: int(self.session.ring("gateway", role).written[0]) for role in EVENT_PATHS["gateway"] if self._up(role)}
         self.syncs.append(_Sync(request.id, waits, time.monotonic_ns() + SYNC_NS, respond))
         self.settle()

@@ -180,9 +180,11 @@ class HelloRequest(Request, frozen=True):
 
 
 class PingRequest(Request, frozen=True):
-    """Round trip: `sent_ns` comes back beside the server's own clock."""
+    """Round trip: `sent_ns` comes back beside the server's own clock. `lost_…`: messages that the client knows to have lost so far."""
 
     sent_ns: int | None = None
+    lost_events: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 0
+    lost_bulk: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 0
 
 
 class StatusRequest(Request, frozen=True):
@@ -204,10 +206,11 @@ class GetRequest(Request, frozen=True):
 
 
 class SetRequest(Request, frozen=True):
-    """Give a parameter a new value."""
+    """Give a parameter a new value, from session frame `at_frame` on (at once, where that is past or not given)."""
 
     name: Annotated[str, msgspec.Meta(max_length=64)]
     value: float | Annotated[str, msgspec.Meta(max_length=64)] | bool
+    at_frame: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] | None = None
 
 
 class PanicRequest(Request, frozen=True):
@@ -266,6 +269,7 @@ ERROR_CODES: dict[str, str] = {
     "out_of_range": "the value is outside the range that the message states",
     "id_reused": "the id came before with another request",
     "unavailable": "what is asked needs something that the session lacks",
+    "rate_limited": "too many requests; `retry_after_s` says when there is room again",
     "busy": "a role's queue is full",
     "timeout": "a role did not take its messages in time",
 }
@@ -277,6 +281,7 @@ class Failure(msgspec.Struct, frozen=True):
     code: str
     message: str
     field: str = ""
+    retry_after_s: float | msgspec.UnsetType = msgspec.UNSET  # with `rate_limited` only
 
 
 class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -291,13 +296,14 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 class Refusal(ProtocolError):
     """A request that is answered with an error. `code` is one of `ERROR_CODES`; `id` is empty where it could not be read."""
 
-    def __init__(self, code: str, message: str, field: str = "", request_id: str = "") -> None:
+    def __init__(self, code: str, message: str, field: str = "", request_id: str = "", retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.code, self.field, self.id = code, field, request_id
+        self.retry_after_s = msgspec.UNSET if retry_after_s is None else retry_after_s
 
     def reply(self) -> Reply:
         """The answer that says so."""
-        return Reply(self.id, False, error=Failure(self.code, str(self), self.field))
+        return Reply(self.id, False, error=Failure(self.code, str(self), self.field, self.retry_after_s))
 
 
 class _Envelope(msgspec.Struct, frozen=True):
@@ -338,6 +344,14 @@ def decode_request(frames: list[bytes]) -> Request:
         if isinstance(value, float) and not math.isfinite(value):
             raise Refusal("bad_argument", f"{envelope.op}: expected a finite number, got {value}", name, envelope.id)
     return request
+
+
+def request_id(frames: list[bytes]) -> str:
+    """The id of a request that is not going to be read any further; empty where there is none."""
+    try:
+        return _envelope_decoder.decode(_marked(frames)).id
+    except (Refusal, *_BAD):
+        return ""
 
 
 def encode_reply(reply: Reply) -> list[bytes]:

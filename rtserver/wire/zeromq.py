@@ -1,7 +1,4 @@
-"""The three sockets. Nothing here waits for a peer: what a peer cannot take is dropped and counted.
-
-Loopback and ipc only (the configuration refuses anything else): there is no authentication yet.
-"""
+"""The three sockets. Nothing here waits for a peer: what a peer cannot take is dropped and counted."""
 
 from __future__ import annotations
 
@@ -18,12 +15,15 @@ from rtserver.errors import DeviceError
 from rtserver.events import Event, NoteOff, NoteOn
 from rtserver.wire import protocol as p
 from rtserver.wire.bulk import Chunk
+from rtserver.wire.security import HANDSHAKE_S, Doorman, Security
 
 EVENT_QUEUE = 8192  # messages a subscriber may lag behind: more than all rings hold, so that no burst overflows one who reads; 2 MB
 BULK_QUEUE = 64  # chunks a subscriber may lag behind: some 0.7 s
 REPLY_QUEUE = 1024
-HANDSHAKE_MS = 3000  # a peer that has not finished its handshake by then is let go (the default is 30 s)
 MAX_SUBSCRIPTION_SIZE = 1024  # bytes; a topic has fewer than 64
+BACKLOG = 64  # connections that wait to be accepted
+PING_MS, PONG_MS = 2000, 15000  # a peer that answers no ping for so long is let go, with what waits for it
+KEEPALIVE_S = (10, 5, 3)  # TCP's own probes, for peers that are stuck in the middle of a message: idle, interval, count
 LAST_WORDS_MS = 100  # at an orderly end: time for note-offs and the news of the end to leave
 
 
@@ -31,8 +31,8 @@ class Publisher:
     """An XPUB socket with numbered messages.
 
     A subscriber that does not read fills its own queue; then messages to it are dropped (its sequence numbers show how many) while all
-    others get theirs. `overflows` counts how often a queue was found full: the beginnings of such runs, for ZeroMQ stops looking at a full
-    queue until it is read from.
+    others get theirs. `overflows` counts the messages that found a queue full: each is the first of a run that this subscriber loses, for
+    ZeroMQ neither looks at a full queue again nor says how long the run was until it is read from. The subscriber knows, and may report it.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], queue: int, boot_id: str, epoch: int) -> None:
@@ -96,9 +96,14 @@ class Sockets:
     """
 
     def __init__(self, wire: Wire, boot_id: str, epoch: int) -> None:
+        security = Security(wire)
+        self.public_key = security.pair.public.decode() if security.pair else ""
+        self.dropped_replies = 0
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.doorman = Doorman(self._context, security)
         self.control = self._context.socket(zmq.ROUTER)
         _limit(self.control, REPLY_QUEUE, p.MAX_REQUEST_SIZE)
+        self.control.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply that cannot be delivered says so
         self.events = Publisher(self._context, EVENT_QUEUE, boot_id, epoch)
         self.bulk = Publisher(self._context, BULK_QUEUE, boot_id, epoch)
         self.endpoints: dict[str, str] = {}
@@ -107,26 +112,33 @@ class Sockets:
         sockets = {"control": self.control, "events": self.events.socket, "bulk": self.bulk.socket}
         try:
             for name, bound in sockets.items():
+                security.protect(bound)
+                self.doorman.watch(bound)
                 self._bind(bound, f"wire.{name}", getattr(wire, name))
-                self.poller.register(bound, zmq.POLLIN)
                 self.endpoints[name] = bound.getsockopt_string(zmq.LAST_ENDPOINT)
         except DeviceError:
             self._context.destroy(linger=0)
             raise
+        for polled in (*sockets.values(), *self.doorman.sockets()):
+            self.poller.register(polled, zmq.POLLIN)
 
     def _bind(self, bound: zmq.Socket[bytes], field: str, endpoint: str) -> None:
         path = endpoint.removeprefix("ipc://") if endpoint.startswith("ipc:///") else ""
         taken = f"{field}: {endpoint} is in use already; is another server running? Stop it, or choose another endpoint"
         if path and _answers(path):  # ZeroMQ would take the path over without a word
             raise DeviceError(taken)
+        if "[" in endpoint:
+            bound.setsockopt(zmq.IPV6, 1)
+        mask = os.umask(0o177)  # of an ipc socket's file: other users of the machine stay out from the first moment on
         try:
             bound.bind(endpoint)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise DeviceError(taken) from None
             raise DeviceError(f"{field}: cannot bind {endpoint}: {error.strerror}; choose another endpoint") from None
+        finally:
+            os.umask(mask)
         if path:
-            os.chmod(path, 0o600)  # as with files: other users of the machine stay out
             self._files.append(path)
 
     def send_event(self, event: Event, due_ns: int | None = None) -> bool:
@@ -145,26 +157,34 @@ class Sockets:
         )
         return self.bulk.send(p.encode_bulk(topic, header, chunk.values))
 
-    def requests(self, limit: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        """At most `limit` waiting requests, each as (envelope to answer to, frames of the request). Never raises."""
+    def requests(self, limit: int) -> Iterator[tuple[str, list[bytes], list[bytes]]]:
+        """At most `limit` waiting requests, each as (who asks, envelope to answer to, frames of the request). Never raises.
+
+        Who asks is the name of the client's key; where there are no keys, its connection.
+        """
         for _ in range(limit):
             try:
-                frames = self.control.recv_multipart(zmq.DONTWAIT)
+                frames = self.control.recv_multipart(zmq.DONTWAIT, copy=False)
             except zmq.ZMQError:
                 return
-            head = 2 if len(frames) > 1 and frames[1] == b"" else 1  # a REQ socket puts an empty frame before the request
-            yield frames[:head], frames[head:]
+            parts = [frame.bytes for frame in frames]
+            who = str(frames[-1]["User-Id"]) if self.public_key else parts[0].hex()
+            head = 2 if len(parts) > 1 and parts[1] == b"" else 1  # a REQ socket puts an empty frame before the request
+            yield who, parts[:head], parts[head:]
 
     def reply(self, envelope: list[bytes], frames: list[bytes]) -> None:
-        """Answer; dropped if the client is gone or does not read its replies."""
-        with contextlib.suppress(zmq.ZMQError):
+        """Answer; dropped and counted if the client is gone or does not read its replies."""
+        try:
             self.control.send_multipart([*envelope, *frames], zmq.DONTWAIT)
+        except zmq.ZMQError:
+            self.dropped_replies += 1
 
     def close(self) -> None:
         """Let the last events leave, then close everything."""
         self.events.socket.close(linger=LAST_WORDS_MS)
         self.bulk.socket.close(linger=0)
         self.control.close(linger=LAST_WORDS_MS)
+        self.doorman.close()
         self._context.term()
         for path in self._files:
             with contextlib.suppress(OSError):
@@ -176,7 +196,13 @@ def _limit(limited: zmq.Socket[bytes], queue: int, max_size: int) -> None:
     limited.setsockopt(zmq.SNDHWM, queue)
     limited.setsockopt(zmq.RCVHWM, queue)
     limited.setsockopt(zmq.MAXMSGSIZE, max_size)
-    limited.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+    limited.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_S * 1000)
+    limited.setsockopt(zmq.BACKLOG, BACKLOG)
+    limited.setsockopt(zmq.HEARTBEAT_IVL, PING_MS)
+    limited.setsockopt(zmq.HEARTBEAT_TIMEOUT, PONG_MS)
+    limited.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    for option, value in zip((zmq.TCP_KEEPALIVE_IDLE, zmq.TCP_KEEPALIVE_INTVL, zmq.TCP_KEEPALIVE_CNT), KEEPALIVE_S, strict=True):
+        limited.setsockopt(option, value)
 
 
 def _answers(path: str) -> bool:

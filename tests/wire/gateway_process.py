@@ -17,6 +17,7 @@ from rtserver.config import Config, Score, Wire
 from rtserver.events import Event, Position
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import STATE, UP, Session, Setup, Track
+from rtserver.wire import discovery
 from rtserver.wire import protocol as p
 
 PATIENCE_S = 30.0  # a busy machine is slow; no test waits this long when all is well
@@ -61,10 +62,12 @@ class Gateway:
             self.session.role(role)[STATE] = UP
         self.context = zmq.Context()
         self.context.setsockopt(zmq.LINGER, 0)  # a failed test must end, too
-        self.control = self.dealer()
+        if "*" not in self.config.wire.control:
+            self.control = self.dealer()
         self.start()
 
     def start(self) -> None:
+        self.session.role("gateway")[STATE] = 0
         fd = self.session.block.fd
         command = [sys.executable, "-m", "rtserver.roles.role", "gateway", str(fd)]
         self.process = subprocess.Popen(command, pass_fds=[fd], stderr=subprocess.PIPE, text=True)
@@ -77,7 +80,6 @@ class Gateway:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.session.role("gateway")[STATE] = 0
 
     def stop(self) -> str:
         """End it in order; what it wrote to stderr."""
@@ -93,6 +95,13 @@ class Gateway:
         control = self.context.socket(zmq.DEALER)
         control.connect(self.config.wire.control)
         return control
+
+    def endpoint(self, name: str) -> str:
+        """Where it says it can be reached."""
+        return discovery.read(self.config.name).endpoints[name]
+
+    def counters(self) -> dict[str, int]:
+        return self.session.counters("gateway")
 
     def ask_raw(self, request: Any, mark: bytes = p.MARK) -> p.Reply:
         body = request if isinstance(request, bytes) else msgspec.msgpack.encode(request)

@@ -194,3 +194,80 @@ def test_a_message_that_is_too_long_costs_its_sender_the_connection_only(gateway
     huge = gateway.dealer()
     huge.send_multipart([p.MARK, bytes(p.MAX_REQUEST_SIZE + 1)])
     assert gateway.result("ping")
+
+
+def test_a_set_for_a_later_frame_says_from_when_it_holds(gateway: Gateway) -> None:
+    at_frame = gateway.session.frame + 4800
+    result = gateway.result("set", name="outputs.harmonic.gain_db", value=-3, at_frame=at_frame)
+    (event,) = taken_by(gateway, "engine")
+    assert (event.frame, result["frame"], result["late_frames"]) == (at_frame, at_frame, 0)
+    assert event.available_frame == gateway.session.frame
+
+
+def test_a_set_for_a_frame_that_is_past_holds_at_once_and_says_how_late_it_is(make: Make) -> None:
+    gateway = make().started()
+    gateway.session.input_ring.restart(96000)
+    result = gateway.result("set", name="outputs.harmonic.gain_db", value=-3, at_frame=95000)
+    (event,) = taken_by(gateway, "engine")
+    assert (event.frame, result["frame"], result["late_frames"]) == (96000, 96000, 1000)
+
+
+def test_a_set_for_a_frame_too_far_ahead_is_refused(gateway: Gateway) -> None:
+    error = gateway.refused("set", name="outputs.harmonic.gain_db", value=-3, at_frame=1 << 40)
+    assert (error.code, error.field) == ("out_of_range", "at_frame")
+
+
+def test_who_asks_too_much_is_refused_and_told_when_to_come_back(gateway: Gateway) -> None:
+    before = gateway.counters()["rate_limited"]
+    greedy = gateway.dealer()
+    refused: list[p.Failure] = []
+    end_s = time.monotonic() + PATIENCE_S
+    while not refused and time.monotonic() < end_s:  # how fast a machine sends is its own affair
+        sent = {str(uuid.uuid4()) for _ in range(1000)}
+        for request_id in sent:
+            greedy.send_multipart(p.encode_request(p.PingRequest(request_id)))
+        for _ in range(1000):
+            assert greedy.poll(int(PATIENCE_S * 1000))
+            reply = p.decode_reply(greedy.recv_multipart())
+            sent.remove(reply.id)
+            refused += [reply.error] if reply.error is not None else []
+        assert not sent
+    assert {error.code for error in refused} == {"rate_limited"}
+    assert all(0 < error.retry_after_s <= 1 / 500 for error in refused)
+    assert gateway.counters()["rate_limited"] - before == len(refused)
+    assert gateway.result("ping")  # another client's allowance is its own
+    assert len(refused) in {account["rate_limited"] for account in gateway.result("status")["accounts"].values()}
+
+
+def test_a_refused_flood_does_not_make_another_clients_ids_forgotten(make: Make) -> None:
+    gateway = make().started()
+    request = {"id": "kept", "op": "note", "pitch": 61}
+    first = gateway.ask_raw(request)
+    flood = gateway.dealer()
+    for i in range(700):
+        flood.send_multipart(p.encode_request(p.NoteRequest(f"flood-{i}", 60)))
+    for _ in range(700):
+        assert flood.poll(int(PATIENCE_S * 1000))
+        flood.recv_multipart()
+    assert gateway.ask_raw(request) == first
+
+
+def test_clients_report_what_they_lost(gateway: Gateway) -> None:
+    gateway.result("ping", lost_events=5, lost_bulk=2)
+    gateway.result("ping", lost_events=7, lost_bulk=2)
+    accounts = gateway.result("status")["accounts"].values()
+    assert (7, 2) in {(account["lost_events"], account["lost_bulk"]) for account in accounts}
+    until(lambda: gateway.counters()["lost_events"] == 7, "the report to be counted")
+
+
+def test_a_reply_that_nobody_takes_is_counted(make: Make) -> None:
+    gateway = make().started()
+    gone = gateway.dealer()
+    gone.setsockopt(zmq.LINGER, 1000)
+    for i in range(200):
+        gone.send_multipart(p.encode_request(p.SyncRequest(f"gone-{i}")))
+    gateway.session.emit("gateway", events.Command(0, 0, "panic"), "engine")  # nobody takes it: the syncs wait for a second
+    gone.send_multipart(p.encode_request(p.SyncRequest("last")))
+    until(lambda: gateway.counters()["commands"] == 201, "the requests to be read")
+    gone.close()
+    until(lambda: gateway.counters()["dropped_replies"] > 0, "the reply to be dropped")

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from rtserver.config import Config
-from rtserver.wire import bulk, control, zeromq
+from rtserver.shared.session import COUNTERS
+from rtserver.wire import bulk, control, discovery, limits, security, zeromq
 from rtserver.wire import protocol as p
 from rtserver.wire.parameters import table
 
@@ -96,5 +97,25 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"at most {p.MAX_REQUEST_SIZE} bytes" in PAGE
     assert f"1 to {p.MAX_ID_LENGTH} characters" in PAGE
     assert f"a queue of {zeromq.EVENT_QUEUE} events ({zeromq.BULK_QUEUE} chunks" in PAGE
-    assert f"last {control.REMEMBERED} replies" in PAGE
-    assert f"Chunks are {bulk.CHUNK} frames" in " ".join(PAGE.split())
+    flowing = " ".join(PAGE.split())
+    assert f"last {control.REMEMBERED_EACH} replies of each client are kept, {control.REMEMBERED} in all" in flowing
+    assert f"{limits.BURST:g} requests at once and {limits.RATE:g} a second" in flowing
+    assert f"{limits.NEWCOMERS_BURST:g} connections at once and {limits.NEWCOMERS_RATE:g} a second" in flowing
+    assert f"Of {limits.MAX_CLIENTS} clients" in flowing
+    assert f"the {control.MAX_NAMED} clients that asked last" in flowing
+    assert f"{control.MAX_SYNCS} requests wait" in flowing
+    assert f"at most {control.MAX_AHEAD_S} s ahead" in flowing
+    assert f"requests have at most {p.MAX_REQUEST_SIZE} bytes" in flowing
+    assert f"subscriptions {zeromq.MAX_SUBSCRIPTION_SIZE} bytes, handshakes take at most {security.HANDSHAKE_S} s" in flowing
+    assert f"no ZMTP ping for {zeromq.PONG_MS // 1000} s" in flowing
+    assert f"Chunks are {bulk.CHUNK} frames" in flowing
+
+
+def test_every_counter_of_the_gateway_is_on_the_page() -> None:
+    assert {name for name in rows("Control") if name in COUNTERS["gateway"]} == set(COUNTERS["gateway"])
+
+
+def test_the_notice_on_the_page_is_one() -> None:
+    section = PAGE.split("\n## Finding a server\n")[1]
+    text = section.split("```\n")[1]
+    assert msgspec.to_builtins(discovery.decode(text.encode())) == json.loads(text)
