@@ -103,7 +103,7 @@ def test_any_name_is_a_file_in_the_folder(name: str) -> None:
     except UnicodeEncodeError:
         return  # half a surrogate pair is no name that a configuration file can hold
     assert path.parent == discovery.folder()
-    assert path.name not in {".json", "..json"}
+    assert path.suffix == ".json"
 
 
 @given(st.binary(max_size=200) | st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8)).map(msgspec.json.encode))
