@@ -19,6 +19,9 @@ from rtserver.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+# Keys of earlier versions, and where their matter is to be found now.
+MOVED = {"wire.record": 'recording has a table of its own now: [recording] with folder = "..."'}
+
 
 class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The device. `device` is a name (or part of one) or an index as ``rtserver devices`` lists them; empty means the default."""
@@ -132,9 +135,19 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     control: str = "tcp://127.0.0.1:5580"
     events: str = "tcp://127.0.0.1:5581"
     bulk: str = "tcp://127.0.0.1:5582"
-    record: str = ""  # folder for the events.jsonl of a session; empty records nothing
     server_key: str = ""  # empty: no encryption, and only programs on this machine
     allow: str = ""  # folder of the public keys of the clients that may connect
+
+
+class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a session goes to disk, each recording into a folder of its own within `folder`. An empty folder records nothing."""
+
+    folder: str = ""
+    input: bool = True  # every channel of the device up to the last one in use
+    played: bool = True  # what went to the device
+    events: bool = True
+    format: Literal["wav", "flac"] = "wav"  # wav: 32-bit float, bit for bit, 23 MB a minute in stereo at 48 kHz; flac: 24 bits, in segments
+    start: bool = True  # with the session; otherwise when a client says so
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,6 +168,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     generation: Generation = Generation()
     midi: Midi = Midi()
     wire: Wire = Wire()
+    recording: Recording = Recording()
 
     def input_of(self, output: Output) -> str:
         """Name of the input that an output is made of."""
@@ -218,6 +232,8 @@ def _refuse_unknown(raw: dict[str, Any], struct: type[msgspec.Struct], path: str
     for key, value in raw.items():
         field = f"{path}{key}"
         if key not in hints:
+            if field in MOVED:
+                raise ConfigError(field, MOVED[field])
             near = difflib.get_close_matches(key, hints, n=1)
             remedy = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(hints))}"
             raise ConfigError(field, f"unknown key; {remedy}")

@@ -30,7 +30,7 @@ def examine(config: Config) -> list[Check]:
         small_block(config),
         *model(config),
         *ports(config),
-        disk(Path(config.wire.record or ".")),
+        disk(Path(config.recording.folder or ".")),
     ]
 
 
@@ -227,7 +227,7 @@ def disk(folder: Path, usage: Callable[[Path], int] = lambda folder: shutil.disk
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     free, expected = usage(there), f"{FREE_BYTES >> 30} GB free"
     if not os.access(there, os.W_OK):
-        return Check("disk", "fail", f"{there} is not writable", "set wire.record to a folder that is", "writable")
+        return Check("disk", "fail", f"{there} is not writable", "set recording.folder to a folder that is", "writable")
     if free < FREE_BYTES:
         return Check("disk", "warn", f"{free >> 20} MB free in {there}", "make room before recording", expected)
     return Check("disk", "ok", f"{free / (1 << 30):.1f} GB free in {there}", expected=expected)

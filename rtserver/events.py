@@ -149,7 +149,58 @@ class Command(Event, frozen=True):
     value: float | str | bool | None = None
 
 
-AnyEvent = Position | Note | NoteOn | NoteOff | MidiIn | Miss | Absent | Change | Resume | Gap | Status | Role | Param | Command
+class Epoch(Event, frozen=True):
+    """The stream started (again): its first sample is session frame `frame`, at `monotonic_ns` on CLOCK_MONOTONIC. Epochs count from 0."""
+
+    epoch: int
+    monotonic_ns: int
+
+
+class Late(Event, frozen=True):
+    """What was to take effect at `available_frame` came later and took effect at `taken_frame`, in `role`.
+
+    what : its kind, and its name if it has one (``position``, ``midi_in``, ``param generation.mode``, ``command seek``); frame : its frame.
+    """
+
+    role: str
+    what: str
+    taken_frame: int
+
+
+class Entry(Event, frozen=True):
+    """A worker took its first features at `frame`: what it knows, it knows from then on."""
+
+    role: str
+
+
+class Recording(Event, frozen=True):
+    """The recorder began or ended (``started``, ``resumed``, ``stopped``, ``failed``: `detail` says why), or left silence (``gap``)."""
+
+    state: str
+    folder: str
+    detail: str = ""
+
+
+AnyEvent = (
+    Position
+    | Note
+    | NoteOn
+    | NoteOff
+    | MidiIn
+    | Miss
+    | Absent
+    | Change
+    | Resume
+    | Gap
+    | Status
+    | Role
+    | Param
+    | Command
+    | Epoch
+    | Late
+    | Entry
+    | Recording
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyEvent)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rtserver.config import Config, load, parse
 from rtserver.errors import ConfigError
 
-SECTIONS = ("audio", "separation", "score", "following", "generation", "midi", "wire")
+SECTIONS = ("audio", "separation", "score", "following", "generation", "midi", "wire", "recording")
 
 
 def refused(raw: dict[str, Any]) -> ConfigError:
@@ -35,6 +35,12 @@ def test_an_unknown_key_is_named_with_its_section(section: str) -> None:
     error = refused({section: {"qqqq": 1}})
     assert error.field == f"{section}.qqqq"
     assert "known here" in str(error)
+
+
+def test_a_key_of_an_earlier_version_says_where_to_go() -> None:
+    error = refused({"wire": {"record": "shows"}})
+    assert error.field == "wire.record"
+    assert "[recording]" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rtserver"
 MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")}
 CORE = ("rtserver.dsp", "rtserver.following", "rtserver.generation")  # functional core: knows no device, no socket, no wall clock
-LIGHT = ("cli", "devices", "doctor", "roles.supervisor", "roles.midi", "roles.standby", "roles.gateway")  # numba: 0.7 s and 92 MB each
+LIGHT = (
+    "cli",
+    "devices",
+    "doctor",
+    "roles.supervisor",
+    "roles.midi",
+    "roles.standby",
+    "roles.gateway",
+    "roles.recorder",
+)  # numba: 0.7 s and 92 MB each
 MAX_LINES = 400
 
 

@@ -91,6 +91,13 @@ def declare(layout: Layout) -> None:
     layout.add("audio.timespec", "<i8", (2,))
 
 
+def epochs(block: Block) -> list[tuple[int, int, int]]:
+    """The latest starts of the stream: (epoch, first session frame, CLOCK_MONOTONIC ns), oldest first."""
+    n, rows = int(block["audio.table"][EPOCHS]), block["audio.epochs"]
+    latest = ((k, rows[k % EPOCH_RING]) for k in range(max(0, n - EPOCH_RING), n))
+    return [(k, int(row[0]), int(row[1])) for k, row in latest]
+
+
 def counters(block: Block) -> dict[str, int]:
     """The audio role's counters, since the session began."""
     table = block["audio.table"]

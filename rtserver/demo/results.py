@@ -15,9 +15,10 @@ from rtserver.audio import file as audio_file
 from rtserver.demo import TRUTH
 from rtserver.demo.stage import RATE
 from rtserver.demo.truth import Accuracy, judge, read_truth
-from rtserver.events import AnyEvent, Miss, NoteOff, NoteOn, Position, from_json
+from rtserver.events import AnyEvent, Miss, NoteOff, NoteOn, Position
 from rtserver.node import Array
 from rtserver.plan import OutputPlan
+from rtserver.replay import Log
 from rtserver.roles.supervisor import Supervisor
 
 SOUNDFONTS = ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf2/default-GM.sf2", "/usr/share/soundfonts/FluidR3_GM.sf2")
@@ -42,7 +43,7 @@ class Results:
 
     def __init__(self, folder: Path, supervisor: Supervisor, take: Take, heard: list[tuple[float, bytes]]) -> None:
         self.folder, self.supervisor, self.take, self.heard = folder, supervisor, take, heard
-        self.events: list[AnyEvent] = [from_json(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        self.events: list[AnyEvent] = Log.read(folder).events
         self.files = [folder / "events.jsonl"]
         monitor = take.record[-1]
         # The monitor goes through the callback alone: its lag is the way through JACK and back.

@@ -6,6 +6,7 @@ a ZeroMQ subscriber that prints. It fails, with the figure, where a stated limit
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,8 @@ def settings(folder: Path, sockets: Path, period: int) -> Config:
             "score": {"file": str(SCORE)},
             "generation": {"scale": "G major", "seed": 1725, "pitch_low": 55, "pitch_high": 79, "polyphony": 2},
             "midi": {"connect": ["rtserver-demo-synth"], "program": 48},
-            "wire": {key: f"ipc://{sockets}/{key}" for key in ("control", "events", "bulk")} | {"record": str(folder)},
+            "wire": {key: f"ipc://{sockets}/{key}" for key in ("control", "events", "bulk")},
+            "recording": {"folder": str(sockets / "recording"), "input": False, "played": False},
         }
     )
 
@@ -52,7 +54,6 @@ def settings(folder: Path, sockets: Path, period: int) -> Config:
 def run(folder: Path) -> int:
     """Run the demonstration; 0 if everything stayed within its limits, 1 otherwise."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "events.jsonl").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-demo-") as scratch, jack_server() as stage:
         print(f"rtserver demo: {stage.words}", flush=True)
         began = time.monotonic()
@@ -73,6 +74,7 @@ def run(folder: Path) -> int:
             synth.cancel_callback()
             synth.close_port()
             synth.delete()
+        shutil.copyfile(next((Path(scratch) / "recording").glob("*/events.jsonl")), folder / "events.jsonl")
     results = Results(folder, supervisor, take, [(at - origin_s, message) for at, message in heard])
     return results.judge()
 

@@ -11,6 +11,7 @@ import time
 from rtserver.audio import table as t
 from rtserver.audio.callback import bind, stream_callback
 from rtserver.audio.device import Stream, name_jack_client
+from rtserver.events import Epoch
 from rtserver.roles.role import TURN_S
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import SECOND, Session
@@ -62,11 +63,30 @@ class AudioRole:
             user=block.address,
         )
         begin_stream(self.session, next_epoch(self.session, int(table[t.HOP_SIZE])))
+        self._callbacks = int(table[t.CALLBACKS])
+        self._told = False
         self.stream.start()
 
     def turn(self) -> bool:
         time.sleep(TURN_S)
+        if not self._told and int(self.session.block["audio.table"][t.CALLBACKS]) > self._callbacks:
+            self._told = True
+            self._tell_epoch()
         return self.stream.active
+
+    def _tell_epoch(self) -> None:
+        """The first callbacks say when the stream's first frame came: write it down, and tell."""
+        table, rows = self.session.block["audio.table"], self.session.block["audio.epochs"]
+        while True:
+            before = int(table[t.CLOCK_SEQUENCE])
+            newest, stamp_ns = int(table[t.CLOCK_FRAME]), int(table[t.CLOCK_NS])
+            if before % 2 == 0 and before == int(table[t.CLOCK_SEQUENCE]):
+                break
+        epoch = int(table[t.EPOCHS]) - 1
+        frame = int(rows[epoch % t.EPOCH_RING, 0])
+        started_ns = stamp_ns - round((newest - frame) / self.session.config.audio.sample_rate * 1e9)
+        rows[epoch % t.EPOCH_RING, 1] = started_ns
+        self.session.emit("audio", Epoch(frame, newest, epoch, started_ns))
 
     def close(self) -> None:
         if not self.stream.close():

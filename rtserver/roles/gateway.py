@@ -1,4 +1,4 @@
-"""The gateway role: everything the other roles say goes out on the sockets and into the recording; what clients ask goes to the roles.
+"""The gateway role: everything the other roles say goes out on the sockets; what clients ask goes to the roles.
 
 It may be late, and nobody waits for it.
 """
@@ -17,13 +17,12 @@ import zmq
 from rtserver import __version__
 from rtserver.events import Event, Note, Status
 from rtserver.roles.role import TURN_S
-from rtserver.shared.session import COUNTERS, EVENT_PATHS, RESTARTS, Session
+from rtserver.shared.session import COUNTERS, EVENT_PATHS, Session
 from rtserver.wire import discovery
 from rtserver.wire.bulk import FeatureTap, audio_taps
 from rtserver.wire.control import HEARTBEAT_S, Control
 from rtserver.wire.discovery import Notice
 from rtserver.wire.protocol import FEATURE_TOPIC, VERSION
-from rtserver.wire.recorder import Recorder
 from rtserver.wire.zeromq import Sockets
 
 STATUS_S = 1.0
@@ -69,7 +68,7 @@ class Doorbell:
 
 
 class GatewayRole:
-    """Publishes, records, answers."""
+    """Publishes and answers."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -79,7 +78,6 @@ class GatewayRole:
         epoch = time.monotonic_ns() // 1_000_000  # grows with every start of the gateway on this machine
         self.sockets = Sockets(wire, f"{session.block.boot_id:016x}", epoch)
         session.block["counters.gateway"][:] = 0  # totals since this start
-        self.recorder = Recorder(wire.record, resume=int(session.role("gateway")[RESTARTS]) > 0)
         self.audio = audio_taps(session)
         self.features = FeatureTap(session.features)
         self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
@@ -106,12 +104,11 @@ class GatewayRole:
             print(f"rtserver gateway: clients cannot find this server by its name: {error}", file=sys.stderr, flush=True)
 
     def publish(self, event: Event) -> None:
-        """One event to the subscribers, to the recording and to what snapshots tell."""
+        """One event to the subscribers and to what snapshots tell."""
         clock = self.session.clock
         due_ns = round(clock.time_at(event.frame) * 1e9) if isinstance(event, Note) and clock.running else None
         self.sockets.send_event(event, due_ns)
         self.session.count("gateway", "events")
-        self.session.count("gateway", "recorded", self.recorder.send(event))
         self.control.observe(event)
 
     def turn(self) -> bool:
@@ -181,11 +178,10 @@ class GatewayRole:
                     self.publish(Status(frame, frame, role, values))
 
     def close(self) -> None:
-        # The other roles are ending too: their last note-offs belong to the clients and to the recording.
+        # The other roles are ending too: their last note-offs belong to the clients.
         end_s = time.monotonic() + LAST_EVENTS_S
         while (patience_s := end_s - time.monotonic()) > 0:
             self._serve(math.ceil(patience_s * 1000))
         discovery.remove(self.notice)
         self.doorbell.close()
-        self.recorder.close()
         self.sockets.close()

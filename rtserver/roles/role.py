@@ -30,6 +30,7 @@ CAST: dict[str, tuple[str, str, int]] = {
     "midi": ("rtserver.roles.midi", "MidiRole", 45),
     "standby": ("rtserver.roles.standby", "StandbyRole", 45),
     "gateway": ("rtserver.roles.gateway", "GatewayRole", 0),
+    "recorder": ("rtserver.roles.recorder", "RecorderRole", 0),
 }
 
 

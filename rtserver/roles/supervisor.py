@@ -27,6 +27,7 @@ from rtserver.shared.session import BEAT_NS, CLOSING, LOCKED, MEMORY, PID, PRIOR
 
 TURN_S = 0.02
 HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
+HANG_LIMITS_S = {"recorder": 10.0}  # a disk may take its time: the music does not wait for it
 START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
@@ -68,6 +69,8 @@ class Supervisor:
         self.plan = plan
         # Whoever silences notes comes first, whoever makes them later, and sound last, when there is someone to process it.
         names = ["standby", "midi", "engine"]
+        if config.recording.folder:
+            names.insert(0, "recorder")  # up before the first sound
         if setup.score_file:
             names.append("follower")
         if config.generation.enabled:
@@ -147,7 +150,7 @@ class Supervisor:
         silent_s = now - int(row[BEAT_NS]) * 1e-9
         if not self.up(child.name):
             return "did not start in time" if now - child.started_s > START_S else ""
-        if silent_s > HANG_S:
+        if silent_s > HANG_LIMITS_S.get(child.name, HANG_S):
             return f"no heartbeat for {silent_s:.1f} s"
         if child.name == "audio":
             callbacks, since = self._callbacks
@@ -185,7 +188,7 @@ class Supervisor:
 
     def close(self) -> None:
         """End all roles: notes and audio first; then those who let go of what is left and tell of it. What does not close is killed."""
-        last = [child for child in self.children.values() if child.name in ("standby", "gateway")]
+        last = [child for child in self.children.values() if child.name in ("standby", "gateway", "recorder")]
         first = [child for child in self.children.values() if child not in last]
         for children, limit_s in ((first, CLOSE_S), (last, CLOSE_LAST_S)):
             for child in children:

@@ -24,16 +24,19 @@ from rtserver.shared.waker import Waker
 
 DECK_ROLES = ("engine", "follower", "performer")
 SECOND = ".b"  # suffix of their names on the second deck
-ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway")
+ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway", "recorder")
 
-# producer -> consumers of events. One ring each; the consumer's waker is posted with every event.
+# producer -> consumers of events. One ring each; the consumer's waker is posted with every event. The recorder looks by itself, so that
+# recording costs a producer one more message in a ring and no more.
 _PATHS: dict[str, tuple[str, ...]] = {
-    "supervisor": ("gateway",),
-    "engine": ("gateway",),
-    "follower": ("performer", "gateway"),
-    "performer": ("midi", "gateway"),
-    "midi": ("performer", "gateway"),
-    "gateway": ("supervisor", "engine", "follower", "performer", "midi"),
+    "supervisor": ("gateway", "recorder"),
+    "audio": ("gateway", "recorder"),
+    "engine": ("gateway", "recorder"),
+    "follower": ("performer", "gateway", "recorder"),
+    "performer": ("midi", "gateway", "recorder"),
+    "midi": ("performer", "gateway", "recorder"),
+    "recorder": ("gateway",),
+    "gateway": ("supervisor", "engine", "follower", "performer", "midi", "recorder"),
 }
 
 
@@ -60,9 +63,10 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "midi": ("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
     "standby": ("releases",),
     "gateway": (
-        *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies", "recorded"),
+        *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies"),
         *("lost_events", "lost_bulk"),
     ),
+    "recorder": ("recording", "frames", "gap_frames", "lost_frames", "events", "failures"),
 }
 COUNTERS = _COUNTED | {role + SECOND: _COUNTED[role] for role in DECK_ROLES}
 MAX_COUNTERS = 16
@@ -165,6 +169,8 @@ class Session:
         self.played = SampleRing.of(block, "played")
         self.features = VectorRing(block, f"deck{self.deck}.features")
         self._suffix = SECOND if deck == 1 else ""
+        recorded = bool(self.base.config.recording.folder)
+        self._records = {producer: recorded and "recorder" in to for producer, to in EVENT_PATHS.items()}
         self._rings: dict[tuple[str, str], MessageRing] = {}
         self._wakers: dict[str, Waker] = {}
 
@@ -187,7 +193,8 @@ class Session:
             layout.add(f"counters.{role}", "<i8", (MAX_COUNTERS,))
         for producer, consumers in EVENT_PATHS.items():
             for consumer in consumers:
-                MessageRing.declare(layout, f"events.{producer}.{consumer}")
+                shape = (64, 1024) if producer == "recorder" else (1024, 256)  # few words, but with paths in them
+                MessageRing.declare(layout, f"events.{producer}.{consumer}", *shape)
         for name in (*ROLES, "supervisor"):
             Waker.declare(layout, f"waker.{name}")
 
@@ -238,14 +245,19 @@ class Session:
         return self._rings[key]
 
     def emit(self, producer: str, event: Event, *consumers: str) -> bool:
-        """Send an event to `consumers` (all that listen to `producer` if none is named). False if a ring was full."""
+        """Send an event to `consumers` (all that listen to `producer` if none is named). False if a ring was full.
+
+        What the gateway is told the recorder is told too, and nobody cares whether it had room.
+        """
         message = encode(event)
         sent = True
         for consumer in consumers or EVENT_PATHS[self.own(producer)]:
-            if consumer.endswith(SECOND) and not self.role(consumer)[PID]:
-                continue  # the second deck is empty
+            if consumer == "recorder" or (consumer.endswith(SECOND) and not self.role(consumer)[PID]):
+                continue  # the recorder comes last; an empty deck has no roles
             sent &= self.ring(producer, consumer).put(message)
             self.waker(consumer).post()
+        if self._records[self.own(producer)] and (not consumers or "gateway" in consumers or "recorder" in consumers):
+            self.ring(producer, "recorder").put(message)
         return sent
 
     def receive(self, consumer: str) -> list[AnyEvent]:

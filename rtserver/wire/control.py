@@ -45,7 +45,7 @@ SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
-EFFECTS = {"set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
+EFFECTS = {"record", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
 Respond = Callable[[list[bytes]], None]
 
 
@@ -101,6 +101,8 @@ class Control:
         if not session.config.generation.enabled:
             self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
         self.accounts = Accounts(time.monotonic())
+        if not session.config.recording.folder:
+            self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
@@ -120,6 +122,7 @@ class Control:
             "seek": self._seek,
             "note": self._note,
             "quit": self._quit,
+            "record": self._record,
         }
 
     def handle(self, frames: list[bytes], respond: Respond, who: str = "") -> str:
@@ -190,6 +193,7 @@ class Control:
             "epoch": self.epoch,
             "sample_rate": config.audio.sample_rate,
             "inputs": {name: list(source.channels) for name, source in config.inputs.items()},
+            "stream_epochs": self.stream_epochs(),
             "heartbeat_s": HEARTBEAT_S,
             "endpoints": self.endpoints,
             "ops": list(p.REQUESTS),
@@ -229,6 +233,7 @@ class Control:
             "sequences": dict(self.sequences),
             "frame": frame,
             "clock": self.clock(),
+            "stream_epochs": self.stream_epochs(),
             "position": self.position,
             "notes": self.notes(),
             "planned": list(self.planned.values()),
@@ -273,6 +278,11 @@ class Control:
     def _quit(self, _: p.QuitRequest) -> dict[str, Any]:
         return self._command("quit", "supervisor")
 
+    def _record(self, request: p.RecordRequest) -> dict[str, Any]:
+        if "recorder" in self.absent:
+            raise p.Refusal("unavailable", self.absent["recorder"])
+        return self._command("record", "recorder", value=request.action)
+
     def _note(self, request: p.NoteRequest) -> dict[str, Any]:
         sample_rate = self.session.config.audio.sample_rate
         now = self.session.frame
@@ -286,7 +296,8 @@ class Control:
     def _sync(self, request: p.SyncRequest, respond: Respond) -> None:
         if len(self.syncs) >= MAX_SYNCS:
             raise p.Refusal("busy", f"{MAX_SYNCS} requests wait for the roles already")
-        waits = {role: int(self.session.ring("gateway", role).written[0]) for role in EVENT_PATHS["gateway"] if self._up(role)}
+        asked = [role for role in EVENT_PATHS["gateway"] if role != "recorder" and self._up(role)]  # nobody waits for a disk
+        waits = {role: int(self.session.ring("gateway", role).written[0]) for role in asked}
         self.syncs.append(_Sync(request.id, waits, time.monotonic_ns() + SYNC_NS, respond))
         self.settle()
 
@@ -319,7 +330,7 @@ class Control:
         elif isinstance(event, events.Role) and event.state in {"up", "restarted"}:
             frame = self.session.frame
             for name, value in self.parameters.set_for(event.role).items():
-                self.session.emit("gateway", events.Param(frame, frame, name, value), event.role)
+                self.session.emit("gateway", events.Param(frame, frame, name, value), event.role, "recorder")
 
     def heartbeat(self) -> p.Heartbeat:
         """The heartbeat of this moment."""
@@ -331,6 +342,10 @@ class Control:
         if role == "audio":
             return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
         return self.session.counters(role) if role in COUNTERS else {}
+
+    def stream_epochs(self) -> list[tuple[int, int, int]]:
+        """The starts of the stream, as `hello` and snapshots tell them."""
+        return audio_table.epochs(self.session.block) if "audio.table" in self.session.block else []
 
     def notes(self) -> list[tuple[int, int, int]]:
         """(channel, pitch, due end in ns) of each note that sounds. Negative cells are notes already let go."""
@@ -364,7 +379,7 @@ class Control:
     def _up(self, role: str) -> bool:
         return role == "supervisor" or int(self.session.role(role)[STATE]) == UP
 
-    def _command(self, name: str, *roles: str, value: float | None = None) -> dict[str, Any]:
+    def _command(self, name: str, *roles: str, value: float | str | None = None) -> dict[str, Any]:
         frame = self.session.frame
         present = [role for role in roles if role not in self.absent]
         self._send(events.Command(frame, frame, name, value), *present)
@@ -373,6 +388,8 @@ class Control:
     def _send(self, event: Event, *roles: str) -> None:
         """To every role, even if one of them has no room; then to the subscribers, unless nobody took it."""
         full = [role for role in roles if not self.session.emit("gateway", event, role)]
+        if "recorder" not in roles:
+            self.session.emit("gateway", event, "recorder")
         if len(full) < len(roles):
             self.publish(event)
         if full:

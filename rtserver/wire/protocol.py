@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -60,6 +60,10 @@ _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Role,
     events.Param,
     events.Command,
+    events.Epoch,
+    events.Late,
+    events.Entry,
+    events.Recording,
     Heartbeat,
 )
 # topic -> class of its payload. A topic is the kind of its events.
@@ -241,6 +245,12 @@ class QuitRequest(Request, frozen=True):
     """End the server, every note off."""
 
 
+class RecordRequest(Request, frozen=True):
+    """Start a recording in a folder of its own, or end the one that is going on."""
+
+    action: Literal["start", "stop"]
+
+
 REQUESTS: dict[str, type[Request]] = {
     str(cls.__struct_config__.tag): cls
     for cls in (
@@ -256,6 +266,7 @@ REQUESTS: dict[str, type[Request]] = {
         SeekRequest,
         NoteRequest,
         QuitRequest,
+        RecordRequest,
     )
 }
 

@@ -90,6 +90,11 @@ class FileSink:
                     os.ftruncate(self._fd, os.fstat(self._fd).st_size - done)
             raise
 
+    @property
+    def gone(self) -> bool:
+        """Whether the file has been deleted: what is written then is lost, and no call says so."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
     def close(self) -> None:
         """Close the file. Calling it twice does no harm."""
         if self._fd >= 0:

@@ -15,8 +15,8 @@ import pytest
 
 from rtserver.audio import file as audio_file
 from rtserver.config import parse
-from rtserver.events import from_json
 from rtserver.preflight import preflight
+from rtserver.replay import Log
 from rtserver.roles.supervisor import Supervisor
 
 RATE = 48000
@@ -28,8 +28,9 @@ class LiveServer:
     def __init__(self, folder: Path, raw: dict) -> None:
         self.folder = folder
         self.name = raw["name"]
-        wire = {key: f"ipc://{folder}/{key}" for key in ("control", "events", "bulk")} | {"record": str(folder / "record")}
-        self.config = parse({"wire": wire, **raw})
+        wire = {key: f"ipc://{folder}/{key}" for key in ("control", "events", "bulk")}
+        recording = {"folder": str(folder / "record")} | raw.get("recording", {})
+        self.config = parse({"wire": wire, **raw, "recording": recording})
         run_folder = folder / "run"
         run_folder.mkdir()
         self.supervisor = Supervisor(self.config, preflight(self.config, run_folder), run_folder)
@@ -72,8 +73,12 @@ class LiveServer:
         return Tape(self, signal, channels)
 
     def events(self) -> list:
-        lines = (self.folder / "record" / "events.jsonl").read_text().splitlines()
-        return [from_json(line) for line in lines]
+        """What the recorder has written so far."""
+        return self.log().events
+
+    def log(self) -> Log:
+        (folder,) = (self.folder / "record").iterdir()
+        return Log.read(folder)
 
     def close(self) -> None:
         if self._stop:

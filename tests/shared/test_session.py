@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rtserver.config import Config
+from rtserver.config import Config, Recording
 from rtserver.events import Command, Position
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, MAX_COUNTERS, ROLES, Session, Setup
@@ -40,9 +40,33 @@ def test_another_process_sees_the_setup_and_answers(session: Session) -> None:
 def test_an_event_reaches_all_who_listen(session: Session) -> None:
     event = Position(480, 480, 1.0, 1.0, 100.0, 1.0, "LOCKED")
     assert session.emit("follower", event)
-    for consumer in EVENT_PATHS["follower"]:
+    for consumer in set(EVENT_PATHS["follower"]) - {"recorder"}:
         assert session.waker(consumer).wait(0.0)
         assert session.receive(consumer) == [event]
+
+
+@pytest.mark.parametrize("folder", ["", "shows"])
+def test_what_the_gateway_is_told_the_recorder_is_told_if_there_is_one(folder: str) -> None:
+    layout = Layout()
+    Session.declare(layout, 1, 2, 5)
+    session = Session.create(layout, Setup(Config(recording=Recording(folder=folder)), "nowhere"))
+    event = Command(0, 0, "panic")
+    session.emit("midi", event)
+    session.emit("midi", event, "gateway")
+    session.emit("midi", event, "performer")
+    session.emit("gateway", event, "midi")
+    session.emit("gateway", event, "recorder")
+    assert session.receive("recorder") == [event] * (3 if folder else 0)
+
+
+def test_nobody_hears_of_a_recorder_that_takes_nothing() -> None:
+    layout = Layout()
+    Session.declare(layout, 1, 2, 5)
+    session = Session.create(layout, Setup(Config(recording=Recording(folder="shows")), "nowhere"))
+    for _ in range(session.ring("midi", "recorder").n_slots + 1):
+        session.receive("gateway")
+        assert session.emit("midi", Command(0, 0, "panic"), "gateway")
+    assert int(session.ring("midi", "recorder").dropped[0]) == 1
 
 
 def test_a_full_ring_is_said(session: Session) -> None:

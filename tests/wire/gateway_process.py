@@ -38,8 +38,8 @@ def position(frame: int) -> Position:
     return Position(frame, frame + 10, frame / 100, frame / 100, 120.0, 1.0, "LOCKED")
 
 
-def wire(folder: Path, record: str = "") -> Wire:
-    return Wire(control=f"ipc://{folder}/control", events=f"ipc://{folder}/events", bulk=f"ipc://{folder}/bulk", record=record)
+def wire(folder: Path) -> Wire:
+    return Wire(control=f"ipc://{folder}/control", events=f"ipc://{folder}/events", bulk=f"ipc://{folder}/bulk")
 
 
 def configuration(folder: Path, **tables: Any) -> Config:

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import zmq
-from gateway_process import PATIENCE_S, Gateway, position, until, wire
+from gateway_process import PATIENCE_S, Gateway, position, until
 
 from rtserver import events
 from rtserver.config import Generation, Score, Wire
 from rtserver.shared.session import STATE, UP
 from rtserver.wire import protocol as p
-from rtserver.wire.sink import read_events
 
 Make = Callable[..., Gateway]
 
@@ -208,28 +207,6 @@ def test_an_ipc_endpoint_in_use_is_not_taken_over(make: Make) -> None:
 def test_an_ipc_endpoint_is_open_to_its_user_only(make: Make, folder: Path) -> None:
     make().started()
     assert [(folder / name).stat().st_mode & 0o777 for name in ("control", "events", "bulk")] == [0o600] * 3
-
-
-def test_the_recording_holds_every_event(make: Make, folder: Path) -> None:
-    gateway = make(wire=wire(folder, record=str(folder / "rec"))).started()
-    for frame in range(50):
-        gateway.say("follower", position(frame))
-    gateway.result("set", name="outputs.harmonic.mute", value=True)
-    gateway.stop()
-    recorded = read_events(folder / "rec" / "events.jsonl")
-    assert [event for event in recorded if isinstance(event, events.Position)] == [position(frame) for frame in range(50)]
-    assert [event.name for event in recorded if isinstance(event, events.Param)] == ["outputs.harmonic.mute"]
-
-
-def test_a_folder_that_cannot_be_written_stops_the_recording_only(make: Make, folder: Path) -> None:
-    (folder / "file").write_text("")
-    gateway = make(wire=wire(folder, record=str(folder / "file" / "rec"))).started()
-    subscriber = gateway.subscribe("position")
-    gateway.say("follower", position(1))
-    assert subscriber.next("position")[1].frame == 1
-    message = gateway.stop()
-    assert "recording stopped (wire.record)" in message
-    assert "Traceback" not in message
 
 
 def test_a_killed_gateway_comes_back_with_what_was_set(make: Make) -> None:

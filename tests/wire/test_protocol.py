@@ -25,6 +25,10 @@ SAMPLES = {
     "role": events.Role(1, 2, "engine", "up", 99, 0),
     "param": events.Param(1, 2, "outputs.harmonic.mute", True),
     "command": events.Command(1, 2, "panic"),
+    "epoch": events.Epoch(1, 2, 0, 99),
+    "late": events.Late(1, 2, "performer", "position", 5),
+    "entry": events.Entry(1, 1, "follower"),
+    "recording": events.Recording(1, 2, "started", "shows"),
     "heartbeat": p.Heartbeat(1, 2, {"note": 3}, [(0, 60, 99)], (48000.0, 10, 48000.1, 20)),
 }
 REQUESTS = {
@@ -34,6 +38,7 @@ REQUESTS = {
     "set": {"name": "outputs.harmonic.mute", "value": True},
     "seek": {"quarter": 4},
     "note": {"pitch": 60},
+    "record": {"action": "start"},
 }
 DECODERS = [p.decode_event, p.decode_bulk, p.decode_request, p.decode_reply]
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from rtserver.errors import RtserverError
 from rtserver.events import Gap, Miss, Note, to_json
-from rtserver.wire.recorder import Recorder
 from rtserver.wire.sink import FileSink, MemorySink, read_events
 
 NOTES = [Note(i, i + 5, i, 60, 72, 480, 0) for i in range(20)]
@@ -85,41 +84,6 @@ def test_a_disk_that_fills_up_leaves_whole_lines(tmp_path: Path, append: bool) -
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert taken == [True] * 3 + [False] * 5
     assert read_events(sink.path) == NOTES[:3]
-
-
-def test_a_recorder_on_a_full_disk_says_so_once(full_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recorder = Recorder(str(full_disk))
-    for note in NOTES:
-        assert not recorder.send(note)
-    assert recorder.dropped == 20
-    assert not recorder.recording
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert "No space left on device" in lines[0]
-    assert "wire.record" in lines[0]
-
-
-def test_a_recorder_without_a_folder_records_and_loses_nothing() -> None:
-    recorder = Recorder("")
-    assert not recorder.send(NOTES[0])
-    assert recorder.dropped == 0
-
-
-def test_an_earlier_recording_is_kept_under_another_name(tmp_path: Path) -> None:
-    for n in range(3):
-        recorder = Recorder(str(tmp_path))
-        recorder.send(NOTES[n])
-        recorder.close()
-    kept = {path.name: [event.frame for event in read_events(path)] for path in tmp_path.iterdir()}
-    assert kept == {"events-1.jsonl": [0], "events-2.jsonl": [1], "events.jsonl": [2]}
-
-
-def test_a_resumed_recording_goes_on_in_its_file(tmp_path: Path) -> None:
-    for n in range(3):
-        recorder = Recorder(str(tmp_path), resume=n > 0)
-        recorder.send(NOTES[n])
-        recorder.close()
-    assert read_events(tmp_path / "events.jsonl") == NOTES[:3]
 
 
 def test_a_closed_file_takes_no_more_events(tmp_path: Path) -> None:
