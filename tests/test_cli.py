@@ -18,7 +18,7 @@ from rtserver import __version__, cli
 from rtserver.audio import file
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "render", "separate", "follow", "perform", "latency", "devices", "doctor", "demo")
+COMMANDS = ("run", "render", "separate", "follow", "perform", "latency", "devices", "doctor", "monitor", "panic", "demo")
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *argv: str | Path) -> str:
@@ -167,6 +167,12 @@ def test_run_without_a_device_ends_with_1(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtserver-no-such-server")
     (tmp_path / "show.toml").write_text('[audio]\ndevice = "rtserver no such device"\n')
     assert "no " in refused(capsys, 1, "run", tmp_path / "show.toml")
+
+
+@pytest.mark.parametrize("command", ["monitor", "panic"])
+def test_without_a_server_there_is_one_line_and_1(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, 1, command, "--control", f"ipc://{tmp_path}/nobody")
+    assert said.startswith(f"rtserver {command}: no server answers at ipc://{tmp_path}/nobody")
 
 
 def test_run_says_when_it_is_up_and_ends_on_ctrl_c(jack_server: str, tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ class Supervisor:
 
     def __init__(self, config: Config, plan: Plan, run_folder: Path) -> None:
         score = run_folder / SCORE_FILE
-        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", plan.tracks)
+        latencies = {output.name: output.latency for output in plan.outputs}
+        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", plan.tracks, latencies=latencies)
         self.session: Session = open_session(setup, plan)
         self.table = self.session.block["audio.table"]
         self.plan = plan

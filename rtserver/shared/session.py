@@ -101,6 +101,7 @@ class Setup(msgspec.Struct, frozen=True):
     score_file: str = ""  # parsed score, ready to load
     tracks: tuple[Track, ...] = ()
     song: str = ""
+    latencies: dict[str, int] = msgspec.field(default_factory=dict[str, int])  # frames, of every output
 
 
 def deck_file(run_folder: Path | str, deck: int) -> Path:

@@ -221,6 +221,7 @@ class Control:
             "clients": {account.name: now_s - account.hello_s for account in accounts.values() if account.hello_s is not None},
             "accounts": {who: account.report() for who, account in accounts.items()},
             "hop_times": {name: times.summary() for name, times in HopTimes(self.session.block).all().items()},
+            "latencies": self.session.setup.latencies,
         }
 
     def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:

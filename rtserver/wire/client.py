@@ -1,0 +1,82 @@
+"""Asking a running server, from a command or a script. What programs in other languages do is in ``docs/protocol.md`` and ``clients/``."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import zmq
+
+from rtserver.errors import ProtocolError, RtserverError
+from rtserver.wire import protocol as p
+
+TIMEOUT_S = 2.0
+
+
+class Client:
+    """The control socket of a server as its client sees it.
+
+    Parameters
+    ----------
+    control : str
+        Endpoint, as ``wire.control`` in the server's configuration.
+    name : str
+        Of this client; the server tells it to others. Empty: it is not told.
+    server : str
+        Name that the server must have; empty takes any.
+    """
+
+    def __init__(self, control: str, name: str = "", server: str = "", timeout_s: float = TIMEOUT_S) -> None:
+        self.control = control
+        self.timeout_s = timeout_s
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._connect()
+        try:
+            self.hello = self.ask("hello", client=name)
+            found = str(self.hello["server"])
+            if server and found != server:
+                raise RtserverError(f"the server at {control} is called {found!r}, not {server!r}: name its configuration or its endpoint")
+        except RtserverError:
+            self.close()
+            raise
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        made = self.context.socket(zmq.DEALER)
+        made.setsockopt(zmq.LINGER, 0)
+        made.connect(self.control)
+        return made
+
+    def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """One request, and its result. Raises `RtserverError` where no answer comes in time, `ProtocolError` where the server refuses."""
+        request = p.REQUESTS[op](id=str(uuid.uuid4()), **arguments)
+        self._socket.send_multipart(p.encode_request(request))
+        while self._socket.poll(round(self.timeout_s * 1000)):
+            reply = p.decode_reply(self._socket.recv_multipart())
+            if reply.id != request.id:  # one that came too late for its own request
+                continue
+            if reply.ok:
+                return reply.result or {}
+            assert reply.error is not None
+            raise ProtocolError(f"{op}: {reply.error.message}")
+        raise RtserverError(f"no server answers at {self.control}: is it running, with wire.enabled, and is that its wire.control?")
+
+    def subscribe(self, topics: list[str]) -> zmq.Socket[bytes]:
+        """A socket that gets the server's events of `topics`."""
+        events = self.context.socket(zmq.SUB)
+        events.setsockopt(zmq.LINGER, 0)
+        for topic in topics:
+            events.subscribe(topic.encode())
+        events.connect(reachable(str(self.hello["endpoints"]["events"]), self.control))
+        return events
+
+    def close(self) -> None:
+        """Let go of everything, subscriptions too."""
+        self.context.destroy(linger=0)
+
+
+def reachable(endpoint: str, control: str) -> str:
+    """An endpoint as the server states it, from where `control` reached it: a server that listens everywhere does not know its address."""
+    for everywhere in ("tcp://0.0.0.0:", "tcp://[::]:", "tcp://*:"):
+        if endpoint.startswith(everywhere) and control.startswith("tcp://"):
+            return f"{control.rpartition(':')[0]}:{endpoint.removeprefix(everywhere)}"
+    return endpoint
