@@ -23,7 +23,7 @@ from rtserver.shared.memory import Block, Layout
 
 def compare(preset: str, n_hops: int) -> dict[str, float]:
     """Median hop with and without watch, and the median difference, ns."""
-    plain, watched = (build(parse({"separation": {"preset": preset}})) for _ in range(2))
+    plain, watched = (build(parse({"separation": {"preset": preset}}))["main"] for _ in range(2))
     layout = Layout()
     HopTimes.declare(layout)
     times = HopTimes(Block.create(layout))

@@ -26,7 +26,7 @@ def examine(config: Config) -> list[Check]:
     return [
         *machine(),
         *_devices(config),
-        block_and_hop(config.audio.block_size, _hop_size(config)),
+        *(block_and_hop(config.audio.block_size, hop_size) for hop_size in _hop_sizes(config)),
         small_block(config),
         *model(config),
         *ports(config),
@@ -155,10 +155,11 @@ def midi(found: Devices, config: Config) -> Check:
     return Check("MIDI", "warn", f"no MIDI system ({why}); notes go to the null backend", remedy, "one that answers")
 
 
-def _hop_size(config: Config) -> int:
+def _hop_sizes(config: Config) -> list[int]:
     from rtserver.separation.graph import preset
 
-    return preset(config.separation.preset, config.audio.sample_rate).hop_size
+    presets = {config.separation_of(name).preset for name in config.inputs}
+    return sorted({preset(name, config.audio.sample_rate).hop_size for name in presets})
 
 
 def block_and_hop(block_size: int, hop_size: int) -> Check:

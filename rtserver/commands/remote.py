@@ -5,8 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json
+from rtserver.errors import RtserverError
+
+if TYPE_CHECKING:
+    from rtserver.wire.client import Client
 
 FRAME_S = 0.1  # ten pictures a second: what moves faster is not read, only paid for
 JSON_S = 1.0
@@ -26,12 +32,28 @@ def register(add: Add) -> None:
 
 def _add_server(sub: argparse.ArgumentParser) -> None:
     add_config(sub)
+    sub.add_argument("--name", metavar="NAME", dest="server", default="", help="name of the server; one on this machine is found by it")
     sub.add_argument("--control", metavar="ENDPOINT", help="control endpoint of the server (default: the configuration's wire.control)")
-    sub.add_argument("--name", metavar="NAME", dest="server", default="", help="the name that the server must have")
+    sub.add_argument("--key", type=Path, metavar="FILE", help="this client's secret key, where the server asks for keys")
+    sub.add_argument("--server-key", type=Path, metavar="FILE", help="the server's public key; one on this machine says it by itself")
 
 
-def _control(arguments: Arguments) -> str:
-    return arguments.control or config_of(arguments).wire.control
+def _client(arguments: Arguments) -> Client:
+    """The server that was named: by its endpoint, by a configuration, or by its name alone."""
+    from rtserver.wire import discovery, security
+    from rtserver.wire.client import Client
+
+    control, server_key = arguments.control, b""
+    if arguments.server and not control and not arguments.config:
+        notice = discovery.read(arguments.server)
+        control, server_key = notice.endpoints["control"], notice.public_key.encode()
+    if arguments.server_key:
+        server_key = security.read_public(arguments.server_key)
+    keys = security.read_pair(arguments.key) if arguments.key else None
+    if server_key and keys is None:
+        raise RtserverError("the server asks for keys: name this client's own with --key; `rtserver keys new` makes one")
+    control = control or config_of(arguments).wire.control
+    return Client(control, arguments.name, arguments.server, server_key=server_key, keys=keys)
 
 
 def monitor(arguments: Arguments) -> int:
@@ -40,7 +62,7 @@ def monitor(arguments: Arguments) -> int:
     from rtserver.monitor.source import Source
     from rtserver.monitor.view import lines
 
-    source = Source(_control(arguments), arguments.server)
+    source = Source(_client(arguments))
     shown = 0
     try:
         if arguments.json or not sys.stdout.isatty():
@@ -62,9 +84,7 @@ def monitor(arguments: Arguments) -> int:
 
 def panic(arguments: Arguments) -> int:
     """``rtserver panic``"""
-    from rtserver.wire.client import Client
-
-    client = Client(_control(arguments), "panic", arguments.server)
+    client = _client(arguments)
     try:
         done = client.ask("panic")
         client.ask("sync")  # answered when the roles have taken it

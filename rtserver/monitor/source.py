@@ -59,10 +59,10 @@ class Picture:
 
 
 class Source:
-    """Keeps a `Picture` of one server. Raises `RtserverError` at the start if none answers; later silence is part of the picture."""
+    """Keeps a `Picture` of one server, through a `Client` that it takes over. Silence is part of the picture."""
 
-    def __init__(self, control: str, server: str = "") -> None:
-        self.client = Client(control, "monitor", server)
+    def __init__(self, client: Client) -> None:
+        self.client = client
         hello = self.client.hello
         topics = [topic for topic in (*MOVING, METERS) if topic in hello["topics"]]
         self.events = self.client.subscribe(topics)

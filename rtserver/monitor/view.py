@@ -77,7 +77,7 @@ def _roles(roles: dict[str, dict[str, Any]]) -> Iterator[str]:
         row = f"{name:10} {role['state']:9} {role['pid']:7} {role['restarts']:8} {role.get('priority', 0):8}"
         row += f" {'yes' if role.get('locked') else 'no':>6} {f'{memory >> 20} MB' if memory else '':>8}"
         counters = role.get("counters", {})
-        told = [f"{key} {counters[key]}" for key in WORTH_SAYING.get(name, ()) if counters.get(key)]
+        told = [f"{key} {counters[key]}" for key in WORTH_SAYING.get(name.partition(".")[0], ()) if counters.get(key)]
         yield f"{row}  {', '.join(told)}".rstrip()
 
 

@@ -9,6 +9,7 @@ import zmq
 
 from rtserver.errors import ProtocolError, RtserverError
 from rtserver.wire import protocol as p
+from rtserver.wire.security import KeyPair
 
 TIMEOUT_S = 2.0
 
@@ -24,10 +25,24 @@ class Client:
         Of this client; the server tells it to others. Empty: it is not told.
     server : str
         Name that the server must have; empty takes any.
+    server_key : bytes
+        The server's public key, Z85; empty where its sockets ask for none.
+    keys : KeyPair or None
+        This client's own.
     """
 
-    def __init__(self, control: str, name: str = "", server: str = "", timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        control: str,
+        name: str = "",
+        server: str = "",
+        *,
+        server_key: bytes = b"",
+        keys: KeyPair | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
         self.control = control
+        self._server_key, self._keys = server_key, keys
         self.timeout_s = timeout_s
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._connect()
@@ -41,9 +56,15 @@ class Client:
             raise
 
     def _connect(self) -> zmq.Socket[bytes]:
-        made = self.context.socket(zmq.DEALER)
-        made.setsockopt(zmq.LINGER, 0)
+        made = self._socket_of(zmq.DEALER)
         made.connect(self.control)
+        return made
+
+    def _socket_of(self, kind: int) -> zmq.Socket[bytes]:
+        made = self.context.socket(kind)
+        made.setsockopt(zmq.LINGER, 0)
+        if self._server_key and self._keys:
+            made.curve_serverkey, made.curve_publickey, made.curve_secretkey = self._server_key, self._keys.public, self._keys.secret
         return made
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
@@ -58,12 +79,11 @@ class Client:
                 return reply.result or {}
             assert reply.error is not None
             raise ProtocolError(f"{op}: {reply.error.message}")
-        raise RtserverError(f"no server answers at {self.control}: is it running, with wire.enabled, and is that its wire.control?")
+        raise RtserverError(f"no server answers at {self.control}: is it running, is that its wire.control, does it ask for keys?")
 
     def subscribe(self, topics: list[str]) -> zmq.Socket[bytes]:
         """A socket that gets the server's events of `topics`."""
-        events = self.context.socket(zmq.SUB)
-        events.setsockopt(zmq.LINGER, 0)
+        events = self._socket_of(zmq.SUB)
         for topic in topics:
             events.subscribe(topic.encode())
         events.connect(reachable(str(self.hello["endpoints"]["events"]), self.control))

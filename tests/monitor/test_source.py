@@ -6,11 +6,12 @@ from gateway_process import Gateway, position, until
 
 from rtserver.monitor.source import Source
 from rtserver.shared.histogram import HopTimes
+from rtserver.wire.client import Client
 
 
 def test_the_picture_has_what_the_server_says(gateway: Gateway) -> None:
     HopTimes(gateway.session.block).claim("stft").add(250_000)
-    source = Source(gateway.config.wire.control)
+    source = Source(Client(gateway.config.wire.control, "monitor"))
     try:
         # A subscription takes a moment to hold: say it until it is heard.
         def told() -> bool:
@@ -29,7 +30,7 @@ def test_the_picture_has_what_the_server_says(gateway: Gateway) -> None:
 
 
 def test_a_server_that_dies_becomes_silent_and_nothing_else(gateway: Gateway) -> None:
-    source = Source(gateway.config.wire.control)
+    source = Source(Client(gateway.config.wire.control, "monitor"))
     source.client.timeout_s = 0.1
     try:
         until(lambda: source.look(0.05).notes == [] and source.picture.silent_s < 0.2, "a heartbeat")
