@@ -79,7 +79,7 @@ class Histogram:
         rank = q * total
         before = np.cumsum(counts)
         i = int(np.searchsorted(before, max(rank, 1e-9)))
-        within = (rank - (before[i] - counts[i])) / counts[i]
+        within = float((rank - (before[i] - counts[i])) / counts[i])
         low, high = edge_ns(i), edge_ns(i + 1)
         return min(low + max(within, 0.0) * (high - low), float(self.cells[MAX_NS])) * 1e-9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -67,6 +68,11 @@ def test_the_difference_of_two_moments_is_what_came_between(before: list[int], a
 
 def test_an_empty_histogram_has_no_quantile() -> None:
     assert Histogram().quantile(0.99) == 0.0
+
+
+def test_a_summary_travels() -> None:
+    summary = filled([1000, 2000]).summary()
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(summary)) == summary
 
 
 def test_readers_find_histograms_by_name() -> None:
