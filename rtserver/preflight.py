@@ -7,13 +7,10 @@ small and never imports numba; what can fail slowly or loudly fails here.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -43,9 +40,9 @@ def preflight(config: Config, folder: Path) -> Plan:
 
 def check(config: Config, folder: Path) -> Plan:
     """The same within this process: build the graph, compile and call every kernel once, parse the score."""
-    from rtserver.kernels import cache_folder
+    from rtserver.kernels import warming
 
-    with _locked(cache_folder()):
+    with warming():
         from rtserver.pipeline import build, plan_of
 
         importlib.import_module("rtserver.audio.callback")
@@ -61,28 +58,19 @@ def check(config: Config, folder: Path) -> Plan:
         for warning in score.warnings:
             print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
         score.to_npz(folder / SCORE_FILE)
-        with _locked(cache_folder()):
+        with warming():
             Follower(score, config.following.method).prepare(graphs[config.followed_input].spec("features"))
     return plan
 
 
-@contextmanager
-def _locked(folder: Path) -> Generator[None]:
-    """Hold the lock of the kernel cache, so that two servers do not compile the same kernels at once."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def warm() -> None:
-    """Compile every kernel that a usual show needs: all presets at 44.1 and 48 kHz, the follower, the callbacks."""
+    """Compile every kernel that a usual show needs: all presets at 44.1, 48 and 96 kHz, the follower, the callbacks."""
     from rtserver.demo import SCORE
     from rtserver.dsp.hpss import PRESETS
 
     importlib.import_module("rtserver.audio.tape")
     with tempfile.TemporaryDirectory() as scratch:
-        shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000) for preset in PRESETS]
+        shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000, 96000) for preset in PRESETS]
         for show in tqdm(shows, desc="kernels", disable=not sys.stderr.isatty()):
             audio, separation = {"sample_rate": show["sample_rate"]}, {"preset": show["preset"]}
             score = {"score": {"file": str(SCORE)}} if show is shows[0] else {}  # the follower's kernels know neither

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rtserver.kernels import numba
+from rtserver.kernels import cfunc, numba
 
 from rtserver.audio import table as t  # isort: skip
 from rtserver.audio.mixer import mix_output, take_input
@@ -29,7 +29,7 @@ TABLE_INDEX = t.TABLE_OFFSET // 8
 _SIGNATURE = _types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.voidptr, _types.uint64, _types.voidptr)
 
 
-@numba.cfunc(_SIGNATURE, nopython=True, cache=True, error_model="numpy")
+@cfunc(_SIGNATURE)
 def stream_callback(indata: Any, outdata: Any, frames: Any, _time: Any, flags: Any, user: Any) -> Any:
     """Copy in, mix out, count, wake the engines."""
     table = _carray(user, (TABLE_INDEX + t.TABLE_SIZE,), numba.int64)[TABLE_INDEX:]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rtserver.kernels import numba
+from rtserver.kernels import cfunc, numba
 
 from rtserver.audio import file as audio_file  # isort: skip
 from rtserver.audio.device import Stream, name_jack_client
@@ -29,9 +29,7 @@ HEADER = 8  # int64; the samples to play (n_frames, n_out) and the record (n_fra
 CONNECT_S = 10.0
 
 
-@numba.cfunc(
-    _types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.voidptr, _types.uint64, _types.voidptr), nopython=True, cache=True
-)
+@cfunc(_types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.voidptr, _types.uint64, _types.voidptr))
 def tape_callback(indata: Any, outdata: Any, frames: Any, _time: Any, flags: Any, user: Any) -> Any:
     """Play and record from the position on; before it is set to 0 and after the end, silence."""
     header = _carray(user, (HEADER,), numba.int64)

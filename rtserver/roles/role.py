@@ -17,7 +17,7 @@ from typing import Protocol
 
 from rtserver.errors import RtserverError
 from rtserver.roles.locking import lock_memory
-from rtserver.shared.session import LOCKED, PRIORITY, STATE, UP, Session
+from rtserver.shared.session import COMPILATIONS, LOCKED, PRIORITY, STATE, UP, Session
 
 TURN_S = 0.05  # a turn waits at most this long, so that heartbeats come at least 20 times a second
 
@@ -72,6 +72,9 @@ def play(name: str, session: Session, stopping: Callable[[], bool]) -> None:
     gc.collect()
     gc.freeze()
     row[LOCKED] = bool(priority or name == "audio") and lock_memory()
+    kernels = sys.modules.get("rtserver.kernels")  # where it is not loaded, nothing can compile
+    if kernels is not None:
+        kernels.on_compile(lambda: row.__setitem__(COMPILATIONS, row[COMPILATIONS] + 1))
     row[STATE] = UP
     supervisor = session.block.creator
     try:

@@ -23,7 +23,21 @@ from rtserver.events import Role as RoleEvent
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import SCORE_FILE, preflight
 from rtserver.roles.locking import memory_of
-from rtserver.shared.session import BEAT_NS, CLOSING, LOCKED, MEMORY, PID, PRIORITY, RESTARTS, STARTING, STATE, UP, Session, Setup
+from rtserver.shared.session import (
+    BEAT_NS,
+    CLOSING,
+    COMPILATIONS,
+    LOCKED,
+    MEMORY,
+    PID,
+    PRIORITY,
+    RESTARTS,
+    STARTING,
+    STATE,
+    UP,
+    Session,
+    Setup,
+)
 
 TURN_S = 0.02
 HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
@@ -96,7 +110,7 @@ class Supervisor:
         child.started_s = time.monotonic()
         child.was_up = False
         row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
-        row[LOCKED], row[PRIORITY], row[MEMORY] = 0, 0, 0
+        row[LOCKED], row[PRIORITY], row[MEMORY], row[COMPILATIONS] = 0, 0, 0, 0
         command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
         child.process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
         row[PID] = child.process.pid

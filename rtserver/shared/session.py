@@ -71,8 +71,9 @@ _COUNTED: dict[str, tuple[str, ...]] = {
 COUNTERS = _COUNTED | {role + SECOND: _COUNTED[role] for role in DECK_ROLES}
 MAX_COUNTERS = 16
 
-# Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), and the memory taken (PSS, bytes)
-PID, BEAT_NS, STATE, RESTARTS, LOCKED, PRIORITY, MEMORY = range(7)
+# Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), the memory taken (PSS, bytes), and the
+# kernels compiled since the role was up (none, or something was not warmed)
+PID, BEAT_NS, STATE, RESTARTS, LOCKED, PRIORITY, MEMORY, COMPILATIONS = range(8)
 STARTING, UP, CLOSING = range(3)
 
 IN_RING_SIZE = 1 << 17  # frames: 2.7 s at 48 kHz, enough to rebuild an engine's state after its restart

@@ -17,6 +17,7 @@ from rtserver.events import Event
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import (
     BEAT_NS,
+    COMPILATIONS,
     COUNTERS,
     EVENT_PATHS,
     LOCKED,
@@ -374,6 +375,7 @@ class Control:
                     "priority": int(row[PRIORITY]),
                     "locked": bool(row[LOCKED]),
                     "memory_bytes": int(row[MEMORY]),
+                    "compilations": int(row[COMPILATIONS]),
                 }
         return roles
 
