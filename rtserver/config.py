@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from rtserver.errors import ConfigError
+from rtserver.midi.settings import Midi, MidiPort, check_midi
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -115,15 +116,6 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
-class Midi(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The MIDI output. api `auto` takes JACK where it runs, else the system's own, else the null backend with a line that says so."""
-
-    api: Literal["auto", "jack", "alsa", "coremidi", "null"] = "auto"
-    client_name: str = ""  # empty means the server's name + "-midi"
-    connect: list[str] = msgspec.field(default_factory=list[str])  # JACK or ALSA ports to connect to, by part of their name
-    program: int = 0  # General MIDI program sent at start, counted from 0
-
-
 class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """ZeroMQ endpoints. Anything but loopback and ipc is refused without keys (docs/protocol.md, "Security").
 
@@ -208,9 +200,11 @@ def parse(raw: dict[str, Any]) -> Config:
     """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`."""
     _refuse_unknown(raw, Config, "")
     # The tables that users name come first: seen from the whole tree, msgspec says `outputs[...]` and not which.
-    kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output}
+    kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output, "midi.ports": MidiPort}
     for section, kind in kinds.items():
-        tables: Any = raw.get(section)
+        tables: Any = raw
+        for key in section.split("."):
+            tables = tables.get(key) if isinstance(tables, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if isinstance(tables, dict):
             for name, table in tables.items():  # pyright: ignore[reportUnknownVariableType]
                 _convert(table, kind, f"{section}.{name}")
@@ -279,7 +273,7 @@ def _check(config: Config) -> None:
     within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
     within("generation.velocity", generation.velocity, 1, 127)
     within("generation.channel", generation.channel, 1, 16)
-    within("midi.program", config.midi.program, 0, 127)
+    check_midi(config)
     _check_wire(config.wire)
 
 

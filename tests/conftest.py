@@ -190,8 +190,18 @@ class MidiStage:
         assert self.session.emit("gateway", Command(0, 0, name, value), "midi")
 
     def notes(self) -> list[tuple[bool, int]]:
-        """What was heard of notes: (on, pitch) in order."""
-        return [(m[0] & 0xF0 == 0x90, m[1]) for _, m in list(self.heard) if m[0] & 0xE0 == 0x80]
+        """What was heard of notes: (on, pitch) in order. A note-off comes three times; what ends nothing is left out."""
+        notes: list[tuple[bool, int]] = []
+        sounding: set[tuple[int, int]] = set()
+        for _, m in list(self.heard):
+            key = (m[0] & 0x0F, m[1] if len(m) > 1 else 0)
+            if m[0] & 0xF0 == 0x90:
+                sounding.add(key)
+                notes.append((True, key[1]))
+            elif m[0] & 0xF0 == 0x80 and key in sounding:
+                sounding.remove(key)
+                notes.append((False, key[1]))
+        return notes
 
     def messages(self) -> list[bytes]:
         """What was heard."""

@@ -60,6 +60,8 @@ class Links:
     def __init__(self, client: jack.Client, port: str, is_output: bool, patterns: Collection[str] = (), exclude: str = "") -> None:
         self.port = port
         self.connected: set[str] = set()
+        self.gone = 0  # connected ports that went away
+        self.back = 0  # of them, those that came back and were connected again
         self._client = client
         self._is_output = is_output
         self._patterns = [p.lower() for p in patterns]
@@ -78,10 +80,12 @@ class Links:
         Returns the new connections, whoever made them.
         """
         peers, now = self._peers(), self._now()
+        self.gone += len(self.connected - now - peers)
         missing = (self.connected - now) & peers  # taken off by hand, or our own port is just going down: the next look tells
         self._wanted -= missing & self._missed
         self._missed = missing - self._missed
         for name in peers - self._seen - now:
+            self.back += name in self._wanted
             if name in self._wanted or (match and any(p in name.lower() for p in self._patterns)):
                 self._attempt(self._client.connect, name)
         self._seen = peers

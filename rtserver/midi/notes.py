@@ -7,6 +7,8 @@ process finds here everything that it must release.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from rtserver.events import Note
@@ -34,6 +36,11 @@ def program_change(channel: int, program: int) -> bytes:
     return bytes((PROGRAM | channel, program))
 
 
+def bank_select(channel: int, bank: int) -> list[bytes]:
+    """Bank select, coarse and fine (CC0, CC32); channel 0..15, bank 0..16383. Takes effect with the next program change."""
+    return [bytes((CONTROL | channel, control, value)) for control, value in ((0, bank >> 7), (32, bank & 0x7F))]
+
+
 def silence() -> list[bytes]:
     """Sustain up, all notes off, all sound off on the 16 channels: 48 messages. Many synths know only some of them."""
     return [bytes((CONTROL | channel, control, 0)) for channel in range(N_CHANNELS) for control in (SUSTAIN, ALL_NOTES_OFF, ALL_SOUND_OFF)]
@@ -47,15 +54,22 @@ def playable(note: Note) -> bool:
 class NoteTable:
     """The sounding notes. One process writes it; `cells` is int64 ``(16, 128)``, as a rule in shared memory.
 
+    `channels` says on which channel notes of another channel are sent; cells and messages go by the channel sent on.
+
     A cell is written before its message is returned for sending, so that a process killed in between leaves too much in the table, never
     too little.
     """
 
-    def __init__(self, cells: Array) -> None:
+    def __init__(self, cells: Array, channels: Mapping[int, int] | None = None) -> None:
         if cells.shape != (N_CHANNELS, N_PITCHES) or cells.dtype != np.int64:
             raise ValueError(f"the table of notes is int64 ({N_CHANNELS}, {N_PITCHES}), got {cells.dtype} {cells.shape}")
         self.cells = cells
+        self._channels = channels or {}
         self._holders: dict[tuple[int, int], Note] = {}
+
+    def key(self, note: Note) -> tuple[int, int]:
+        """(channel, pitch) that `note` is sent as."""
+        return self._channels.get(note.channel, note.channel), note.pitch
 
     def holder(self, channel: int, pitch: int) -> Note | None:
         """The note that sounds there."""
@@ -67,7 +81,7 @@ class NoteTable:
 
     def on(self, note: Note, end_ns: int) -> list[bytes]:
         """`note` starts and is due to end at `end_ns`. A pitch that sounds already is let go first: [note-off,] note-on."""
-        key = (note.channel, note.pitch)
+        key = self.key(note)
         messages = [note_off(*key)] if key in self._holders else []
         self._holders[key] = note
         self.cells[key] = max(end_ns, 1)
@@ -75,7 +89,7 @@ class NoteTable:
 
     def off(self, note: Note, now_ns: int) -> list[bytes]:
         """`note` ends: [note-off], or nothing if another note has taken its pitch since (that one's own end will come)."""
-        key = (note.channel, note.pitch)
+        key = self.key(note)
         if self._holders.get(key) is not note:
             return []
         del self._holders[key]
@@ -97,6 +111,10 @@ class NoteTable:
         self.cells[self.cells > 0] = -now_ns
         self._holders.clear()
         return messages + silence()
+
+    def overdue(self, now_ns: int, by_ns: int) -> list[tuple[int, int]]:
+        """(channel, pitch) of every note that should have ended `by_ns` ago and more."""
+        return [(int(channel), int(pitch)) for channel, pitch in np.argwhere((self.cells > 0) & (self.cells < now_ns - by_ns))]
 
     def clear(self) -> None:
         """Nothing sounds and nothing is on its way."""

@@ -1,10 +1,11 @@
 """The patchbay: a helper process of the midi role on JACK, for everything that needs a second JACK client.
 
-It makes, watches and keeps the connections of our ports, holds the input port, and tells when jackd has gone. It may block in libjack
+It makes, watches and keeps the connections of our ports, holds the input ports, and tells when jackd has gone. It may block in libjack
 without delaying a note, and when the midi process is killed it closes its clients later, in peace (see `rtserver.midi.ports`).
 
-It talks in lines: ``in <ns> <hex>`` for a message that arrived, ``made`` for a new connection of the output, ``ready`` once all is set up,
-``lost`` when jackd has gone, ``error <why>``. It ends at the line ``quit``, or `GRACE_S` after its standard input has ended.
+It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, ``made <port>`` for a new connection of an output,
+``links <gone> <back>`` and ``refused <count>`` for what it counts, ``ready`` once all is set up, ``lost`` when jackd has gone,
+``error <why>``. It ends at the line ``quit``, or `GRACE_S` after its standard input has ended.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from rtserver.midi import links
-from rtserver.midi.ports import IN_PORT, OUT_PORT, Input, keep_for_ever
+from rtserver.midi.gate import Gate
+from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Input, keep_for_ever, rtmidi_api
 
 CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are connected to, kept for the next patchbay
 STANDBY = "midi-standby.json"  # in the run folder: the standby's port, which is connected as the midi role's own
@@ -35,12 +38,27 @@ IDLE_S = 0.05
 READY_S = 10.0
 
 
-class Orders(msgspec.Struct, frozen=True):
-    """What the midi role hands over on the command line, as JSON."""
+class Arrival(NamedTuple):
+    """A message that came in."""
 
-    port: str  # full name of the midi role's output port
-    client: str
+    port: str
+    arrived_ns: int  # CLOCK_MONOTONIC
+    data: bytes
+
+
+class Wiring(msgspec.Struct, frozen=True):
+    """One of our ports and what it is to be connected to, by part of the name."""
+
+    name: str  # of an output: the full name of its port; of an input: the name of its client
     connect: list[str]
+
+
+class Orders(msgspec.Struct, frozen=True):
+    """What the midi role hands over on the command line, as JSON. Ports go by the names they have in the configuration."""
+
+    client: str  # what the names of all our clients begin with
+    outputs: dict[str, Wiring]
+    inputs: dict[str, Wiring]
     run_folder: str
 
 
@@ -51,9 +69,12 @@ class Patchbay:
         self.lost = False
         self.ended = False
         self.complaint = ""
-        self._made = False
+        self.refused = 0  # messages that came in too fast
+        self.gone = 0  # connected ports that went away
+        self.back = 0  # of them, those that came back
+        self._made: deque[str] = deque(maxlen=256)
         self._wake = wake
-        self._messages: deque[tuple[int, bytes]] = deque(maxlen=1024)
+        self._messages: deque[Arrival] = deque(maxlen=QUEUE_SIZE)
         self._ready = threading.Event()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rtserver.midi.patchbay", msgspec.json.encode(orders).decode()],
@@ -64,14 +85,13 @@ class Patchbay:
         threading.Thread(target=self._read, name="patchbay", daemon=True).start()
         self._ready.wait(READY_S)
 
-    def receive(self) -> list[tuple[int, bytes]]:
-        """What has come in since the last call: (arrival on CLOCK_MONOTONIC in ns, message)."""
+    def receive(self) -> list[Arrival]:
+        """What has come in since the last call."""
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
-    def made(self) -> bool:
-        """Whether the output has got a new connection since the last call."""
-        made, self._made = self._made, False
-        return made
+    def made(self) -> set[str]:
+        """The outputs that have got a new connection since the last call."""
+        return {self._made.popleft() for _ in range(len(self._made))}
 
     def close(self) -> None:
         """End the helper; waits at most 0.5 s for it."""
@@ -84,19 +104,23 @@ class Patchbay:
         """A thread that sleeps in the pipe."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            match line.split(maxsplit=1):
-                case [b"in", rest]:
-                    arrived_ns, data = rest.split()
-                    self._messages.append((int(arrived_ns), bytes.fromhex(data.decode())))
-                case [b"made"]:
-                    self._made = True
-                case [b"ready"]:
+            word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
+            match word, rest:
+                case "in", [port, arrived_ns, data]:
+                    self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
+                case "made", [port]:
+                    self._made.append(port)
+                case "links", [gone, back]:
+                    self.gone, self.back = int(gone), int(back)
+                case "refused", [count]:
+                    self.refused = int(count)
+                case "ready", []:
                     self._ready.set()
                     continue
-                case [b"lost"]:
+                case "lost", []:
                     self.lost = True
-                case [b"error", why]:
-                    self.complaint = why.decode().strip()
+                case "error", why:
+                    self.complaint = " ".join(why)
                 case _:
                     continue
             self._wake()
@@ -106,70 +130,99 @@ class Patchbay:
 
 
 class Keeper:
-    """The helper's insides: one client to look and connect with, one input."""
+    """The helper's insides: one client to look and connect with, and the inputs."""
 
     def __init__(self, orders: Orders) -> None:
         client = links.jack_client(f"{orders.client}-patchbay")
         if client is None:
             raise OSError("no JACK server answers")
-        import rtmidi
-
         self.gone = False
         client.set_shutdown_callback(self._on_shutdown)
         self.client = client
         self.file = Path(orders.run_folder) / CONNECTIONS
         self.standby_file = Path(orders.run_folder) / STANDBY
-        in_port = f"{orders.client}-in:{IN_PORT}"
+        in_ports = {key: f"{wiring.name}:{IN_PORT}" for key, wiring in orders.inputs.items()}
         until_s = time.monotonic() + 4 * GRACE_S
-        while any(p.name == in_port for p in client.get_ports(is_midi=True)) and time.monotonic() < until_s:
-            time.sleep(IDLE_S)  # our predecessor still holds the name
-        self.input = Input(rtmidi.API_UNIX_JACK, f"{orders.client}-in")
-        self.links = {
-            OUT_PORT: links.Links(client, orders.port, True, orders.connect, exclude=orders.client),
-            IN_PORT: links.Links(client, in_port, False, exclude=orders.client),
+        while {p.name for p in client.get_ports(is_midi=True)} & set(in_ports.values()) and time.monotonic() < until_s:
+            time.sleep(IDLE_S)  # our predecessor still holds the names
+        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name) for key, wiring in orders.inputs.items()}
+        self.gates = {key: Gate() for key in orders.inputs}
+        self.outputs = {
+            key: links.Links(client, wiring.name, True, wiring.connect, exclude=orders.client) for key, wiring in orders.outputs.items()
+        }
+        self.sources = {
+            key: links.Links(client, in_ports[key], False, wiring.connect, exclude=orders.client) for key, wiring in orders.inputs.items()
         }
         self._kept = links.load(self.file)
-        for name, link in self.links.items():
+        for name, link in self._links().items():
             link.restore((self._kept or {}).get(name, ()))
         # What a hand has taken off stays off over a restart: with a file, patterns count for ports that come later.
         self.look(match=self._kept is None)
 
-    def look(self, match: bool = True) -> bool:
-        """Look at all connections. True if the output has a new one."""
-        made = {name: link.poll(match) for name, link in self.links.items()}
-        wanted = {name: link.wanted for name, link in self.links.items()}
+    def look(self, match: bool = True) -> list[str]:
+        """Look at all connections. The outputs that have got a new one."""
+        made = [key for key, link in self.outputs.items() if link.poll(match)]
+        for link in self.sources.values():
+            link.poll(match)
+        wanted = {name: link.wanted for name, link in self._links().items()}
         if wanted != self._kept:
             links.save(self.file, wanted)
             self._kept = wanted
         standby = (links.load(self.standby_file) or {}).get(OUT_PORT, [])
         for port in standby:
-            links.Links(self.client, port, True).follow(self.links[OUT_PORT].connected)
-        return bool(made[OUT_PORT])
+            links.Links(self.client, port, True).follow(set[str]().union(*(link.connected for link in self.outputs.values())))
+        return made
+
+    def receive(self) -> list[Arrival]:
+        """What has come in, as far as it may pass."""
+        arrivals: list[Arrival] = []
+        for key, port in self.inputs.items():
+            gate = self.gates[key]
+            arrivals += [Arrival(key, arrived_ns, data) for arrived_ns, data in port.receive() if gate.passes(arrived_ns, data)]
+        return arrivals
 
     def close(self) -> None:
         """Leave; what belongs to a server that has gone is not touched."""
         if self.gone:
             keep_for_ever(self.client)
         else:
-            self.input.close()
+            for port in self.inputs.values():
+                port.close()
             self.client.close()
+
+    def _links(self) -> dict[str, links.Links]:
+        """All that is connected, by the names under which it is kept."""
+        return {f"{OUT_PORT}/{key}": link for key, link in self.outputs.items()} | {
+            f"{IN_PORT}/{key}": link for key, link in self.sources.items()
+        }
+
+    def counts(self) -> list[str]:
+        """The lines that say what has been counted."""
+        all_links = self._links().values()
+        return [
+            f"links {sum(link.gone for link in all_links)} {sum(link.back for link in all_links)}",
+            f"refused {sum(gate.refused for gate in self.gates.values())}",
+        ]
 
     def _on_shutdown(self, _status: object, _reason: str) -> None:
         self.gone = True
 
 
-def say(line: str) -> None:
-    """One line to the midi role, which may have gone."""
+def say(*lines: str) -> None:
+    """Lines to the midi role, which may have gone."""
+    data = "".join(f"{line}\n" for line in lines).encode()
     with contextlib.suppress(OSError):
-        os.write(1, f"{line}\n".encode())
+        while data:
+            data = data[os.write(1, data) :]
 
 
 def run(keeper: Keeper) -> None:
     """Until told to quit, until jackd is gone, or until the midi process is."""
     look_s = time.monotonic() + links.POLL_S
+    told: list[str] = keeper.counts()
     say("ready")
     while not keeper.gone:
-        busy = bool(keeper.links[IN_PORT].connected)
+        busy = any(link.connected for link in keeper.sources.values())
         if select.select([0], [], [], INPUT_POLL_S if busy else IDLE_S)[0]:
             if not os.read(0, 64):
                 time.sleep(GRACE_S)
@@ -177,11 +230,14 @@ def run(keeper: Keeper) -> None:
             threading.Timer(CLOSE_S, os._exit, (0,)).start()
             keeper.close()
             os._exit(0)
-        for arrived_ns, message in keeper.input.receive():
-            say(f"in {arrived_ns} {message.hex()}")
+        arrivals = keeper.receive()
+        if arrivals:
+            say(*(f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in arrivals))
         if time.monotonic() >= look_s:
-            if keeper.look():
-                say("made")
+            say(*(f"made {key}" for key in keeper.look()))
+            counts = keeper.counts()
+            say(*(line for line in counts if line not in told))
+            told = counts
             look_s = time.monotonic() + links.POLL_S
     say("lost")
     os._exit(0)  # without destructors: they crash where the server is gone

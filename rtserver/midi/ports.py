@@ -7,30 +7,34 @@ On JACK a message goes out at the start of the next period, so its arrival is qu
 loses larger messages in silence, hence `MAX_MESSAGE_SIZE`.
 
 A process that may be killed owns one JACK client and no more: when a process with two dies, jackd waits 0.5 s for each before it serves
-what they were connected to (measured, jackd 1.9.21); with one it takes some 0.02 s. Hence `rtserver.midi.patchbay`.
+what they were connected to (measured, jackd 1.9.21); with one it takes some 0.02 s. Hence `rtserver.midi.sender` and
+`rtserver.midi.patchbay`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rtserver.config import Config
+from rtserver.errors import DeviceError
 from rtserver.midi.links import jack_client
 
 if TYPE_CHECKING:
     import jack
-    import rtmidi
 
 OUT_PORT, IN_PORT = "midi_out", "midi_in"
 MAX_MESSAGE_SIZE = 4096  # bytes
 SILENCE_S = 1.0  # after this long without input the relation of the driver's clock to ours is taken anew
 FLUSH_S = 0.15  # three JACK periods of 2048 frames at 44.1 kHz
+PATIENCE_S = 1.0  # how long a client name that is taken is waited for
 ALSA_DEVICE = "/dev/snd/seq"
+QUEUE_SIZE = 16384  # messages that an input holds between two looks: 1.6 s of 10 000 a second
 
 
 class Output(Protocol):
@@ -39,15 +43,23 @@ class Output(Protocol):
     api: str
     name: str  # full name of the port; empty on the null backend
     errors: int  # messages refused, or failed in the driver
+    complaint: str  # why, the last time
     lost: bool  # the server behind the port has gone; whoever learns of it says so here
 
-    def send(self, message: bytes) -> bool:
-        """Send now; never waits, never raises. False: refused or failed, and counted."""
+    def send(self, *messages: bytes) -> bool:
+        """Send now; never waits, never raises. False: one at least was refused or failed, and counted."""
         ...
 
     def close(self) -> None:
-        """Let the driver take what was sent, then take the port away. At most 0.3 s."""
+        """Let the driver take what was sent, then take the port away. At most 0.5 s."""
         ...
+
+
+def refuse(message: bytes) -> str:
+    """Why a message cannot be sent; empty if it can."""
+    if 0 < len(message) <= MAX_MESSAGE_SIZE:
+        return ""
+    return f"a message of {len(message)} bytes was refused: at most {MAX_MESSAGE_SIZE} go out, larger ones get lost in the driver"
 
 
 class NullOutput:
@@ -57,51 +69,89 @@ class NullOutput:
         self.api = "null"
         self.name = ""
         self.errors = 0
+        self.complaint = ""
         self.lost = False
         self.sent = 0
 
-    def send(self, message: bytes) -> bool:
-        accepted = 0 < len(message) <= MAX_MESSAGE_SIZE
-        self.sent += accepted
-        self.errors += not accepted
-        return accepted
+    def send(self, *messages: bytes) -> bool:
+        refused = [why for message in messages if (why := refuse(message))]
+        self.sent += len(messages) - len(refused)
+        self.errors += len(refused)
+        self.complaint = refused[-1] if refused else self.complaint
+        return not refused
 
     def close(self) -> None:
         pass
 
 
 class RtOutput:
-    """A virtual port and, on systems without JACK, every destination opened by name."""
+    """A virtual port and, on systems without JACK, every destination whose name contains one of `connect` (in any case)."""
 
-    def __init__(self, api: str, name: str, ports: list[rtmidi.MidiOut]) -> None:
+    def __init__(self, api: str, number: int, client: str, connect: list[str]) -> None:
+        import rtmidi
+
         self.api = api
-        self.name = name
+        self.name = f"{client}:{OUT_PORT}"
         self.errors = 0
+        self.complaint = ""
         self.lost = False
-        self._ports = ports
+        self._number, self._client = number, client
+        self._patterns = [] if api == "jack" else [c.lower() for c in connect]  # on JACK the patchbay connects
+        self._virtual: Any = rtmidi.MidiOut(rtapi=number, name=client)
+        self._destinations: dict[str, Any] = {}
+        self.look()
+        self._virtual.open_virtual_port(OUT_PORT)
 
-    def send(self, message: bytes) -> bool:
-        if not 0 < len(message) <= MAX_MESSAGE_SIZE or self.lost:
-            self.errors += 1
-            return False
-        try:
-            for port in self._ports:
-                port.send_message(message)
-        except (OSError, ValueError):  # rtmidi's errors are OSErrors; a malformed message is a ValueError
-            self.errors += 1
-            return False
-        return True
+    def look(self) -> int:
+        """Open the destinations that have come and let go of those that have gone; how many have come."""
+        import rtmidi
+
+        if not self._patterns:
+            return 0
+        # An rtmidi object that has a port open does not list ports everywhere, so a fresh one asks.
+        asker = rtmidi.MidiOut(rtapi=self._number, name=f"{self._client}-look")
+        names: list[str] = asker.get_ports()
+        asker.delete()
+        wanted = {name: i for i, name in enumerate(names) if any(p in name.lower() for p in self._patterns)}
+        for name in self._destinations.keys() - wanted.keys():
+            port = self._destinations.pop(name)
+            with contextlib.suppress(OSError):
+                port.close_port()
+            port.delete()
+        new = wanted.keys() - self._destinations.keys()
+        for name in new:
+            port = rtmidi.MidiOut(rtapi=self._number, name=self._client)
+            with contextlib.suppress(OSError):  # gone again
+                port.open_port(wanted[name], OUT_PORT)
+                self._destinations[name] = port
+        return len(new & self._destinations.keys())
+
+    def send(self, *messages: bytes) -> bool:
+        before = self.errors
+        for message in messages:
+            why = refuse(message) or ("the server behind the port is gone" if self.lost else "")
+            if why:
+                self.errors += 1
+                self.complaint = why
+                continue
+            for port in (self._virtual, *self._destinations.values()):
+                try:
+                    port.send_message(message)
+                except (OSError, ValueError) as error:  # rtmidi's errors are OSErrors; a malformed message is a ValueError
+                    self.errors += 1
+                    self.complaint = str(error)
+        return self.errors == before
 
     def close(self) -> None:
         if not self.lost:
             time.sleep(FLUSH_S)
-        for port in self._ports:
+        for port in (self._virtual, *self._destinations.values()):
             if self.lost:
                 keep_for_ever(port)
             else:
                 port.close_port()
                 port.delete()
-        self._ports.clear()
+        self._destinations.clear()
 
 
 class Input:
@@ -110,8 +160,8 @@ class Input:
     def __init__(self, api: int, client: str) -> None:
         import rtmidi
 
-        self._port = rtmidi.MidiIn(rtapi=api, name=client)
-        self._port.ignore_types(sysex=True, timing=False, active_sense=True)
+        self._port = rtmidi.MidiIn(rtapi=api, name=client, queue_size_limit=QUEUE_SIZE)
+        self._port.ignore_types(sysex=False, timing=False, active_sense=True)
         self._port.open_virtual_port(IN_PORT)
         self._driver_ns = 0  # sum of the driver's time differences
         self._offset_ns: int | None = None
@@ -123,7 +173,7 @@ class Input:
         the closest to the truth; it is taken anew after `SILENCE_S` for drivers whose clock is not ours.
         """
         messages: list[tuple[int, bytes]] = []
-        while (got := self._port.get_message()) is not None:
+        while len(messages) < QUEUE_SIZE and (got := self._port.get_message()) is not None:
             data, after_s = got
             self._driver_ns += round(after_s * 1e9)
             offset_ns = time.monotonic_ns() - self._driver_ns
@@ -139,63 +189,78 @@ class Input:
         self._port.delete()
 
 
-def client_name(config: Config) -> str:
-    """Name of the midi role's client."""
-    return config.midi.client_name or f"{config.name}-midi"
+def client_name(config: Config, port: str = "") -> str:
+    """Name of the client that owns a port; all begin alike."""
+    name = config.midi.client_name or f"{config.name}-midi"
+    return f"{name}-{port}" if port else name
 
 
-def open_output(config: Config, suffix: str = "") -> tuple[Output, str]:
-    """Open the output that `config` asks for, under the client name + `suffix`.
+def find_api(config: Config) -> tuple[str, str]:
+    """Which MIDI system to use: "jack", "alsa", "coremidi" or "null".
 
-    Returns the output and, where the null backend had to stand in, a line that says why and what to do. Takes about 0.2 s on JACK.
+    Where "null" has to stand in, the second value says why and what to do. Takes some 30 ms where JACK is asked for.
     """
-    midi = config.midi
-    if midi.api == "null":
-        return NullOutput(), ""
+    asked = config.midi.api
+    if asked == "null":
+        return "null", ""
     try:
-        import rtmidi
+        import rtmidi  # noqa: F401  # pyright: ignore[reportUnusedImport]
     except ImportError:
-        return NullOutput(), "python-rtmidi is not installed: notes go nowhere; install it or set midi.api = 'null'"
-    client = f"{client_name(config)}{suffix}"
+        return "null", "python-rtmidi is not installed: notes go nowhere; install it or set midi.api = 'null'"
     reasons: list[str] = []
-    if midi.api in ("auto", "jack"):
-        probe = jack_client(f"{client}-probe")
-        if probe is None:
-            reasons.append(f"no JACK server answers as {os.environ.get('JACK_DEFAULT_SERVER', 'default')!r}")
-        else:
-            try:
-                return _open_jack(probe, client), ""
-            except OSError as error:
-                reasons.append(f"JACK refuses a port ({error})")
-            finally:
-                probe.close()
-    native, api = ("coremidi", rtmidi.API_MACOSX_CORE) if sys.platform == "darwin" else ("alsa", rtmidi.API_LINUX_ALSA)
-    if midi.api in ("auto", native):
-        if native == "alsa" and not os.path.exists(ALSA_DEVICE):
-            reasons.append(f"{ALSA_DEVICE} is missing (modprobe snd-seq)")
-        else:
-            try:
-                return RtOutput(native, f"{client}:{OUT_PORT}", open_by_name(api, client, midi.connect)), ""
-            except OSError as error:
-                reasons.append(f"{native} refuses a port ({error})")
-    why = " and ".join(reasons) or f"midi.api = {midi.api!r} does not exist on this system"
-    return NullOutput(), f"{why}: notes go nowhere until it is there; start jackd, or set midi.api = 'null'"
+    if asked in ("auto", "jack"):
+        probe = jack_client(f"{client_name(config)}-probe")
+        if probe is not None:
+            probe.close()
+            return "jack", ""
+        reasons.append(f"no JACK server answers as {os.environ.get('JACK_DEFAULT_SERVER', 'default')!r}")
+    native = "coremidi" if sys.platform == "darwin" else "alsa"
+    if asked in ("auto", native):
+        if native != "alsa" or os.path.exists(ALSA_DEVICE):
+            return native, ""
+        reasons.append(f"{ALSA_DEVICE} is missing (modprobe snd-seq)")
+    why = " and ".join(reasons) or f"midi.api = {asked!r} does not exist on this system"
+    return "null", f"{why}: notes go nowhere until it is there; start jackd, or set midi.api = 'null'"
 
 
-def _open_jack(probe: jack.Client, client: str) -> RtOutput:
-    """JACK adds a number to a client name that is taken, and rtmidi does not tell: the probe looks which port is new."""
+def rtmidi_api(api: str) -> int:
+    """rtmidi's number of an API of ours."""
     import rtmidi
 
-    def names() -> set[str]:
-        return {p.name for p in probe.get_ports(is_midi=True)}
+    return {"jack": rtmidi.API_UNIX_JACK, "alsa": rtmidi.API_LINUX_ALSA, "coremidi": rtmidi.API_MACOSX_CORE}[api]
 
-    before = names()
-    port = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name=client)
-    port.open_virtual_port(OUT_PORT)
-    for name in sorted(names() - before):
-        if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{OUT_PORT}", name):
-            return RtOutput("jack", name, [port])
-    raise OSError(f"{client}:{OUT_PORT} did not appear")
+
+def open_output(api: str, client: str, connect: list[str]) -> RtOutput:
+    """Open a port of `client`, on JACK in some 0.2 s. Raises `DeviceError` with the reason where the system refuses it."""
+    try:
+        if api == "jack":
+            return _open_jack(client)
+        return RtOutput(api, rtmidi_api(api), client, connect)
+    except OSError as error:
+        raise DeviceError(f"{api} refuses the MIDI port {client}:{OUT_PORT} ({error})") from None
+
+
+def _open_jack(client: str) -> RtOutput:
+    """JACK adds a number to a client name that is taken, and rtmidi does not tell: a probe looks which port is new."""
+    probe = jack_client(f"{client}-probe")
+    if probe is None:
+        raise OSError("no JACK server answers")
+    try:
+        until_s = time.monotonic() + PATIENCE_S
+        while f"{client}:{OUT_PORT}" in (before := _midi_ports(probe)) and time.monotonic() < until_s:
+            time.sleep(0.02)  # a predecessor that was killed is being cleared away
+        output = RtOutput("jack", rtmidi_api("jack"), client, [])
+        for name in sorted(_midi_ports(probe) - before, key=len):
+            if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{OUT_PORT}", name):
+                output.name = name
+                return output
+    finally:
+        probe.close()
+    raise OSError("it did not appear")
+
+
+def _midi_ports(client: jack.Client) -> set[str]:
+    return {p.name for p in client.get_ports(is_midi=True)}
 
 
 def jack_has(port: str) -> bool:
@@ -203,34 +268,9 @@ def jack_has(port: str) -> bool:
     probe = jack_client("rtserver-probe")
     if probe is None:
         return False
-    found = any(p.name == port for p in probe.get_ports(is_midi=True))
+    found = port in _midi_ports(probe)
     probe.close()
     return found
-
-
-def open_by_name(api: int, client: str, patterns: list[str]) -> list[rtmidi.MidiOut]:
-    """A virtual port, and a port connected to every destination whose name contains one of `patterns` (in any case)."""
-    import rtmidi
-
-    virtual = rtmidi.MidiOut(rtapi=api, name=client)
-    destinations = virtual.get_ports()
-    virtual.open_virtual_port(OUT_PORT)
-    ports = [virtual]
-    for number, destination in enumerate(destinations):
-        if any(p.lower() in destination.lower() for p in patterns):
-            port = rtmidi.MidiOut(rtapi=api, name=client)
-            port.open_port(number, OUT_PORT)
-            ports.append(port)
-    return ports
-
-
-def open_input(config: Config, api: str) -> Input | None:
-    """The input beside an output on ALSA or CoreMIDI; None on the null backend. On JACK the patchbay process has it."""
-    if api not in ("alsa", "coremidi"):
-        return None
-    import rtmidi
-
-    return Input(rtmidi.API_LINUX_ALSA if api == "alsa" else rtmidi.API_MACOSX_CORE, f"{client_name(config)}-in")
 
 
 def keep_for_ever(thing: object) -> None:

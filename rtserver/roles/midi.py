@@ -1,8 +1,8 @@
 """The midi role: sends the performer's notes at their time, and knows at every moment which notes sound.
 
 Notes come with their release, so the death of the engine or of the performer hangs nothing: what was scheduled ends by itself, and no
-heartbeat but this role's own matters here. If this process is killed, the standby (`rtserver.roles.standby`) releases what its table
-of notes holds.
+heartbeat but this role's own matters here. If this process is killed, its senders (`rtserver.midi.sender`) and the standby
+(`rtserver.roles.standby`) release what sounds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import time
 
 from rtserver.errors import DeviceError
 from rtserver.events import Command, MidiIn, Note, NoteOff, NoteOn
-from rtserver.midi.notes import NoteTable, playable, program_change
-from rtserver.midi.patchbay import INPUT_POLL_S, Orders, Patchbay
-from rtserver.midi.ports import Input, NullOutput, Output, client_name, open_input, open_output
-from rtserver.midi.schedule import MAX_NOTES, Due, Schedule
+from rtserver.midi.notes import playable
+from rtserver.midi.patchbay import INPUT_POLL_S, Patchbay
+from rtserver.midi.player import Step
+from rtserver.midi.rack import Rack, Slot
+from rtserver.midi.schedule import MAX_NOTES
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import RESTARTS, Session
 
@@ -24,50 +25,45 @@ LATE_NS = 5_000_000  # a note this late is counted as late, and played
 RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a missing one looks whether it has come
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
-MAX_INPUT_SIZE = 128  # bytes of one incoming message that fit into an event's slot
+IN_PORT_NAME = "midi_in"  # what the input of the port without a name is called in events
 
 
 class MidiRole:
-    """Schedule → port, with the table of sounding notes in shared memory."""
+    """Schedules → ports, with the tables of sounding notes in shared memory."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.table = NoteTable(session.block["notes"])
-        self.schedule = Schedule()
-        self.output: Output = NullOutput()
-        self.input: Input | None = None  # on ALSA and CoreMIDI
-        self.patchbay: Patchbay | None = None  # on JACK
+        self.notes = session.block["notes"]
+        self.rack = Rack(session.config, session.run_folder, session.block["notes.ports"], session.block["midi.senders"])
         self._waker = session.waker("midi")
         self._waiting: list[Note] = []  # until the clock runs
         self._retry_ns = 0
-        self._greet_ns: int | None = None
         self._n_played = 0  # notes asked for by command
-        self._dropped = 0  # of the schedule's count, what has been added to ours
-        self._errors = 0
+        self._counted: dict[str, int] = {}  # totals kept elsewhere, as far as they have been added to our counters
+        self._complained = ""
 
     def prepare(self) -> None:
         """Open the ports and connect them as before, or as configured."""
         self.session.block["counters.midi"][:] = 0
-        complaint = self._open()
-        if complaint:
-            self._complain(complaint)
-        if self.session.role("midi")[RESTARTS] > 0 or self.table.cells.any():
-            # A predecessor may have left notes. The standby should have released them; we make sure once our connections stand.
+        self._open()
+        if self.session.role("midi")[RESTARTS] > 0 or self.session.block["notes.ports"].any():
+            # A predecessor may have left notes. They should have been released; we make sure once our connections stand.
             time.sleep(GREET_NS * 1e-9)
-            for message in self.table.release_all(time.monotonic_ns()):
-                self.output.send(message)
+            now_ns = time.monotonic_ns()
+            for slot in self.rack.slots:
+                slot.output.send(*slot.player.panic(now_ns)[0])
+        self.notes[:] = 0
 
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
-        if self.patchbay is not None and self.patchbay.lost:
-            self.output.lost = True
-            raise DeviceError("the JACK server behind the MIDI ports is gone; they open again when it, or another MIDI system, is back")
+        self._look_for_faults()
         self._take_events()
         self._take_input()
         now_ns = time.monotonic_ns()
-        due = self.schedule.due(now_ns)
-        if due:
-            self._send(due, now_ns)
+        for slot in self.rack.slots:
+            steps = slot.player.due(now_ns)
+            if steps:
+                self._send(slot, steps)
         self._housekeep(now_ns)
         self._wait()
         return True
@@ -75,27 +71,26 @@ class MidiRole:
     def close(self) -> None:
         """Let go of every note, silence every channel, wait until the driver has taken it (three JACK periods)."""
         self._panic(count=False)
-        self.output.close()
-        self.table.clear()
-        if self.input is not None:
-            self.input.close()
-        if self.patchbay is not None:
-            self.patchbay.close()
+        self.rack.close()
+        self.notes[:] = 0
 
-    def _open(self) -> str:
-        config = self.session.config
-        self.output, complaint = open_output(config)
-        self.input = open_input(config, self.output.api)
-        self._open_patchbay()
-        self._greet_ns = time.monotonic_ns() + GREET_NS
-        self._retry_ns = time.monotonic_ns() + RETRY_NS
-        return complaint
+    def _open(self) -> None:
+        complaint = self.rack.open(self._waker.post)
+        now_ns = time.monotonic_ns()
+        self._retry_ns = now_ns + RETRY_NS
+        for slot in self.rack.slots:
+            slot.greet_ns = now_ns + GREET_NS
+        if complaint:
+            self._complain(complaint)
 
-    def _open_patchbay(self) -> None:
-        if self.output.api == "jack":
-            config, folder = self.session.config, str(self.session.run_folder)
-            orders = Orders(self.output.name, client_name(config), config.midi.connect, folder)
-            self.patchbay = Patchbay(orders, self._waker.post)
+    def _look_for_faults(self) -> None:
+        patchbay = self.rack.patchbay
+        if patchbay is not None and patchbay.lost:
+            self.rack.lost = True
+            raise DeviceError("the JACK server behind the MIDI ports is gone; they open again when it, or another MIDI system, is back")
+        for slot in self.rack.slots:
+            if slot.ended:
+                raise DeviceError(f"the sender of the MIDI port {slot.output.name} has ended; everything opens anew")
 
     def _complain(self, complaint: str) -> None:
         print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
@@ -111,18 +106,22 @@ class MidiRole:
                 self._play(str(event.value))
         if self._waiting and self.session.clock.running:
             for note in self._waiting:
-                self._add(note)
+                time_at = self.session.clock.time_at
+                self._add(note, round(time_at(note.frame) * 1e9), round(time_at(note.frame + note.duration) * 1e9))
             self._waiting.clear()
         elif len(self._waiting) > MAX_NOTES:
             self.session.count("midi", "dropped_notes", len(self._waiting) - MAX_NOTES)
             del self._waiting[:-MAX_NOTES]
 
-    def _add(self, note: Note) -> None:
-        if not playable(note):
+    def _add(self, note: Note, due_ns: int, off_ns: int) -> None:
+        """Plan a note on every port that plays it."""
+        players = [slot.player for slot in self.rack.slots if slot.player.plays(note)]
+        if not playable(note) or not players:
             self.session.count("midi", "dropped_notes")
             return
-        time_at = self.session.clock.time_at
-        self.schedule.add(note, round(time_at(note.frame) * 1e9), round(time_at(note.frame + note.duration) * 1e9))
+        now_ns = time.monotonic_ns()
+        for player in players:
+            player.add(note, due_ns, off_ns, now_ns)
 
     def _play(self, value: str) -> None:
         """A note by hand, ``"PITCH VELOCITY DURATION_S [CHANNEL]"`` with the channel from 1: now, whether or not the clock runs."""
@@ -134,98 +133,96 @@ class MidiRole:
         except (ValueError, OverflowError):
             self.session.count("midi", "dropped_notes")
             return
-        if not playable(note):
-            self.session.count("midi", "dropped_notes")
-            return
         now_ns = time.monotonic_ns()
-        self.schedule.add(note, now_ns, now_ns + round(duration_s * 1e9))
+        self._add(note, now_ns, now_ns + round(duration_s * 1e9))
 
     def _take_input(self) -> None:
-        source = self.input or self.patchbay
-        for arrived_ns, message in source.receive() if source is not None else ():
+        for port, arrived_ns, message in self.rack.receive():
             self.session.count("midi", "messages_in")
-            if len(message) > MAX_INPUT_SIZE:
-                self.session.count("midi", "port_errors")
-                continue
             frame = self._frame(arrived_ns)
-            self.session.emit("midi", MidiIn(frame, frame, "midi_in", message))
+            self.session.emit(
+                "midi", MidiIn(frame, self._frame(time.monotonic_ns()), port or IN_PORT_NAME, message), "performer", "gateway"
+            )
 
-    def _send(self, due: list[Due], now_ns: int) -> None:
-        """Send first, tell afterwards: events cost more than messages."""
-        events: list[NoteOn | NoteOff] = []
-        for what in due:
-            note = what.note
-            cut = self.table.holder(note.channel, note.pitch) if what.on else note
-            messages = self.table.on(note, what.off_ns) if what.on else self.table.off(note, now_ns)
-            if not messages:
-                continue
-            for message in messages:
-                self.output.send(message)
-            sent_ns = time.monotonic_ns()
-            if cut is not None:
-                events.append(self._ended(cut, what.due_ns, sent_ns))
-            if what.on:
-                frame = self._frame(sent_ns)
-                events.append(NoteOn(note.frame, frame, note.note_id, note.pitch, note.velocity, note.channel, what.due_ns, sent_ns))
-                self._count_lateness(sent_ns - what.due_ns)
-        for event in events:
-            self.session.emit("midi", event, "gateway")
+    def _send(self, slot: Slot, steps: list[Step]) -> None:
+        """Send first, tell afterwards: events cost more than messages. What two ports play is told once, by the first of them."""
+        for step in steps:
+            slot.output.send(*step.messages)
+        sent_ns = time.monotonic_ns()
+        for step in steps:
+            if step.off is not None:
+                self._ended(slot, step.off, step.due_ns, sent_ns)
+            if step.on is not None:
+                self._began(slot, step.on, step.due_ns, sent_ns)
 
-    def _ended(self, note: Note, due_ns: int, sent_ns: int) -> NoteOff:
-        self.session.count("midi", "notes_off")
-        return NoteOff(note.frame + note.duration, self._frame(sent_ns), note.note_id, note.pitch, note.channel, due_ns, sent_ns)
-
-    def _count_lateness(self, late_ns: int) -> None:
+    def _began(self, slot: Slot, note: Note, due_ns: int, sent_ns: int) -> None:
+        late_ns = sent_ns - due_ns
         self.session.count("midi", "notes_on")
         self.session.count("midi", "late_notes", int(late_ns > LATE_NS))
         self.session.count_max("midi", "late_ns_max", late_ns)
+        if self.rack.tells(slot, note):
+            self.notes[note.channel, note.pitch] = slot.player.table.cells[slot.player.table.key(note)]
+            event = NoteOn(note.frame, self._frame(sent_ns), note.note_id, note.pitch, note.velocity, note.channel, due_ns, sent_ns)
+            self.session.emit("midi", event, "gateway")
+
+    def _ended(self, slot: Slot, note: Note, due_ns: int, sent_ns: int) -> None:
+        self.session.count("midi", "notes_off")
+        if self.rack.tells(slot, note):
+            self.notes[note.channel, note.pitch] = 0
+            frame = note.frame + note.duration
+            event = NoteOff(frame, self._frame(sent_ns), note.note_id, note.pitch, note.channel, due_ns, sent_ns)
+            self.session.emit("midi", event, "gateway")
 
     def _panic(self, count: bool = True) -> None:
         """Forget what waits, end what sounds, silence all channels."""
         now_ns = time.monotonic_ns()
         self._waiting.clear()
-        self.schedule.clear()
-        ended = self.table.holders()
-        for message in self.table.release_all(now_ns):
-            self.output.send(message)
+        cut: list[tuple[Slot, Note]] = []
+        for slot in self.rack.slots:
+            messages, ended = slot.player.panic(now_ns)
+            slot.output.send(*messages)
+            cut += [(slot, note) for note in ended]
         sent_ns = time.monotonic_ns()
-        for note in ended:
-            self.session.emit("midi", self._ended(note, now_ns, sent_ns), "gateway")
+        for slot, note in cut:
+            self._ended(slot, note, now_ns, sent_ns)
         if count:
             self.session.count("midi", "panics")
 
     def _housekeep(self, now_ns: int) -> None:
-        """Counters; the program for a synth that has just come; what has broken or is missing, while nothing is due."""
-        self.table.settle(now_ns)
-        dropped, errors = self.schedule.dropped - self._dropped, self.output.errors - self._errors
-        self._dropped, self._errors = self.schedule.dropped, self.output.errors
-        self.session.count("midi", "dropped_notes", dropped)
-        self.session.count("midi", "port_errors", errors)
-        if self.patchbay is not None and self.patchbay.made():
-            self._greet_ns = now_ns + GREET_NS
-        if self._greet_ns is not None and now_ns >= self._greet_ns:
-            self._greet_ns = None
-            config = self.session.config
-            self.output.send(program_change(config.generation.channel - 1, config.midi.program))
-        next_ns = self.schedule.next_due_ns
+        """Counters; programs for a synth that has just come; what has broken or is missing, while nothing is due."""
+        made = self.rack.made()
+        for slot in self.rack.slots:
+            slot.player.table.settle(now_ns)
+            if slot.name in made:
+                slot.greet_ns = now_ns + GREET_NS
+            if slot.greet_ns is not None and now_ns >= slot.greet_ns:
+                slot.greet_ns = None
+                slot.output.send(*slot.player.greeting())
+        for counter, total in self.rack.totals().items():
+            self.session.count("midi", counter, max(total - self._counted.get(counter, 0), 0))
+            self._counted[counter] = total
+        complaint = self.rack.complaint
+        if complaint and complaint != self._complained:
+            print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
+            self._complained = complaint
+        next_ns = self.rack.next_due_ns
         if now_ns >= self._retry_ns and (next_ns is None or next_ns - now_ns > QUIET_NS):
             self._retry_ns = now_ns + RETRY_NS
             self._retry()
 
     def _retry(self) -> None:
         """A null backend that stands in: is there something better by now? A patchbay that has ended by itself: start another."""
-        if self.output.api == "null" and self.session.config.midi.api != "null":
-            self._open()
-            self._errors = 0
-        elif self.patchbay is not None and self.patchbay.ended:
-            self._complain(f"the patchbay has ended, starting another: {self.patchbay.complaint or 'no reason given'}")
-            self._open_patchbay()
+        patchbay: Patchbay | None = self.rack.patchbay
+        if self.rack.stands_in:
+            if self.rack.found():
+                self._open()
+        elif patchbay is not None and patchbay.ended:
+            self._complain(f"the patchbay has ended, starting another: {patchbay.complaint or 'no reason given'}")
+            self.rack.open_patchbay(self._waker.post)
 
     def _wait(self) -> None:
-        timeout_s = TURN_S
-        if self.input is not None:
-            timeout_s = INPUT_POLL_S
-        next_ns = self.schedule.next_due_ns
+        timeout_s = INPUT_POLL_S if self.rack.polls else TURN_S
+        next_ns = self.rack.next_due_ns
         if next_ns is None:
             self._waker.wait(timeout_s)
             return

@@ -16,6 +16,7 @@ import msgspec
 
 from rtserver.config import Config
 from rtserver.events import AnyEvent, Event, decode, encode
+from rtserver.midi.settings import MAX_PORTS
 from rtserver.node import Array
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.memory import Block, Layout
@@ -60,8 +61,11 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max"),
     "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite"),
-    "midi": ("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
-    "standby": ("releases",),
+    "midi": (
+        *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
+        *("refused_in", "links_lost", "links_restored"),
+    ),
+    "standby": ("releases", "overdue"),
     "gateway": (
         *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies"),
         *("lost_events", "lost_bulk"),
@@ -191,6 +195,8 @@ class Session:
         layout.add("clock.sequence", "<i8", (1,))
         layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts, memory: supervisor; heartbeat, state and the rest: the role
         layout.add("notes", "<i8", (16, 128))  # writer: midi. When each sounding note is due to end, CLOCK_MONOTONIC ns; 0 = silent
+        layout.add("notes.ports", "<i8", (MAX_PORTS, 16, 128))  # writer: midi. The same for each port, as sent; < 0 = just released
+        layout.add("midi.senders", "<i8", (MAX_PORTS,))  # writer: midi. Process ids of the ports' senders
         for role in COUNTERS:
             layout.add(f"counters.{role}", "<i8", (MAX_COUNTERS,))
         for producer, consumers in EVENT_PATHS.items():

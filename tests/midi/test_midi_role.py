@@ -28,7 +28,7 @@ def stage(jack_server, midi_stage, tmp_path_factory):
 @pytest.fixture
 def quiet(stage):
     """The stage with nothing sounding and nothing heard yet."""
-    stage.wait(lambda: not stage.session.block["notes"].any())
+    stage.wait(lambda: not stage.session.block["notes.ports"].any())  # by then every note-off has been sent three times
     time.sleep(0.05)  # two periods, for what is on its way
     stage.session.receive("gateway")
     stage.heard.clear()
@@ -114,7 +114,7 @@ def test_panic_ends_what_sounds_and_forgets_what_waits(quiet):
 def test_a_note_by_command(quiet):
     quiet.command("note", "69 100 0.05 2")
     assert quiet.wait(lambda: len(quiet.notes()) >= 2)
-    assert quiet.messages() == [bytes((0x91, 69, 100)), bytes((0x81, 69, 0))]
+    assert quiet.messages()[:2] == [bytes((0x91, 69, 100)), bytes((0x81, 69, 0))]
 
 
 def test_a_malformed_note_command_is_counted_not_fatal(quiet):

@@ -47,7 +47,7 @@ def heard(session: Session) -> list[tuple[type, int]]:
 
 
 def test_null_backend_sends_no_complaint(role, capsys):
-    assert isinstance(role.output, NullOutput)
+    assert isinstance(role.rack.slots[0].output, NullOutput)
     assert capsys.readouterr().err == ""
 
 
@@ -102,10 +102,10 @@ def test_null_backend_that_stands_in_gives_way_when_jack_comes(tmp_path, own_jac
     config = Config(name="rtstest-late", midi=Midi(api="jack"))
     role = MidiRole(Session.create(layout, Setup(config=config, run_folder=str(tmp_path))))
     role.prepare()
-    assert role.output.api == "null"
+    assert role.rack.api == "null"
     assert "rtstest-nobody" in capsys.readouterr().err
     with own_jackd() as (name, _server):
         monkeypatch.setitem(os.environ, "JACK_DEFAULT_SERVER", name)
         turns(role, 2.5)
-        assert role.output.api == "jack"
+        assert role.rack.api == "jack"
         role.close()
