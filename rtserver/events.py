@@ -159,7 +159,7 @@ class Epoch(Event, frozen=True):
 class Late(Event, frozen=True):
     """What was to take effect at `available_frame` came later and took effect at `taken_frame`, in `role`.
 
-    what : its kind, and its name if it has one (``position``, ``midi_in``, ``param generation.mode``, ``command seek``); frame : its frame.
+    what : its kind and name, or bytes (``position``, ``midi_in 903c40``, ``param generation.mode``, ``command seek``); frame : its frame.
     """
 
     role: str

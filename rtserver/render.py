@@ -24,6 +24,8 @@ from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import SCORE_FILE, check
+from rtserver.roles.follower import FollowerRole
+from rtserver.roles.performer import PerformerRole
 from rtserver.shared.session import Session, Setup
 from rtserver.wire.sink import FileSink
 
@@ -40,7 +42,7 @@ class Rendered:
 
 
 class Stepper:
-    """One private session driven block by block. `lanes`, `session` and `plan` are open to whoever wants to look."""
+    """One private session driven block by block. `lanes`, `workers`, `session` and `plan` are open to whoever wants to look."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         self.plan: Plan = check(config, folder)
@@ -52,22 +54,18 @@ class Stepper:
         self._table = block["audio.table"]
         self._i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
         self._f32 = self._i64.view(np.float32)
-        self._workers = list(self._make_workers())
+        self.workers = self._make_workers()
 
-    def _make_workers(self) -> Iterator[Callable[[], None]]:
-        """The steps of the roles that run live as processes of their own, in the order of the signal flow."""
+    def _make_workers(self) -> dict[str, FollowerRole | PerformerRole]:
+        """The roles that run live as processes of their own, in the order of the signal flow."""
+        workers: dict[str, FollowerRole | PerformerRole] = {}
         if self.session.setup.score_file:
-            from rtserver.roles.follower import FollowerRole
-
-            follower = FollowerRole(self.session)
-            follower.prepare()
-            yield follower.step
+            workers["follower"] = FollowerRole(self.session)
         if self.session.config.generation.enabled:
-            from rtserver.roles.performer import PerformerRole
-
-            performer = PerformerRole(self.session)
-            performer.prepare()
-            yield performer.step
+            workers["performer"] = PerformerRole(self.session)
+        for worker in workers.values():
+            worker.prepare()
+        return workers
 
     def exchange(self, indata: Array, outdata: Array) -> None:
         """What the audio callback does: (block_size, device channels) float32 in and out."""
@@ -79,8 +77,8 @@ class Stepper:
         for lane in self.lanes:
             while lane.run_hop():
                 pass
-        for step in self._workers:
-            step()
+        for worker in self.workers.values():
+            worker.step()
 
     def events(self) -> Iterator[AnyEvent]:
         """Everything emitted since the last call."""

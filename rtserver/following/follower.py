@@ -53,6 +53,10 @@ class Method(Protocol):
         """Forget the past and go on from `quarter`."""
         ...
 
+    def doubt(self) -> None:
+        """Believe less in the present place, as if what was heard of late had fitted it badly."""
+        ...
+
 
 METHODS: dict[str, Callable[[], Method]] = {"dixon": Warping}
 
@@ -154,6 +158,12 @@ class Follower:
         self._state = WAITING
         self._poor = 0
         self._last: tuple[float, float, str] | None = None
+
+    def gap(self) -> None:
+        """Some input never came, and the player went on meanwhile: keep the place, but be sure of it only after some hops that fit."""
+        self.method.doubt()
+        if self._state == LOCKED:
+            self._state = UNSURE
 
     def process(self, x: Array, frame: int, emit: Emit) -> None:
         """Take one hop (101,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""

@@ -28,6 +28,7 @@ LEAST_PEAK = 0.5  # a tenth of the peak of a medium piano note; below, it is noi
 RATE_GAIN = 0.005  # of the rate at which the reference is read towards the tempo, a hop: two seconds. The path itself feeds the tempo
 SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
 COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
+DOUBT = 0.75  # of what chance costs: under the confidence at which a follower locks
 FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
 ONSET = 0.3  # of the recent peak: a difference that is an onset
 ONSET_HOPS = 10  # for so long after it the end of a rest is believed; the path may be 100 ms late
@@ -107,6 +108,11 @@ class Warping:
         self._tempo.reset(float(frame))
         self.quarter = 0.0
         self._speak()
+
+    def doubt(self) -> None:
+        """Let every way cost as much as one that fits badly; a second of sound that fits makes up for it."""
+        for way in self._ways:
+            way.cost = max(way.cost, DOUBT * self._chance)
 
     @property
     def n_ways(self) -> int:

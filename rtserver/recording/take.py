@@ -23,6 +23,7 @@ from rtserver.wire.sink import FileSink
 
 MARGIN = 4096  # frames: what the writer may overwrite while we read
 PIECE_S = 0.5  # what is read at a time
+TOO_SLOW = "the disk was too slow"
 
 
 def sources(session: Session) -> dict[str, SampleRing]:
@@ -115,7 +116,7 @@ class Take:
             first = oldest(ring)
             if frame < first:
                 file.skip(first - frame)
-                why = "the stream stood still" if frame <= int(ring.span[0]) else "the disk was too slow"
+                why = "the stream stood still" if frame <= int(ring.span[0]) else TOO_SLOW
                 gaps.append(self._gap(file, frame, first - frame, why, counts=i == 0))
                 continue
             n = min(ring.written_to - frame, self._piece_size)
@@ -130,7 +131,7 @@ class Take:
         return gaps
 
     def _gap(self, file: Wave | Flac, frame: int, n_frames: int, why: str, counts: bool) -> Recording:
-        if counts and why == "the disk was too slow":
+        if counts and why == TOO_SLOW:
             self.totals.lost_frames += n_frames
         elif counts:
             self.totals.gap_frames += n_frames

@@ -11,6 +11,8 @@ from rtserver.events import Command, Event, Position
 from rtserver.following.follower import Follower
 from rtserver.following.score import Score
 from rtserver.node import Spec
+from rtserver.roles.agenda import Agenda
+from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import Session
 
@@ -34,31 +36,27 @@ class FollowerRole:
         self.follower = Follower(Score.from_npz(session.setup.score_file), config.following.method)
         self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
         self.x = np.zeros(vectors.shape[1], np.float32)
-        self.index = int(session.features.count[0])
+        self.agenda = Agenda(session, "follower")
+        self.reader = HopReader(session, "follower")
         self.waker = session.waker("follower")
 
     def turn(self) -> bool:
         self.waker.wait(TURN_S)
-        for event in self.session.receive("follower"):
-            if isinstance(event, Command):
-                self._obey(event)
         self.step()
         return True
 
     def step(self) -> None:
         """Follow whatever has come. Waits for nothing."""
-        while True:
-            try:
-                frame = self.session.features.read(self.index, self.x)
-            except IndexError:
-                newest = int(self.session.features.count[0])
-                self.session.count("follower", "lost_hops", newest - self.index)
-                self.index = newest
-                continue
-            if frame is None:
-                return
-            self.index += 1
+        until = self.reader.written  # before the events: what was said before a hop was written is known when it is read
+        for event in self.session.receive("follower"):
+            self.agenda.add(event)
+        for frame, missing in self.reader.hops(until, self.x):
             start = time.perf_counter_ns()
+            for event in self.agenda.due(frame):
+                if isinstance(event, Command):
+                    self._obey(event)
+            if missing:
+                self.follower.gap()
             self.follower.process(self.x, frame, self._emit)
             self.session.count_max("follower", "hop_ns_max", time.perf_counter_ns() - start)
             self.session.count("follower", "hops")

@@ -26,6 +26,7 @@ RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a miss
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
 IN_PORT_NAME = "midi_in"  # what the input of the port without a name is called in events
+INPUT_EFFECT_S = 0.01  # what comes in takes effect so long after it came: the way to the performer, so that it is there in time
 
 
 class MidiRole:
@@ -38,6 +39,7 @@ class MidiRole:
         self._waker = session.waker("midi")
         self._waiting: list[Note] = []  # until the clock runs
         self._retry_ns = 0
+        self._input_effect = round(INPUT_EFFECT_S * session.config.audio.sample_rate)
         self._n_played = 0  # notes asked for by command
         self._counted: dict[str, int] = {}  # totals kept elsewhere, as far as they have been added to our counters
         self._complained = ""
@@ -140,9 +142,8 @@ class MidiRole:
         for port, arrived_ns, message in self.rack.receive():
             self.session.count("midi", "messages_in")
             frame = self._frame(arrived_ns)
-            self.session.emit(
-                "midi", MidiIn(frame, self._frame(time.monotonic_ns()), port or IN_PORT_NAME, message), "performer", "gateway"
-            )
+            event = MidiIn(frame, frame + self._input_effect, port or IN_PORT_NAME, message)
+            self.session.emit("midi", event, "performer", "gateway")
 
     def _send(self, slot: Slot, steps: list[Step]) -> None:
         """Send first, tell afterwards: events cost more than messages. What two ports play is told once, by the first of them."""

@@ -1,13 +1,12 @@
 """The performer role: positions and features in, notes out, each with its due frame and its duration.
 
-It advances with the feature ring, one tick every 10 ms of audio, so that what it plays depends on the audio and not on when it was woken: a
-position takes effect at the tick of its `available_frame`; one that comes later takes effect on arrival and is counted.
+It advances with the feature ring, one tick every 10 ms of audio, so that what it plays depends on the audio and not on when it was woken:
+positions, parameters, commands and MIDI take effect at the tick of their declared frame, and what comes later is told (`agenda`).
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from rtserver.events import Command, Event, MidiIn, Note, Param, Position
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
+from rtserver.roles.agenda import Agenda
+from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
@@ -61,8 +62,9 @@ class PerformerRole:
         )
         self.follows = bool(session.setup.score_file)
         self.x = np.zeros(session.features.vectors.shape[1], np.float32)
-        self.index = int(session.features.count[0])
-        self.waiting: deque[Position] = deque()
+        self.agenda = Agenda(session, "performer")
+        self.reader = HopReader(session, "performer")
+        self.forgotten = -1  # positions of audio up to this frame are of before the last reset
         self.waker = session.waker("performer")
 
     def turn(self) -> bool:
@@ -72,35 +74,30 @@ class PerformerRole:
 
     def step(self) -> None:
         """Play whatever has become due. Waits for nothing."""
+        until = self.reader.written  # before the events: what was said before a hop was written is known when it is read
         for event in self.session.receive("performer"):
-            self._take(event)
-        while True:
-            try:
-                frame = self.session.features.read(self.index, self.x)
-            except IndexError:
-                self.index = int(self.session.features.count[0])
-                continue
-            if frame is None:
-                return
-            self.index += 1
+            self.agenda.add(event)
+        for frame, missing in self.reader.hops(until, self.x):
+            for event in self.agenda.due(frame):
+                self._take(event, frame)
+            if missing:  # nobody knows what sounded meanwhile: let what was heard fade
+                self.accompanist.hear_chroma(frame - missing, np.zeros(N_CHROMA, np.float32))
             self._tick(frame)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, frame: int) -> None:
         if isinstance(event, Position):
-            self.waiting.append(event)
+            self._move(event)
         elif isinstance(event, MidiIn):
             self.accompanist.hear_midi(event)
         elif isinstance(event, Param):
             self._set(event.name.removeprefix("generation."), event.value)
         elif isinstance(event, Command) and event.name in ("reset", "panic"):
-            self.transport.stop(event.frame)
+            self.transport.stop(frame)
             self.accompanist.reset()
-            self.waiting.clear()
+            self.forgotten = frame
 
     def _tick(self, frame: int) -> None:
         self.session.count("performer", "events")
-        while self.waiting and self.waiting[0].available_frame <= frame:
-            self._move(self.waiting.popleft())
         if not self.follows and not self.transport.running:
             self.transport.start(frame)
         share = np.clip((float(self.x[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
@@ -112,6 +109,8 @@ class PerformerRole:
             self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
 
     def _move(self, position: Position) -> None:
+        if position.frame <= self.forgotten:
+            return
         if position.state in FOLLOWING:
             self.transport.update(position.frame, position.quarter, position.tempo_bpm)
         else:

@@ -60,7 +60,7 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max"),
-    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite"),
+    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops"),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
         *("refused_in", "links_lost", "links_restored"),

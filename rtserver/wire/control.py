@@ -44,6 +44,9 @@ MAX_SYNCS = 256
 MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
 SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
+# Commands and parameters take effect so long after they came, so that they reach their role before the frame does: a worker's hop is 10 ms,
+# its turn a few more. A panic takes effect as soon as it can.
+EFFECT_S = 0.02
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
 EFFECTS = {"record", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
@@ -96,6 +99,7 @@ class Control:
         self.bulk_topics = bulk_topics
         self.boot_id = f"{session.block.boot_id:016x}"
         self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
+        self._slack = round(EFFECT_S * session.config.audio.sample_rate)
         self.absent: dict[str, str] = {}  # roles that the session has not, and why
         if not session.setup.score_file:
             self.absent["follower"] = "the session follows no score; set score.file in the configuration"
@@ -256,7 +260,7 @@ class Control:
         if parameter.role in self.absent:
             raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
         now = self.session.frame
-        frame = now if request.at_frame is None else max(request.at_frame, now)
+        frame = now + self._slack if request.at_frame is None else max(request.at_frame, now)
         if frame - now > MAX_AHEAD_S * self.session.config.audio.sample_rate:
             raise p.Refusal("out_of_range", f"at_frame: expected at most {MAX_AHEAD_S} s after frame {now}, got {frame}", "at_frame")
         self._send(events.Param(frame, now, request.name, value), parameter.role)
@@ -270,12 +274,12 @@ class Control:
 
     def _reset(self, _: p.ResetRequest) -> dict[str, Any]:
         self.planned.clear()
-        return self._command("reset", "engine", "follower", "performer")
+        return self._command("reset", "engine", "follower", "performer", after=self._slack)
 
     def _seek(self, request: p.SeekRequest) -> dict[str, Any]:
         if "follower" in self.absent:
             raise p.Refusal("unavailable", self.absent["follower"])
-        return self._command("seek", "follower", value=request.quarter)
+        return self._command("seek", "follower", value=request.quarter, after=self._slack)
 
     def _quit(self, _: p.QuitRequest) -> dict[str, Any]:
         return self._command("quit", "supervisor")
@@ -382,8 +386,8 @@ class Control:
     def _up(self, role: str) -> bool:
         return role == "supervisor" or int(self.session.role(role)[STATE]) == UP
 
-    def _command(self, name: str, *roles: str, value: float | str | None = None) -> dict[str, Any]:
-        frame = self.session.frame
+    def _command(self, name: str, *roles: str, value: float | str | None = None, after: int = 0) -> dict[str, Any]:
+        frame = self.session.frame + after
         present = [role for role in roles if role not in self.absent]
         self._send(events.Command(frame, frame, name, value), *present)
         return {"frame": frame, "roles": present}

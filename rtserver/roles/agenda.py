@@ -1,0 +1,79 @@
+"""What a worker is told takes effect at a declared frame, so that what it does depends on the frames and not on when it was woken.
+
+A worker takes its features hop by hop. An event whose frame has come is due at the first hop that ends there or later; one that comes only
+after that hop was taken is late: it is due at the next one, and a `Late` event says so. Whoever feeds the same events and postpones
+those that were late gets the same from the worker, bit for bit (`rtserver.replay`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rtserver.events import Command, Event, Late, MidiIn, Param, Position
+from rtserver.shared.session import Session
+
+# What is due at one hop is taken in this order, and what is of one kind by its frame: the order of arrival is chance.
+ORDER: tuple[type[Event], ...] = (Command, Param, Position, MidiIn)
+
+Key = tuple[str, int, int]
+
+
+def declared_frame(event: Event) -> int:
+    """The session frame at which an event is to take effect."""
+    return event.frame if isinstance(event, Param | Command) else event.available_frame
+
+
+def what(event: Event) -> str:
+    """An event's kind, and what tells it from others of its frame, as `Late` says it."""
+    kind = str(type(event).__struct_config__.tag)
+    if isinstance(event, Param | Command):
+        return f"{kind} {event.name}"
+    return f"{kind} {event.data.hex()}" if isinstance(event, MidiIn) else kind
+
+
+class Agenda:
+    """What waits for its frame.
+
+    Parameters
+    ----------
+    session : Session
+    role : str
+        Whose: told in `Late`, which goes to the gateway and the recorder.
+    """
+
+    def __init__(self, session: Session, role: str) -> None:
+        self.session = session
+        self.role = role
+        self._waiting: list[Event] = []
+        self._taken: int | None = None  # frame of the last hop
+        self._postponed: dict[Key, int] = {}
+
+    def add(self, event: Event) -> None:
+        """Take note of an event; what is none of `ORDER` is left out."""
+        if isinstance(event, ORDER):
+            self._waiting.append(event)
+
+    def postpone(self, late: Iterable[Late]) -> None:
+        """Let what was late in another run be late again: it takes effect when it did then.
+
+        Events that agree in all that `Late` says of them are taken to be late together.
+        """
+        self._postponed |= {(event.what, event.frame, event.available_frame): event.taken_frame for event in late}
+
+    def due(self, frame: int) -> list[Event]:
+        """What takes effect at the hop that ends at `frame`, in its order. Call it once for every hop."""
+        now: list[tuple[int, int, Event]] = []
+        waiting: list[Event] = []
+        for event in self._waiting:
+            declared = declared_frame(event)
+            effect = self._postponed.get((what(event), event.frame, declared), declared)
+            if effect > frame:
+                waiting.append(event)
+                continue
+            if effect != declared or (self._taken is not None and declared <= self._taken):
+                effect = frame
+                name = self.session.own(self.role)
+                self.session.emit(self.role, Late(event.frame, declared, name, what(event), frame), "gateway")
+            now.append((ORDER.index(type(event)), effect, event))
+        self._waiting, self._taken = waiting, frame
+        return [event for _, _, event in sorted(now, key=lambda entry: entry[:2])]
