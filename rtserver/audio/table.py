@@ -93,6 +93,8 @@ def declare(layout: Layout) -> None:
 
 def epochs(block: Block) -> list[tuple[int, int, int]]:
     """The latest starts of the stream: (epoch, first session frame, CLOCK_MONOTONIC ns), oldest first."""
+    if "audio.table" not in block:
+        return []
     n, rows = int(block["audio.table"][EPOCHS]), block["audio.epochs"]
     latest = ((k, rows[k % EPOCH_RING]) for k in range(max(0, n - EPOCH_RING), n))
     return [(k, int(row[0]), int(row[1])) for k, row in latest]

@@ -47,5 +47,5 @@ def header(session: Session, first_frame: int, wall_ns: int) -> SessionHeader:
         wall_ns,
         round(session.clock.now_s() * 1e9),
         msgspec.to_builtins(session.config),
-        audio_table.epochs(session.block) if "audio.table" in session.block else [],
+        audio_table.epochs(session.block),
     )

@@ -33,7 +33,7 @@ from rtserver.shared.session import (
 )
 from rtserver.wire import protocol as p
 from rtserver.wire.limits import BURST, RATE, Accounts
-from rtserver.wire.parameters import Parameters
+from rtserver.wire.parameters import EFFECT_S, Parameters
 
 STATES = {STARTING: "starting", UP: "up"}
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
@@ -44,9 +44,6 @@ MAX_SYNCS = 256
 MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
 SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
-# Commands and parameters take effect so long after they came, so that they reach their role before the frame does: a worker's hop is 10 ms,
-# its turn a few more. A panic takes effect as soon as it can.
-EFFECT_S = 0.02
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
 EFFECTS = {"record", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
@@ -198,7 +195,7 @@ class Control:
             "epoch": self.epoch,
             "sample_rate": config.audio.sample_rate,
             "inputs": {name: list(source.channels) for name, source in config.inputs.items()},
-            "stream_epochs": self.stream_epochs(),
+            "stream_epochs": audio_table.epochs(self.session.block),
             "heartbeat_s": HEARTBEAT_S,
             "endpoints": self.endpoints,
             "ops": list(p.REQUESTS),
@@ -239,7 +236,7 @@ class Control:
             "sequences": dict(self.sequences),
             "frame": frame,
             "clock": self.clock(),
-            "stream_epochs": self.stream_epochs(),
+            "stream_epochs": audio_table.epochs(self.session.block),
             "position": self.position,
             "notes": self.notes(),
             "planned": list(self.planned.values()),
@@ -348,10 +345,6 @@ class Control:
         if role == "audio":
             return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
         return self.session.counters(role) if role in COUNTERS else {}
-
-    def stream_epochs(self) -> list[tuple[int, int, int]]:
-        """The starts of the stream, as `hello` and snapshots tell them."""
-        return audio_table.epochs(self.session.block) if "audio.table" in self.session.block else []
 
     def notes(self) -> list[tuple[int, int, int]]:
         """(channel, pitch, due end in ns) of each note that sounds. Negative cells are notes already let go."""

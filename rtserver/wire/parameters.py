@@ -16,6 +16,10 @@ from rtserver.errors import ConfigError
 from rtserver.generation.constraints import parse_scale
 from rtserver.wire.protocol import Refusal, nearest
 
+# Commands and parameters take effect so long after they came, so that they reach their role before the frame does: a worker's hop is 10 ms,
+# its turn a few more. A panic takes effect as soon as it can.
+EFFECT_S = 0.02
+
 Value = float | str | bool
 
 

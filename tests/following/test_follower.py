@@ -15,7 +15,7 @@ from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Event, Position
 from rtserver.following import oltw, reference, tempo, warping
-from rtserver.following.follower import LOCKED, LOST, METHODS, WAITING, Follower
+from rtserver.following.follower import LOCKED, LOST, METHODS, UNSURE, WAITING, Follower
 from rtserver.following.score import Notes, Score
 from rtserver.node import Spec, Tracker
 
@@ -130,6 +130,23 @@ def test_it_stands_still_while_a_chord_rings_on() -> None:
     positions = run(prepared(s), np.concatenate((music[:1000], held, music[1000:])))
     assert max(abs(p.quarter - 20.0) for p in positions[1020:1500]) < 0.75
     assert abs(positions[1500 + 500].quarter - 30.0) < 0.25
+
+
+@pytest.mark.parametrize("lost", [20, 50, 100])
+def test_after_a_gap_it_keeps_its_place_is_unsure_and_catches_up(lost: int) -> None:
+    """`lost` hops of input never came, while the player went on."""
+    s = score()
+    music = played(s)
+    follower = prepared(s)
+    before = run(follower, music[:1000])[-1]
+    follower.gap()
+    after = run(follower, music[1000 + lost :])
+    assert (before.state, after[0].state) == (LOCKED, UNSURE)
+    assert abs(after[0].quarter - before.quarter) < 0.5
+    true = (np.arange(len(after)) + 1000 + lost) * 0.02
+    error = np.abs(np.array([p.quarter for p in after]) - true)
+    assert error[150:-100].max() < 0.25
+    assert {p.state for p in after[200:]} == {LOCKED}
 
 
 def test_a_rest_runs_on_with_the_tempo_and_ends_at_the_next_onset() -> None:
