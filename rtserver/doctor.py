@@ -26,7 +26,7 @@ def examine(config: Config) -> list[Check]:
     return [
         *machine(),
         *_devices(config),
-        *(block_and_hop(config.audio.block_size, hop_size) for hop_size in _hop_sizes(config)),
+        *(block_and_hop(config.audio.block_size, hop_size) for hop_size in hop_sizes(config)),
         small_block(config),
         *model(config),
         *ports(config),
@@ -155,7 +155,8 @@ def midi(found: Devices, config: Config) -> Check:
     return Check("MIDI", "warn", f"no MIDI system ({why}); notes go to the null backend", remedy, "one that answers")
 
 
-def _hop_sizes(config: Config) -> list[int]:
+def hop_sizes(config: Config) -> list[int]:
+    """The hops of the inputs' separations, each once."""
     from rtserver.separation.graph import preset
 
     presets = {config.separation_of(name).preset for name in config.inputs}

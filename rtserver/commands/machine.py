@@ -5,6 +5,8 @@ from __future__ import annotations
 from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say
 from rtserver.report import Check, describe, failed
 
+RUN_S = 5.0
+
 
 def register(add: Add) -> None:
     """Their arguments."""
@@ -16,6 +18,7 @@ def register(add: Add) -> None:
 
     sub = add("doctor", doctor, "check this machine: what to mend before the show")
     add_config(sub)
+    sub.add_argument("--run", action="store_true", help="run the server for five seconds, too, and count what goes wrong")
     add_json(sub)
 
 
@@ -54,7 +57,13 @@ def doctor(arguments: Arguments) -> int:
     """``rtserver doctor``"""
     from rtserver.doctor import examine
 
-    return report(arguments, examine(config_of(arguments)))
+    config = config_of(arguments)
+    checks = examine(config)
+    if arguments.run and not failed(checks):
+        from rtserver.trial import trial
+
+        checks += trial(config, RUN_S)
+    return report(arguments, checks)
 
 
 def report(arguments: Arguments, checks: list[Check]) -> int:

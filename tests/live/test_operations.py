@@ -3,8 +3,13 @@
 import json
 import subprocess
 import sys
+import threading
+import time
+
+import jack
 
 PERIOD = 1024
+LOOP = 2 * PERIOD  # a client's output back into its own input on JACK
 SETTINGS = {
     "name": "rtops",
     "audio": {"block_size": PERIOD, "spare_blocks": 2, "device": "system"},
@@ -23,11 +28,13 @@ def test_monitor_and_panic_of_a_running_server(own_jackd_of, live_server):
         control = server.config.wire.control
         panic = rtserver("panic", "--control", control, "--name", "rtops")
         assert server.wait(lambda: server.supervisor.session.counters("midi")["panics"] == 1)
+        named = rtserver("panic", "--name", "rtops")
         other = rtserver("panic", "--control", control, "--name", "duo")
         monitor = rtserver("monitor", "--control", control, "--json", "--count", 2)
         plain = rtserver("monitor", "--control", control, "--count", 2)
         server.close()
     assert (panic.returncode, panic.stdout) == (0, "rtops: every note off\n"), panic.stderr
+    assert named.returncode == 0, named.stderr
     assert other.returncode == 1
     assert monitor.returncode == 0, monitor.stderr
     picture = json.loads(monitor.stdout.splitlines()[-1])
@@ -36,3 +43,60 @@ def test_monitor_and_panic_of_a_running_server(own_jackd_of, live_server):
     assert picture["roles"]["engine"]["memory_bytes"] >= 0
     assert picture["roles"]["audio"]["counters"]["callbacks"] > 0
     assert plain.stdout.startswith("rtops  playing")
+
+
+def test_check_plays_a_tone_and_a_note_and_counts(own_jackd_of, tmp_path):
+    show = f'name = "rtcheck"\n[audio]\nblock_size = {PERIOD}\nspare_blocks = 2\ndevice = "system"\n[outputs.both]\nsource = "dry"\n'
+    (tmp_path / "show.toml").write_text(show + "channels = [1, 3]\nalign = false\n")
+    with own_jackd_of(PERIOD):
+        done = rtserver("check", tmp_path / "show.toml", "--seconds", 3, "--json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)}
+    # How punctual a busy machine is says nothing about the command; what it did and how it counts does.
+    assert checks["preflight"]["state"] == checks["start"]["state"] == "ok"
+    assert checks["tone on channel 1 (both), channel 3 (both)"]["found"].startswith("38400 frames taken")
+    assert checks["note on MIDI channel 1"]["found"].startswith("note-on and note-off sent")
+    assert "nothing is connected" in checks["MIDI port"]["found"]
+    assert checks["time of a hop"]["found"].startswith("p99 ")
+    assert {"callbacks", "xruns", "late callbacks", "misses", "JACK", "disk"} <= set(checks)
+    assert done.returncode == int(any(check["state"] == "fail" for check in checks.values()))
+
+
+def test_check_without_a_device_says_so_and_starts_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtserver-no-such-server")
+    (tmp_path / "show.toml").write_text('[audio]\ndevice = "rtserver no such device"\n')
+    done = rtserver("check", tmp_path / "show.toml", "--json")
+    assert done.returncode == 1
+    assert "preflight" not in {check["name"] for check in json.loads(done.stdout)}
+    assert "to be mended" in done.stderr
+
+
+def wire_up(name: str, stop: threading.Event) -> None:
+    """Join output 2 of the client `name` to its input 1, a cable in software, as soon as it is there."""
+    client = jack.Client("rtops-cable", no_start_server=True)
+    while not stop.is_set():
+        outputs = client.get_ports(f"^{name}:", is_audio=True, is_output=True)
+        inputs = client.get_ports(f"^{name}:", is_audio=True, is_input=True)
+        if len(outputs) > 1 and inputs and not client.get_all_connections(outputs[1]).count(inputs[0]):
+            client.connect(outputs[1], inputs[0])
+        time.sleep(0.02)
+    client.close()
+
+
+def test_calibrate_finds_a_cable_to_the_frame_and_no_other(own_jackd_of, tmp_path):
+    show = f'name = "rtcalib"\n[audio]\nblock_size = {PERIOD}\ndevice = "system"\n'
+    (tmp_path / "show.toml").write_text(show)
+    with own_jackd_of(PERIOD):
+        stop = threading.Event()
+        cable = threading.Thread(target=wire_up, args=("rtcalib", stop))
+        cable.start()
+        done = rtserver("calibrate", tmp_path / "show.toml", "--json")
+        stop.set()
+        cable.join()
+        without = rtserver("calibrate", tmp_path / "show.toml", "--output", 1, "--input", 1)
+    trips = {(trip["output"], trip["input"]): trip for trip in json.loads(done.stdout)["round_trips"]}
+    assert done.returncode == 0, done.stderr
+    assert trips[2, 1]["bursts"] == [LOOP, LOOP, LOOP]
+    assert trips[2, 1]["confidence"] > 0.9
+    assert trips[1, 1]["confidence"] == 0.0
+    assert without.returncode == 1
+    assert "is the cable between this output and this input" in without.stdout

@@ -1,0 +1,196 @@
+"""A server of a configuration, run for some seconds to see what a show would suffer: starts, misses, xruns, times, a note.
+
+Everything is the real thing, role by role, but for the sockets, which are private, and the recording, which is off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rtserver.config import Config, Recording, Wire
+from rtserver.doctor import hop_sizes
+from rtserver.errors import ConfigError, RtserverError
+from rtserver.midi import links
+from rtserver.midi.patchbay import CONNECTIONS
+from rtserver.midi.ports import OUT_PORT
+from rtserver.preflight import preflight
+from rtserver.report import Check, State
+from rtserver.roles.role import CAST
+from rtserver.roles.supervisor import Supervisor
+from rtserver.shared.histogram import HopTimes
+from rtserver.shared.session import LOCKED, PRIORITY
+from rtserver.wire.client import Client
+
+START_S = 180.0  # with a cold kernel cache
+SETTLE_S = 1.0  # the first blocks of a stream are no measure of the later ones
+TOLERABLE = 1 / 500  # of all blocks: beyond it a listener notices
+PITCH, VELOCITY, NOTE_S = 60, 64, 0.3
+
+
+class _NoteProbe:
+    """A note sent through the control socket as a client's, and what the midi role tells of it."""
+
+    def __init__(self, control: str, channel: int) -> None:
+        self.client = Client(control, "check")
+        self._events = self.client.subscribe(["note_on", "note_off", "heartbeat"])
+        self._events.poll(1000)  # a heartbeat: the subscriptions hold
+        self.channel = channel
+        sent = self.client.ask("note", pitch=PITCH, velocity=VELOCITY, duration_s=NOTE_S, channel=channel - 1)
+        self.note_id: int = sent["note_id"]
+        self.on: dict[str, Any] | None = None
+        self.off: dict[str, Any] | None = None
+
+    def look(self) -> None:
+        while self._events.poll(0):
+            topic, _, payload = self._events.recv_multipart()
+            event = msgspec.msgpack.decode(payload)
+            if event.get("note_id") == self.note_id:
+                if topic == b"note_on":
+                    self.on = event
+                else:
+                    self.off = event
+
+    def close(self) -> None:
+        self.client.close()
+
+
+def trial(config: Config, seconds: float, *, with_note: bool = False) -> list[Check]:
+    """Start, wait, measure for `seconds`, end. Raises `ConfigError`; all else that goes wrong is among the checks."""
+    with tempfile.TemporaryDirectory(prefix="rtserver-trial-") as name:
+        folder = Path(name)
+        wire = Wire(control=f"ipc://{name}/control", events=f"ipc://{name}/events", bulk=f"ipc://{name}/bulk")
+        config = msgspec.structs.replace(config, wire=wire, recording=Recording())
+        began_s = time.monotonic()
+        try:
+            supervisor = Supervisor(config, preflight(config, folder), folder)
+        except ConfigError:
+            raise
+        except RtserverError as error:
+            return [Check("preflight", "fail", str(error), "see the message", "configuration, score, model and kernels load")]
+        took_s = time.monotonic() - began_s
+        checks = [Check("preflight", "ok", f"configuration, score and kernels in {took_s:.1f} s", expected="they load")]
+        try:
+            supervisor.start()
+            return checks + list(_run(supervisor, seconds, with_note))
+        finally:
+            supervisor.close()
+
+
+def _run(supervisor: Supervisor, seconds: float, with_note: bool) -> Iterator[Check]:
+    began_s = time.monotonic()
+    while not supervisor.ready:
+        supervisor.turn()
+        if time.monotonic() - began_s > START_S:
+            missing = ", ".join(name for name in supervisor.children if not supervisor.up(name)) or "no callback comes"
+            yield Check(
+                "start", "fail", f"not up after {START_S:.0f} s: {missing}", "see what these roles print", "all roles up, audio flows"
+            )
+            return
+    yield Check("start", "ok", f"all roles up after {time.monotonic() - began_s:.1f} s", expected="all roles up, audio flows")
+    yield from privileges(supervisor)
+    _turn_for(supervisor, SETTLE_S)
+    config, control = supervisor.session.config, supervisor.session.config.wire.control
+    before = _counters(supervisor)
+    probe = _NoteProbe(control, config.generation.channel) if with_note else None
+    _turn_for(supervisor, seconds, probe)
+    after = _counters(supervisor)
+    if probe is not None:
+        probe.close()
+        yield from note(supervisor, probe)
+    restarts = {child.name: child.restarts for child in supervisor.children.values() if child.restarts > 0}
+    if restarts:
+        told = ", ".join(f"{name} ended {n} times" for name, n in restarts.items())
+        yield Check("roles", "fail", told, "see what these roles print on stderr", "none ends")
+    yield from measured({key: after[key] - before[key] for key in after}, seconds, config)
+    yield hop_time(supervisor)
+
+
+def _turn_for(supervisor: Supervisor, seconds: float, probe: _NoteProbe | None = None) -> None:
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s:
+        supervisor.turn()
+        if probe is not None:
+            probe.look()
+
+
+def _counters(supervisor: Supervisor) -> dict[str, int]:
+    from rtserver.audio import table
+
+    return table.counters(supervisor.session.block)
+
+
+def privileges(supervisor: Supervisor) -> Iterator[Check]:
+    """What the roles were granted of the priority and the lock that they ask for."""
+    rows = {name: supervisor.session.role(name) for name in supervisor.children}
+    asking = [name for name in rows if CAST[name][2]]
+    without = [name for name in asking if not rows[name][PRIORITY]]
+    unlocked = [name for name in (*asking, "audio") if not rows[name][LOCKED]]
+    for what, lacking in (("priority", without), ("locked memory", unlocked)):
+        if lacking:
+            yield Check(f"roles' {what}", "warn", f"refused to {', '.join(lacking)}", "see `rtserver doctor`", "granted to all that ask")
+        else:
+            yield Check(f"roles' {what}", "ok", "granted to all that ask", expected="granted to all that ask")
+
+
+def measured(counted: dict[str, int], seconds: float, config: Config) -> Iterator[Check]:
+    """What the callback counted in `seconds`."""
+    audio = config.audio
+    wanted = seconds * audio.sample_rate / audio.block_size
+    callbacks = counted["callbacks"]
+    state: State = "ok" if callbacks >= 0.9 * wanted else "fail"
+    remedy = "" if state == "ok" else "the device stands still at times: another block size, another device, or restart the audio server"
+    yield Check("callbacks", state, f"{callbacks} in {seconds:.0f} s", remedy, f"about {wanted:.0f}")
+    larger = f"a larger audio.block_size (it is {audio.block_size}), or what `rtserver doctor` says of priority and processors"
+    spare = f"audio.spare_blocks = {audio.spare_blocks + 1} or more (it is {audio.spare_blocks}), or a larger audio.block_size"
+    xruns = counted["input_overflows"] + counted["output_underflows"]
+    yield _share("xruns", xruns, callbacks, larger)
+    yield _share("late callbacks", counted["long_intervals"], callbacks, larger)
+    yield _share("misses", counted["misses"], callbacks * len(config.outputs), spare)
+
+
+def _share(name: str, n: int, of: int, remedy: str) -> Check:
+    share = n / max(of, 1)
+    state: State = "ok" if n == 0 else "warn" if share <= TOLERABLE else "fail"
+    return Check(name, state, f"{n} in {of} blocks, {share:.2%}", remedy if n else "", f"none; beyond {TOLERABLE:.1%} it is heard")
+
+
+def hop_time(supervisor: Supervisor) -> Check:
+    """Whether the engine has time enough for a hop."""
+    config = supervisor.session.config
+    allowed_s = min(hop_sizes(config)) / config.audio.sample_rate
+    times = HopTimes(supervisor.session.block).claim("hop")
+    p99_s = times.quantile(0.99)
+    found = f"p99 {p99_s * 1e3:.2f} ms of {allowed_s * 1e3:.2f} ms, most {times.max_s * 1e3:.2f} ms"
+    state: State = "ok" if p99_s < 0.5 * allowed_s else "warn" if p99_s < allowed_s else "fail"
+    remedy = "" if state == "ok" else "a preset with longer hops, fewer inputs, or a faster processor; is something else running?"
+    return Check("time of a hop", state, found, remedy, "p99 below half of it")
+
+
+def note(supervisor: Supervisor, probe: _NoteProbe) -> Iterator[Check]:
+    """What became of the note: both ends at the port, and somebody behind it."""
+    name, expected = f"note on MIDI channel {probe.channel}", "note-on and note-off sent"
+    if probe.on is None or probe.off is None:
+        missing = "note-on" if probe.on is None else "note-off"
+        yield Check(name, "fail", f"no {missing} was sent", "is the midi role up? see what it prints", expected)
+        return
+    late_s = (probe.on["sent_ns"] - probe.on["due_ns"]) * 1e-9
+    yield Check(name, "ok", f"note-on and note-off sent, {max(late_s, 0.0) * 1e3:.2f} ms late", expected=expected)
+    if supervisor.session.config.midi.api == "null":
+        return
+    kept = links.load(supervisor.session.run_folder / CONNECTIONS)
+    if kept is None:
+        if int(supervisor.session.counters("midi")["port_errors"]):
+            yield Check("MIDI port", "warn", "the null backend stands in: notes go nowhere", "see `rtserver doctor`", "a port")
+        return
+    heard = kept.get(OUT_PORT, [])
+    if heard:
+        yield Check("MIDI port", "ok", f"connected to {', '.join(heard)}", expected="a synth behind it")
+    else:
+        remedy = "name a synth in midi.connect, or connect the port by hand"
+        yield Check("MIDI port", "warn", "nothing is connected to it: notes go nowhere", remedy, "a synth behind it")
