@@ -142,6 +142,26 @@ class Recording(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start: bool = True  # with the session; otherwise when a client says so
 
 
+class Metrics(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Counters for Prometheus, in plain HTTP without passwords: on this machine only. Needs the extra `metrics`."""
+
+    port: int = 0  # 0: none are served
+    bind: str = "127.0.0.1"
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happened, line by line, in a file; a relative path counts from the configuration file. Needs the wire: the gateway writes it.
+
+    level : debug adds every note, position and counter. format : json is one object a line, text is for people.
+    """
+
+    file: str = ""  # empty: none is written
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+    max_bytes: int = 10_000_000  # then the file is renamed FILE.1 and a new one begun
+    keep: int = 5  # renamed files; older ones are deleted
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a server needs to know."""
 
@@ -161,6 +181,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     midi: Midi = Midi()
     wire: Wire = Wire()
     recording: Recording = Recording()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
 
     def input_of(self, output: Output) -> str:
         """Name of the input that an output is made of."""
@@ -189,6 +211,9 @@ def load(path: Path | str) -> Config:
     if config.score.file and not Path(config.score.file).is_absolute():
         score = msgspec.structs.replace(config.score, file=str((path.parent / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
+    if config.log.file:
+        there = str(path.parent.resolve() / Path(config.log.file).expanduser())
+        config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, file=there))
     for key in ("server_key", "allow"):
         if value := getattr(config.wire, key):
             there = str(path.parent.resolve() / Path(value).expanduser())
@@ -275,6 +300,14 @@ def _check(config: Config) -> None:
     within("generation.channel", generation.channel, 1, 16)
     check_midi(config)
     _check_wire(config.wire)
+    within("metrics.port", config.metrics.port, 0, 65535)
+    if not _LOCAL.fullmatch(f"tcp://{config.metrics.bind}:1"):
+        remedy = "stay on 127.0.0.1 and let a proxy that knows passwords pass it on"
+        raise ConfigError("metrics.bind", f"{config.metrics.bind!r} is open to other machines, and metrics ask for no keys: {remedy}")
+    within("log.max_bytes", config.log.max_bytes, 10_000, 10_000_000_000)
+    within("log.keep", config.log.keep, 0, 1000)
+    if config.log.file and not config.wire.enabled:
+        raise ConfigError("log.file", "expected wire.enabled = true beside it: the gateway writes the log")
 
 
 _LOCAL = re.compile(r"tcp://(127\.\d+\.\d+\.\d+|localhost|\[::1\]):(\d{1,5}|\*)|ipc:///.+")

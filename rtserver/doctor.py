@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import shutil
@@ -30,6 +31,7 @@ def examine(config: Config) -> list[Check]:
         small_block(config),
         *model(config),
         *ports(config),
+        *metrics(config),
         disk(Path(config.recording.folder or ".")),
     ]
 
@@ -210,6 +212,18 @@ def ports(config: Config) -> Iterable[Check]:
             yield port_free(f"wire.{name}", host, port)
         else:
             yield Check(f"wire.{name}", "ok", endpoint)
+
+
+def metrics(config: Config) -> Iterable[Check]:
+    """Whether metrics can be served, where they are asked for."""
+    if not config.metrics.port:
+        return
+    if importlib.util.find_spec("prometheus_client") is None:
+        yield Check(
+            "metrics", "warn", "prometheus-client is not installed: none are served", "pip install 'rtserver[metrics]'", "installed"
+        )
+    else:
+        yield port_free("metrics.port", config.metrics.bind, config.metrics.port)
 
 
 def port_free(field: str, host: str, port: str | int) -> Check:

@@ -18,7 +18,21 @@ from rtserver import __version__, cli
 from rtserver.audio import file
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "render", "separate", "follow", "perform", "latency", "devices", "doctor", "monitor", "panic", "demo")
+COMMANDS = (
+    "run",
+    "render",
+    "separate",
+    "follow",
+    "perform",
+    "latency",
+    "devices",
+    "doctor",
+    "check",
+    "calibrate",
+    "monitor",
+    "panic",
+    "demo",
+)
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int, *argv: str | Path) -> str:

@@ -16,6 +16,7 @@ import zmq
 
 from rtserver import __version__
 from rtserver.events import Event, Note, Status
+from rtserver.log import EventLog
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import COUNTERS, EVENT_PATHS, Session
 from rtserver.wire import discovery
@@ -90,6 +91,7 @@ class GatewayRole:
             bulk_topics=self.bulk_topics,
         )
         self._announce(epoch)
+        self.log = EventLog(session.config.log) if session.config.log.file else None
         self.doorbell = Doorbell(session)
         self.sockets.poller.register(self.doorbell.receiver.fileno(), zmq.POLLIN)
         self._heartbeat_due_s = self._status_due_s = time.monotonic()
@@ -110,6 +112,8 @@ class GatewayRole:
         self.sockets.send_event(event, due_ns)
         self.session.count("gateway", "events")
         self.control.observe(event)
+        if self.log is not None:
+            self.log.take(event)
 
     def turn(self) -> bool:
         self._serve(self._patience_ms())
@@ -170,6 +174,9 @@ class GatewayRole:
             self.session.count_max("gateway", "lost_events", self.control.accounts.lost_events)
             self.session.count_max("gateway", "lost_bulk", self.control.accounts.lost_bulk)
             self.sockets.doorman.tick()
+            if self.log is not None:
+                self.log.flush()
+                self.session.count_max("gateway", "log_failures", self.log.failures)
             self.session.count_max("gateway", "denied", self.sockets.doorman.denied)
             frame = self.session.frame
             for role in ("audio", *COUNTERS):
@@ -183,5 +190,7 @@ class GatewayRole:
         while (patience_s := end_s - time.monotonic()) > 0:
             self._serve(math.ceil(patience_s * 1000))
         discovery.remove(self.notice)
+        if self.log is not None:
+            self.log.close()
         self.doorbell.close()
         self.sockets.close()

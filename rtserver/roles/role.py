@@ -31,6 +31,7 @@ CAST: dict[str, tuple[str, str, int]] = {
     "standby": ("rtserver.roles.standby", "StandbyRole", 45),
     "gateway": ("rtserver.roles.gateway", "GatewayRole", 0),
     "recorder": ("rtserver.roles.recorder", "RecorderRole", 0),
+    "metrics": ("rtserver.roles.metrics", "MetricsRole", 0),
 }
 
 

@@ -6,6 +6,7 @@ through the callback counter that stands still.
 
 from __future__ import annotations
 
+import importlib.util
 import signal
 import subprocess
 import sys
@@ -92,6 +93,8 @@ class Supervisor:
             names.append("performer")
         if config.wire.enabled:
             names.append("gateway")
+        if config.metrics.port and metrics_available():
+            names.append("metrics")
         self.children = {name: Child(name) for name in (*names, "audio")}
         self._callbacks = (0, time.monotonic())
         self.stopping = False
@@ -221,6 +224,14 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 child.process.wait()
+
+
+def metrics_available() -> bool:
+    """Whether the extra is installed; says so where it is not: a show goes on without metrics."""
+    if importlib.util.find_spec("prometheus_client") is not None:
+        return True
+    print("rtserver: metrics.port is set, but prometheus-client is missing: pip install 'rtserver[metrics]'", file=sys.stderr, flush=True)
+    return False
 
 
 def run(config: Config, on_turn: Callable[[Supervisor], bool] | None = None) -> int:

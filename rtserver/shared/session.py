@@ -25,7 +25,7 @@ from rtserver.shared.waker import Waker
 
 DECK_ROLES = ("engine", "follower", "performer")
 SECOND = ".b"  # suffix of their names on the second deck
-ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway", "recorder")
+ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway", "recorder", "metrics")
 
 # producer -> consumers of events. One ring each; the consumer's waker is posted with every event. The recorder looks by itself, so that
 # recording costs a producer one more message in a ring and no more.
@@ -68,7 +68,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "standby": ("releases", "overdue"),
     "gateway": (
         *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies"),
-        *("lost_events", "lost_bulk"),
+        *("lost_events", "lost_bulk", "log_failures"),
     ),
     "recorder": ("recording", "frames", "gap_frames", "lost_frames", "events", "failures"),
 }

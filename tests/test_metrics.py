@@ -1,0 +1,135 @@
+"""What Prometheus reads is what the roles have counted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from rtserver.audio import table as t
+from rtserver.config import Config, Metrics
+from rtserver.metrics import COUNTED, LONGEST_S, SessionCollector
+from rtserver.roles import supervisor
+from rtserver.shared.histogram import HopTimes
+from rtserver.shared.memory import Layout
+from rtserver.shared.session import COUNTERS, PID, RESTARTS, STATE, UP, Session, Setup
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def session_of(tmp_path: Path, config: Config) -> Session:
+    layout = Layout()
+    t.declare(layout)
+    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    return Session.create(layout, Setup(config, str(tmp_path), latencies={"harmonic": 480}))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return session_of(tmp_path, Config())
+
+
+Samples = dict[tuple[str, ...], float]
+
+
+def samples(text: str) -> Samples:
+    """(name, label values …) -> value"""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[sample.name, *sample.labels.values()] = sample.value
+    return found
+
+
+def scraped(session: Session) -> Samples:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SessionCollector(session))
+    return samples(generate_latest(registry).decode())
+
+
+def test_every_counter_that_is_named_exists() -> None:
+    sources = [source for _, _, by_label in COUNTED.values() for source in by_label.values()] + list(LONGEST_S.values())
+    for role, counter in sources:
+        assert counter in (t.COUNTERS if role == "audio" else COUNTERS[role]), (role, counter)
+
+
+def test_counters_are_those_of_the_roles(session: Session) -> None:
+    session.count("midi", "notes_on", 7)
+    session.block["audio.table"][t.UNDERFLOWS] = 3
+    found = scraped(session)
+    assert found["rt_notes_total", "on"] == 7
+    assert found["rt_xruns_total", "output_underflow"] == 3
+
+
+def test_times_are_in_seconds(session: Session) -> None:
+    session.count_max("midi", "late_ns_max", 2_000_000)
+    assert scraped(session)["rt_note_lateness_max_seconds",] == pytest.approx(0.002)
+
+
+def test_hops_are_a_histogram_by_node(session: Session) -> None:
+    times = HopTimes(session.block).claim("stft")
+    for ns in (100_000, 200_000, 5_000_000):
+        times.add(ns)
+    found = scraped(session)
+    assert found["rt_hop_seconds_count", "stft"] == 3
+    assert found["rt_hop_seconds_sum", "stft"] == pytest.approx(0.0053)
+    below = [value for key, value in found.items() if key[0] == "rt_hop_seconds_bucket" and float(key[2]) < 0.001]
+    assert max(below) == 2
+
+
+def test_of_roles_those_that_run_are_told(session: Session) -> None:
+    row = session.role("midi")
+    row[PID], row[STATE], row[RESTARTS] = os.getpid(), UP, 4
+    found = scraped(session)
+    assert (found["rt_role_up", "midi"], found["rt_restarts_total", "midi"]) == (1, 4)
+    assert ("rt_role_up", "engine") not in found
+
+
+def test_latency_is_in_frames(session: Session) -> None:
+    assert scraped(session)["rt_latency_frames", "harmonic"] == 480
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[tuple[Session, int]]:
+    """The role as a process."""
+    port = free_port()
+    session = session_of(tmp_path, Config(metrics=Metrics(port=port)))
+    fd = session.block.fd
+    process = subprocess.Popen([sys.executable, "-m", "rtserver.roles.role", "metrics", str(fd)], pass_fds=[fd])
+    try:
+        until_s = time.monotonic() + 20.0
+        while session.role("metrics")[STATE] != UP:
+            assert process.poll() is None
+            assert time.monotonic() < until_s
+            time.sleep(0.02)
+        yield session, port
+    finally:
+        process.terminate()
+        assert process.wait(10.0) == 0
+
+
+def test_the_role_serves_what_is_counted_now(serving: tuple[Session, int]) -> None:
+    session, port = serving
+    for n in (1, 2):
+        session.count("midi", "panics")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
+            assert samples(answer.read().decode())["rt_panics_total",] == n
+
+
+def test_without_the_extra_there_is_a_line_and_no_role(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(supervisor.importlib.util, "find_spec", lambda _: None)
+    assert not supervisor.metrics_available()
+    assert "pip install 'rtserver[metrics]'" in capsys.readouterr().err
