@@ -1,5 +1,6 @@
 """The commands of a show against a real server on JACK."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def wire_up(name: str, stop: threading.Event) -> None:
         outputs = client.get_ports(f"^{name}:", is_audio=True, is_output=True)
         inputs = client.get_ports(f"^{name}:", is_audio=True, is_input=True)
         if len(outputs) > 1 and inputs and not client.get_all_connections(outputs[1]).count(inputs[0]):
-            client.connect(outputs[1], inputs[0])
+            with contextlib.suppress(jack.JackError):  # a port is listed before it can be connected
+                client.connect(outputs[1], inputs[0])
         time.sleep(0.02)
     client.close()
 
