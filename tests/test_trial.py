@@ -1,0 +1,41 @@
+"""What the counters of a trial mean."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtserver.config import Config
+from rtserver.trial import measured
+
+BLOCKS_A_SECOND = 48000 / 128
+NONE = {"callbacks": round(10 * BLOCKS_A_SECOND), "input_overflows": 0, "output_underflows": 0, "long_intervals": 0, "misses": 0}
+
+
+def states(**counted: int) -> dict[str, str]:
+    return {check.name: check.state for check in measured(NONE | counted, 10.0, Config())}
+
+
+def test_a_clean_run_has_nothing_to_mend() -> None:
+    assert set(states().values()) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("counter", "name"), [("input_overflows", "xruns"), ("output_underflows", "xruns"), ("long_intervals", "late callbacks")]
+)
+@pytest.mark.parametrize(("n", "state"), [(1, "warn"), (7, "warn"), (8, "fail")])
+def test_more_than_one_block_in_500_fails(counter: str, name: str, n: int, state: str) -> None:
+    assert states(**{counter: n})[name] == state
+
+
+@pytest.mark.parametrize(("n", "state"), [(15, "warn"), (16, "fail")])
+def test_misses_are_counted_against_the_blocks_of_all_outputs(n: int, state: str) -> None:
+    assert states(misses=n)["misses"] == state
+
+
+def test_a_device_that_stands_still_fails() -> None:
+    assert states(callbacks=round(5 * BLOCKS_A_SECOND))["callbacks"] == "fail"
+
+
+def test_whatever_is_wrong_has_a_remedy() -> None:
+    for check in measured(NONE | {"misses": 1, "long_intervals": 100, "callbacks": 10}, 10.0, Config()):
+        assert (check.state == "ok") == (not check.remedy), check
