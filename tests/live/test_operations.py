@@ -2,12 +2,15 @@
 
 import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import jack
+from prometheus_client.parser import text_string_to_metric_families
 
 PERIOD = 1024
 LOOP = 2 * PERIOD  # a client's output back into its own input on JACK
@@ -44,6 +47,27 @@ def test_monitor_and_panic_of_a_running_server(own_jackd_of, live_server):
     assert picture["roles"]["engine"]["memory_bytes"] >= 0
     assert picture["roles"]["audio"]["counters"]["callbacks"] > 0
     assert plain.stdout.startswith("rtops  playing")
+
+
+def test_log_and_metrics_tell_of_a_role_that_died(own_jackd_of, live_server, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with own_jackd_of(PERIOD):
+        server = live_server(SETTINGS | {"metrics": {"port": port}, "log": {"file": str(tmp_path / "log.jsonl")}})
+        server.kill("midi")
+        assert server.wait(lambda: server.restarted("midi"))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10.0) as answer:
+            text = answer.read().decode()
+        server.close()
+    found = {(s.name, *s.labels.values()): s.value for family in text_string_to_metric_families(text) for s in family.samples}
+    assert found["rt_restarts_total", "midi"] == 1
+    assert found["rt_callbacks_total",] > 0
+    assert found["rt_hop_seconds_count", "hop"] > 0
+    assert found["rt_device_rate_hz",] > 0
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    midi = [(line["level"], line["fields"]["state"]) for line in lines if line["event"] == "role" and line["role"] == "midi"]
+    assert midi[-2:] == [("error", "down"), ("warning", "restarted")]
 
 
 def test_check_plays_a_tone_and_a_note_and_counts(own_jackd_of, tmp_path):
