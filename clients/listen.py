@@ -39,8 +39,8 @@ def main() -> int:
             raise SystemExit(f"listen: no topic {', '.join(sorted(unknown))}; there are {', '.join(client.hello['topics'])}")
         printed = 0
         for topic, header, payload in client.messages():
-            if topic == "heartbeat" and not arguments.topics:
-                continue  # ten a second tell little to the eye; --topics heartbeat shows them
+            if topic in ("heartbeat", "meters") and not arguments.topics:
+                continue  # ten and twenty a second tell little to the eye; --topics shows them
             if arguments.json:
                 age_s = (time.monotonic_ns() + client.offset_ns()[0] - header[6]) / 1e9 if header else None
                 print(json.dumps({"topic": topic, "header": header, "age_s": age_s, "payload": payload}, default=repr), flush=True)

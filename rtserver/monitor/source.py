@@ -12,7 +12,7 @@ from rtserver.errors import RtserverError
 from rtserver.wire.client import Client
 
 MOVING = ("position", "heartbeat", "role", "miss", "gap")
-METERS = "meters"  # {inputs: [{name, channel, peak_db, rms_db, clipped}], outputs: […]}; not every server has them
+METERS = "meters"  # not every server has them
 STATUS_S = 1.0
 RECENT = 5  # pieces of news kept
 QUARTER, TEMPO, CONFIDENCE, STATE = "quarter", "tempo_bpm", "confidence", "state"

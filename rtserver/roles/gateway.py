@@ -23,10 +23,13 @@ from rtserver.wire import discovery
 from rtserver.wire.bulk import FeatureTap, audio_taps
 from rtserver.wire.control import HEARTBEAT_S, Control
 from rtserver.wire.discovery import Notice
+from rtserver.wire.meters import MeterTap
 from rtserver.wire.protocol import FEATURE_TOPIC, VERSION
 from rtserver.wire.zeromq import Sockets
 
 STATUS_S = 1.0
+METER_TOPIC = "meters"
+METER_TURN_S = 0.02  # while somebody looks at meters: less than half of their window, so that none is missed
 BULK_TURN_S = 0.01  # while somebody listens to audio: a chunk's length
 LAST_EVENTS_S = 0.25  # midi wakes within 50 ms of its signal and lets go of every note
 SYNC_TURN_S = 0.002  # while somebody waits for a sync: roles do not say when they have read their ring
@@ -81,6 +84,7 @@ class GatewayRole:
         session.block["counters.gateway"][:] = 0  # totals since this start
         self.audio = audio_taps(session)
         self.features = FeatureTap(session.features)
+        self.meters = MeterTap(session)
         self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
         self.control = Control(
             session,
@@ -136,14 +140,16 @@ class GatewayRole:
             self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
         if self.control.syncs:
             self.control.settle()
-        self.sockets.events.take_subscriptions([])
+        self.sockets.events.take_subscriptions([METER_TOPIC])
         self.sockets.bulk.take_subscriptions(self.bulk_topics)
 
     def _patience_ms(self) -> int:
         patience_s = min(TURN_S, self._heartbeat_due_s - time.monotonic())
         if self.control.syncs:
             patience_s = min(patience_s, SYNC_TURN_S)
-        elif self.sockets.bulk.prefixes:
+        elif self.sockets.events.prefixes:
+            patience_s = min(patience_s, METER_TURN_S)
+        if self.sockets.bulk.prefixes:
             patience_s = min(patience_s, BULK_TURN_S)
         return max(math.ceil(patience_s * 1000), 0)
 
@@ -162,6 +168,8 @@ class GatewayRole:
             self.sockets.send_bulk(FEATURE_TOPIC, chunk, frame, sample_rate)
 
     def _send_periodic(self, now_s: float) -> None:
+        if self.sockets.events.wanted(METER_TOPIC) and (meters := self.meters.read()) is not None:
+            self.sockets.send_event(meters)
         if now_s >= self._heartbeat_due_s:
             self._heartbeat_due_s = max(self._heartbeat_due_s + HEARTBEAT_S, now_s)
             self.sockets.send_event(self.control.heartbeat())
