@@ -6,8 +6,8 @@ import math
 
 from rtserver.audio import table as t
 from rtserver.config import Config
+from rtserver.events import Meter, Meters
 from rtserver.shared.session import Session
-from rtserver.wire.protocol import Meter, Meters
 
 FLOOR_DB = -120.0  # what silence is called
 

@@ -46,24 +46,7 @@ class Heartbeat(events.Event, frozen=True):
     clock: tuple[float, int, float, int] | None
 
 
-class Meter(msgspec.Struct, frozen=True):
-    """One device channel (from 1) over a window: `name` of what is on it, peak and RMS in dBFS, samples at or beyond full scale."""
-
-    name: str
-    channel: int
-    peak_db: float
-    rms_db: float
-    clipped: int
-
-
-class Meters(events.Event, frozen=True):
-    """Levels of the device's channels in use over the 50 ms before `frame`. Sent while somebody subscribes to it."""
-
-    inputs: list[Meter]
-    outputs: list[Meter]
-
-
-WireEvent = events.AnyEvent | Heartbeat | Meters
+WireEvent = events.AnyEvent | Heartbeat | events.Meters
 
 _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Position,
@@ -82,7 +65,7 @@ _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Entry,
     events.Recording,
     Heartbeat,
-    Meters,
+    events.Meters,
 )
 # topic -> class of its payload. A topic is the kind of its events.
 TOPICS: dict[str, type[events.Event]] = {str(cls.__struct_config__.tag): cls for cls in _EVENT_CLASSES}

@@ -30,7 +30,7 @@ SAMPLES = {
     "entry": events.Entry(1, 1, "follower"),
     "recording": events.Recording(1, 2, "started", "shows"),
     "heartbeat": p.Heartbeat(1, 2, {"note": 3}, [(0, 60, 99)], (48000.0, 10, 48000.1, 20)),
-    "meters": p.Meters(1, 2, [p.Meter("main", 1, -6.0, -20.0, 0)], []),
+    "meters": events.Meters(1, 2, [events.Meter("main", 1, -6.0, -20.0, 0)], []),
 }
 REQUESTS = {
     "hello": {"versions": [1], "client": "test"},
