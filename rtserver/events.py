@@ -181,23 +181,6 @@ class Recording(Event, frozen=True):
     detail: str = ""
 
 
-class Meter(msgspec.Struct, frozen=True):
-    """One device channel (from 1) over a window: `name` of what is on it, peak and RMS in dBFS, samples at or beyond full scale."""
-
-    name: str
-    channel: int
-    peak_db: float
-    rms_db: float
-    clipped: int
-
-
-class Meters(Event, frozen=True):
-    """Levels of the device's channels in use over the 50 ms before `frame`. Sent while somebody subscribes to it."""
-
-    inputs: list[Meter]
-    outputs: list[Meter]
-
-
 AnyEvent = (
     Position
     | Note

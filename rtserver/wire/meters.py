@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from rtserver.audio import table as t
 from rtserver.config import Config
-from rtserver.events import Meter, Meters
-from rtserver.shared.session import Session
+from rtserver.events import Event
+
+if TYPE_CHECKING:
+    from rtserver.shared.session import Session
 
 FLOOR_DB = -120.0  # what silence is called
+
+
+class Meter(msgspec.Struct, frozen=True):
+    """One device channel (from 1) over a window: `name` of what is on it, peak and RMS in dBFS, samples at or beyond full scale."""
+
+    name: str
+    channel: int
+    peak_db: float
+    rms_db: float
+    clipped: int
+
+
+class Meters(Event, frozen=True):
+    """Levels of the device's channels in use over the 50 ms before `frame`. Sent while somebody subscribes to it."""
+
+    inputs: list[Meter]
+    outputs: list[Meter]
 
 
 def names(config: Config) -> tuple[dict[int, str], dict[int, str]]:

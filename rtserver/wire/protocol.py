@@ -18,6 +18,7 @@ import numpy as np
 from rtserver import events
 from rtserver.errors import ProtocolError
 from rtserver.node import Array
+from rtserver.wire.meters import Meters
 
 VERSION = 1
 MARK = b"RT1"  # first frame of every request and reply: the protocol and its version
@@ -46,7 +47,7 @@ class Heartbeat(events.Event, frozen=True):
     clock: tuple[float, int, float, int] | None
 
 
-WireEvent = events.AnyEvent | Heartbeat | events.Meters
+WireEvent = events.AnyEvent | Heartbeat | Meters
 
 _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Position,
@@ -65,7 +66,7 @@ _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Entry,
     events.Recording,
     Heartbeat,
-    events.Meters,
+    Meters,
 )
 # topic -> class of its payload. A topic is the kind of its events.
 TOPICS: dict[str, type[events.Event]] = {str(cls.__struct_config__.tag): cls for cls in _EVENT_CLASSES}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rtserver import events
 from rtserver.errors import ProtocolError
 from rtserver.wire import protocol as p
+from rtserver.wire.meters import Meter, Meters
 
 HEADER = p.Header(p.VERSION, "00ff" * 4, 7, 1, 48000, 48100, 123, None)
 SAMPLES = {
@@ -30,7 +31,7 @@ SAMPLES = {
     "entry": events.Entry(1, 1, "follower"),
     "recording": events.Recording(1, 2, "started", "shows"),
     "heartbeat": p.Heartbeat(1, 2, {"note": 3}, [(0, 60, 99)], (48000.0, 10, 48000.1, 20)),
-    "meters": events.Meters(1, 2, [events.Meter("main", 1, -6.0, -20.0, 0)], []),
+    "meters": Meters(1, 2, [Meter("main", 1, -6.0, -20.0, 0)], []),
 }
 REQUESTS = {
     "hello": {"versions": [1], "client": "test"},
