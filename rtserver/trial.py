@@ -128,7 +128,7 @@ def _counters(supervisor: Supervisor) -> dict[str, int]:
 def privileges(supervisor: Supervisor) -> Iterator[Check]:
     """What the roles were granted of the priority and the lock that they ask for."""
     rows = {name: supervisor.session.role(name) for name in supervisor.children}
-    asking = [name for name in rows if CAST[name][2]]
+    asking = [name for name in rows if name in CAST and CAST[name][2]]
     without = [name for name in asking if not rows[name][PRIORITY]]
     unlocked = [name for name in (*asking, "audio") if not rows[name][LOCKED]]
     for what, lacking in (("priority", without), ("locked memory", unlocked)):

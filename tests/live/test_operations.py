@@ -26,45 +26,41 @@ def rtserver(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
-def test_monitor_and_panic_of_a_running_server(own_jackd_of, live_server):
-    with own_jackd_of(PERIOD):
-        server = live_server(SETTINGS)
-        control = server.config.wire.control
-        panic = rtserver("panic", "--control", control, "--name", "rtops")
-        assert server.wait(lambda: server.supervisor.session.counters("midi")["panics"] == 1)
-        named = rtserver("panic", "--name", "rtops")
-        other = rtserver("panic", "--control", control, "--name", "duo")
-        monitor = rtserver("monitor", "--control", control, "--json", "--count", 2)
-        plain = rtserver("monitor", "--control", control, "--count", 2)
-        server.close()
-    assert (panic.returncode, panic.stdout) == (0, "rtops: every note off\n"), panic.stderr
-    assert named.returncode == 0, named.stderr
-    assert other.returncode == 1
-    assert monitor.returncode == 0, monitor.stderr
-    picture = json.loads(monitor.stdout.splitlines()[-1])
-    assert {"stft", "hpss", "istft", "features", "hop"} <= set(picture["hop_times"])
-    assert picture["latencies"] == {o.name: o.latency for o in server.supervisor.plan.outputs}
-    assert picture["roles"]["engine"]["memory_bytes"] >= 0
-    assert picture["roles"]["audio"]["counters"]["callbacks"] > 0
-    assert plain.stdout.startswith("rtops  playing")
+def scraped(port: int) -> dict[tuple[str, ...], float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10.0) as answer:
+        text = answer.read().decode()
+    return {(s.name, *s.labels.values()): s.value for family in text_string_to_metric_families(text) for s in family.samples}
 
 
-def test_log_and_metrics_tell_of_a_role_that_died(own_jackd_of, live_server, tmp_path):
+def test_a_running_server_is_seen_by_monitor_metrics_and_log_and_obeys_panic(own_jackd_of, live_server, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with own_jackd_of(PERIOD):
         server = live_server(SETTINGS | {"metrics": {"port": port}, "log": {"file": str(tmp_path / "log.jsonl")}})
+        control = server.config.wire.control
+        panic = rtserver("panic", "--name", "rtops")
+        assert server.wait(lambda: server.supervisor.session.counters("midi")["panics"] == 1)
+        other = rtserver("panic", "--control", control, "--name", "duo")
+        monitor = rtserver("monitor", "--control", control, "--json", "--count", 2)
         server.kill("midi")
         assert server.wait(lambda: server.restarted("midi"))
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10.0) as answer:
-            text = answer.read().decode()
+        metrics = scraped(port)
         server.close()
-    found = {(s.name, *s.labels.values()): s.value for family in text_string_to_metric_families(text) for s in family.samples}
-    assert found["rt_restarts_total", "midi"] == 1
-    assert found["rt_callbacks_total",] > 0
-    assert found["rt_hop_seconds_count", "hop"] > 0
-    assert found["rt_device_rate_hz",] > 0
+    assert (panic.returncode, panic.stdout) == (0, "rtops: every note off\n"), panic.stderr
+    assert other.returncode == 1
+
+    picture = json.loads(monitor.stdout.splitlines()[-1])
+    assert {"stft", "hpss", "istft", "features", "hop"} <= set(picture["hop_times"])
+    assert picture["latencies"] == {o.name: o.latency for o in server.supervisor.plan.outputs}
+    assert picture["roles"]["audio"]["counters"]["callbacks"] > 0
+    assert [(meter["name"], meter["channel"]) for meter in picture["meters"]["outputs"]] == [("harmonic", 1), ("percussive", 2)]
+
+    assert metrics["rt_restarts_total", "midi"] == 1
+    assert metrics["rt_callbacks_total",] > 0
+    assert metrics["rt_hop_seconds_count", "hop"] > 0
+    assert metrics["rt_device_rate_hz",] > 0
+
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     midi = [(line["level"], line["fields"]["state"]) for line in lines if line["event"] == "role" and line["role"] == "midi"]
     assert midi[-2:] == [("error", "down"), ("warning", "restarted")]
