@@ -1,6 +1,6 @@
 """A server of a configuration, run for some seconds to see what a show would suffer: starts, misses, xruns, times, a note.
 
-Everything is the real thing, role by role, but for the sockets, which are private, and the recording, which is off.
+Everything is the real thing, role by role, but for the sockets, which are private, and recording, metrics and log, which are off.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rtserver.config import Config, Recording, Wire
+from rtserver.config import Config, Log, Metrics, Recording, Wire
 from rtserver.doctor import hop_sizes
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.midi import links
@@ -65,7 +65,7 @@ def trial(config: Config, seconds: float, *, with_note: bool = False) -> list[Ch
     with tempfile.TemporaryDirectory(prefix="rtserver-trial-") as name:
         folder = Path(name)
         wire = Wire(control=f"ipc://{name}/control", events=f"ipc://{name}/events", bulk=f"ipc://{name}/bulk")
-        config = msgspec.structs.replace(config, wire=wire, recording=Recording())
+        config = msgspec.structs.replace(config, wire=wire, recording=Recording(), metrics=Metrics(), log=Log())
         began_s = time.monotonic()
         try:
             supervisor = Supervisor(config, preflight(config, folder), folder)

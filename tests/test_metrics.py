@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,30 +103,60 @@ def test_latency_is_in_frames(session: Session) -> None:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[tuple[Session, int]]:
-    """The role as a process."""
-    port = free_port()
-    session = session_of(tmp_path, Config(metrics=Metrics(port=port)))
-    fd = session.block.fd
-    process = subprocess.Popen([sys.executable, "-m", "rtserver.roles.role", "metrics", str(fd)], pass_fds=[fd])
-    try:
-        until_s = time.monotonic() + 20.0
-        while session.role("metrics")[STATE] != UP:
-            assert process.poll() is None
-            assert time.monotonic() < until_s
-            time.sleep(0.02)
-        yield session, port
-    finally:
+def serving(tmp_path: Path) -> Iterator[Callable[[int], Session]]:
+    """Runs the role as a process on a port until the end of the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(port: int) -> Session:
+        session = session_of(tmp_path, Config(metrics=Metrics(port=port)))
+        fd = session.block.fd
+        process = subprocess.Popen([sys.executable, "-m", "rtserver.roles.role", "metrics", str(fd)], pass_fds=[fd])
+        started.append(process)
+        until(lambda: process.poll() is not None or session.role("metrics")[STATE] == UP)
+        assert process.poll() is None
+        return session
+
+    yield start
+    for process in started:
         process.terminate()
         assert process.wait(10.0) == 0
 
 
-def test_the_role_serves_what_is_counted_now(serving: tuple[Session, int]) -> None:
-    session, port = serving
+def until(condition: Callable[[], object]) -> None:
+    end_s = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def asked(port: int) -> Samples:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
+        return samples(answer.read().decode())
+
+
+def test_the_role_serves_what_is_counted_now(serving: Callable[[int], Session]) -> None:
+    port = free_port()
+    session = serving(port)
     for n in (1, 2):
         session.count("midi", "panics")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5.0) as answer:
-            assert samples(answer.read().decode())["rt_panics_total",] == n
+        assert asked(port)["rt_panics_total",] == n
+
+
+def test_a_taken_port_is_waited_for(serving: Callable[[int], Session], capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        serving(port)
+        assert f"cannot bind 127.0.0.1:{port}" in capfd.readouterr().err
+
+    def answers() -> bool:
+        try:
+            return bool(asked(port))
+        except OSError:
+            return False
+
+    until(answers)
 
 
 def test_without_the_extra_there_is_a_line_and_no_role(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
