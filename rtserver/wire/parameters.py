@@ -88,6 +88,7 @@ class Parameters:
         self.table = table(config)
         self._path = path
         self._set: dict[str, Value] = {}
+        self._unsaved = False
         with contextlib.suppress(OSError, msgspec.MsgspecError):
             kept = msgspec.json.decode(path.read_bytes(), type=dict[str, Value])
             self._set = {name: value for name, value in kept.items() if name in self.table}
@@ -102,6 +103,13 @@ class Parameters:
     def store(self, name: str, value: Value) -> None:
         """Remember a value that has been sent to its role."""
         self._set[name] = value
+        self._unsaved = True
+
+    def save(self) -> None:
+        """Keep what was set since the last call: once for many, for a disk takes longer than everything else about a `set`."""
+        if not self._unsaved:
+            return
+        self._unsaved = False
         with contextlib.suppress(OSError):  # a full disk must not refuse a mute
             fresh = self._path.with_suffix(".new")
             fresh.write_bytes(msgspec.json.encode(self._set))

@@ -20,6 +20,8 @@ from rtserver.wire.security import HANDSHAKE_S, Doorman, Security
 EVENT_QUEUE = 8192  # messages a subscriber may lag behind: more than all rings hold, so that no burst overflows one who reads; 2 MB
 BULK_QUEUE = 64  # chunks a subscriber may lag behind: some 0.7 s
 REPLY_QUEUE = 1024
+REQUEST_QUEUE = 64  # requests of one client that wait to be read, of 64 kB at most; more wait in its own memory
+SUBSCRIPTIONS_A_TURN = 256  # a flood of them must not keep the heartbeat waiting
 MAX_SUBSCRIPTION_SIZE = 1024  # bytes; a topic has fewer than 64
 BACKLOG = 64  # connections that wait to be accepted
 PING_MS, PONG_MS = 2000, 15000  # a peer that answers no ping for so long is let go, with what waits for it
@@ -69,7 +71,7 @@ class Publisher:
     def take_subscriptions(self, topics: list[str]) -> None:
         """Read who wants what. Only prefixes of `topics` are kept, so that a peer cannot fill our memory with others."""
         with contextlib.suppress(zmq.ZMQError):
-            while True:
+            for _ in range(SUBSCRIPTIONS_A_TURN):
                 message = self.socket.recv(zmq.DONTWAIT)
                 prefix = message[1:]
                 if message[:1] == b"\x00":
@@ -103,6 +105,7 @@ class Sockets:
         self.doorman = Doorman(self._context, security)
         self.control = self._context.socket(zmq.ROUTER)
         _limit(self.control, REPLY_QUEUE, p.MAX_REQUEST_SIZE)
+        self.control.setsockopt(zmq.RCVHWM, REQUEST_QUEUE)
         self.control.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply that cannot be delivered says so
         self.events = Publisher(self._context, EVENT_QUEUE, boot_id, epoch)
         self.bulk = Publisher(self._context, BULK_QUEUE, boot_id, epoch)
