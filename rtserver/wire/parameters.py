@@ -89,9 +89,10 @@ class Parameters:
         self._path = path
         self._set: dict[str, Value] = {}
         self._unsaved = False
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, Value])
-            self._set = {name: value for name, value in kept.items() if name in self.table}
+        with contextlib.suppress(OSError, msgspec.MsgspecError, ValueError):
+            for name, value in msgspec.json.decode(path.read_bytes(), type=dict[str, Value]).items():
+                with contextlib.suppress(Refusal):
+                    self._set[name] = self.check(name, value)[1]
 
     def check(self, name: str, value: Value) -> tuple[Parameter, Value]:
         """The parameter called `name`, and `value` as it is going to be applied. Raises `Refusal`."""

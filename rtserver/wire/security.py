@@ -95,7 +95,7 @@ def _read(path: Path) -> tuple[bytes, bytes | None]:
         public, secret = load_certificate(str(path))
     except FileNotFoundError:
         raise RtserverError(f"no such key file: {path}; `rtserver keys new` makes one") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise RtserverError(f"{path} is not a key file: {error}") from None
     for key in (public, secret):
         if key is not None and not _KEY.fullmatch(key):
