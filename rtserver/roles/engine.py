@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 
 import numpy as np
@@ -17,6 +16,7 @@ from rtserver.roles.role import TURN_S
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import Session
 
+HORIZON_S = 0.1  # twice as long as the engine sleeps at most
 GAIN_DB, MUTE, BYPASS = range(3)  # columns of a deck's levels
 
 
@@ -29,8 +29,10 @@ class Changes:
         self._first = session.deck * t.MAX_OUTPUTS
         self._values = session.block["audio.values"]
         self._pending = session.block["audio.pending"]
-        self._heap: list[tuple[int, int, int, int, float]] = []
-        self._serial = 0
+        self._waiting: dict[tuple[int, int, int], float] = {}  # (frame, row, column): value
+        self._session = session
+        audio = session.config.audio
+        self._horizon = round(HORIZON_S * audio.sample_rate) + 2 * audio.block_size
 
     def add(self, event: Param) -> None:
         """``outputs.NAME.gain_db``, ``.mute`` or ``.bypass`` takes effect at the event's frame, or at once if that is past."""
@@ -39,22 +41,15 @@ class Changes:
         levels = self._levels[k]
         levels[("gain_db", "mute", "bypass").index(key)] = event.value
         column, value = (1, float(levels[BYPASS])) if key == "bypass" else (0, level_of(float(levels[GAIN_DB]), bool(levels[MUTE])))
-        self._serial += 1
-        heapq.heappush(self._heap, (event.frame, self._serial, self._first + k, column, value))
-        self.arm()
+        self._waiting[event.frame, self._first + k, column] = value  # of several changes at one frame the last one holds
 
     def arm(self) -> None:
-        """Hand the kernel what it has room for, the earliest first."""
-        later: list[tuple[int, int, int, int, float]] = []
-        while self._heap:
-            change = heapq.heappop(self._heap)
-            frame, _, row, column, value = change
-            if self._pending[row, column] != t.NOTHING:
-                later.append(change)
-                continue
-            self._values[row, column] = value
-            self._pending[row, column] = frame
-        self._heap = later  # popped in order, so a heap already
+        """Hand the kernel what is due soon and it has room for, the earliest first. What is due later would keep others waiting."""
+        soon = self._session.frame + self._horizon
+        for frame, row, column in sorted(change for change in self._waiting if change[0] <= soon):
+            if self._pending[row, column] == t.NOTHING:
+                self._values[row, column] = self._waiting.pop((frame, row, column))
+                self._pending[row, column] = frame
 
 
 class EngineRole:

@@ -80,6 +80,7 @@ class GatewayRole:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._replies: list[tuple[list[bytes], list[bytes]]] = []  # to be sent at the end of the turn
 
     def prepare(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -143,11 +144,14 @@ class GatewayRole:
         for event in self.session.receive("gateway"):
             self.publish(event)
         for who, envelope, frames in self.sockets.requests(REQUESTS_A_TURN):
-            refused = self.control.handle(frames, lambda reply, to=envelope: self.sockets.reply(to, reply), who)
+            refused = self.control.handle(frames, lambda reply, to=envelope: self._replies.append((to, reply)), who)
             self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
-        self.control.parameters.save()
         if self.control.syncs:
             self.control.settle()
+        self.control.parameters.save()  # before the replies: what a client is told outlives this process
+        for envelope, reply in self._replies:
+            self.sockets.reply(envelope, reply)
+        self._replies.clear()
         self.sockets.events.take_subscriptions([METER_TOPIC])
         self.sockets.bulk.take_subscriptions(self.bulk_topics)
 
@@ -196,7 +200,7 @@ class GatewayRole:
             self.session.count_max("gateway", "denied", self.sockets.doorman.denied)
             frame = self.session.frame
             for role in ("audio", *COUNTERS):
-                values = self.control.counters(role)
+                values = self.control.view.counters(role)
                 if values:
                     self.publish(Status(frame, frame, role, values))
 

@@ -8,39 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 import rtserver
 from rtserver import events
 from rtserver.audio import table as audio_table
 from rtserver.events import Event
-from rtserver.shared.histogram import HopTimes
-from rtserver.shared.session import (
-    BEAT_NS,
-    COMPILATIONS,
-    COUNTERS,
-    EVENT_PATHS,
-    LOCKED,
-    MEMORY,
-    PID,
-    PRIORITY,
-    RESTARTS,
-    ROLES,
-    STARTING,
-    STATE,
-    UP,
-    Session,
-)
+from rtserver.shared.session import EVENT_PATHS, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.parameters import EFFECT_S, Parameters
+from rtserver.wire.view import View
 
-STATES = {STARTING: "starting", UP: "up"}
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
 REMEMBERED_EACH = 512  # of one client: what it may ask at once, so that no flood makes the others' forgotten
 MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
 MAX_NAMED = 64  # clients listed in `status`
 MAX_SYNCS = 256
+MAX_AHEAD = 256  # changes that wait for their frames
 MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
 SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
@@ -96,22 +79,24 @@ class Control:
         self.bulk_topics = bulk_topics
         self.boot_id = f"{session.block.boot_id:016x}"
         self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
-        self._slack = round(EFFECT_S * session.config.audio.sample_rate)
         self.absent: dict[str, str] = {}  # roles that the session has not, and why
         if not session.setup.score_file:
             self.absent["follower"] = "the session follows no score; set score.file in the configuration"
         if not session.config.generation.enabled:
             self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
+        self.view = View(session)
         self.accounts = Accounts(time.monotonic())
         if not session.config.recording.folder:
             self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
         self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
+        self._ahead: list[int] = []  # frames that changes wait for
         self._answered: OrderedDict[str, tuple[p.Request, list[bytes]]] = OrderedDict()
         self._account = self.accounts.of("", time.monotonic())  # of whoever is being answered
         # Ids of clients' notes lie above all others and never come twice in a session, restarted gateway or not; below 2^53 for JavaScript.
         self._next_note_id = epoch << 12
+        self._slack = round(EFFECT_S * session.config.audio.sample_rate)
         self._handlers: dict[str, Callable[[Any], dict[str, Any]]] = {
             "hello": self._hello,
             "ping": self._ping,
@@ -209,20 +194,16 @@ class Control:
         return {"sent_ns": request.sent_ns, "server_ns": time.monotonic_ns(), "frame": self.session.frame}
 
     def _status(self, _: p.StatusRequest) -> dict[str, Any]:
-        roles = self._roles()
-        for name, role in roles.items():
-            role["counters"] = self.counters(name)
-        lost = {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to}
         accounts = self.accounts.latest(MAX_NAMED)
         now_s = time.monotonic()
         return {
             "frame": self.session.frame,
-            "clock": self.clock(),
-            "roles": roles,
-            "lost_events": lost,
+            "clock": self.view.clock(),
+            "roles": {name: role | {"counters": self.view.counters(name)} for name, role in self.view.roles().items()},
+            "lost_events": self.view.lost_events(),
             "clients": {account.name: now_s - account.hello_s for account in accounts.values() if account.hello_s is not None},
             "accounts": {who: account.report() for who, account in accounts.items()},
-            "hop_times": {name: times.summary() for name, times in HopTimes(self.session.block).all().items()},
+            "hop_times": self.view.hop_times(),
             "latencies": self.session.setup.latencies,
         }
 
@@ -235,13 +216,13 @@ class Control:
             "epoch": self.epoch,
             "sequences": dict(self.sequences),
             "frame": frame,
-            "clock": self.clock(),
+            "clock": self.view.clock(),
             "stream_epochs": audio_table.epochs(self.session.block),
             "position": self.position,
-            "notes": self.notes(),
+            "notes": self.view.notes(),
             "planned": list(self.planned.values()),
             "parameters": self.parameters.values(),
-            "roles": self._roles(),
+            "roles": self.view.roles(),
         }
 
     def _get(self, request: p.GetRequest) -> dict[str, Any]:
@@ -260,7 +241,12 @@ class Control:
         frame = now + self._slack if request.at_frame is None else max(request.at_frame, now)
         if frame - now > MAX_AHEAD_S * self.session.config.audio.sample_rate:
             raise p.Refusal("out_of_range", f"at_frame: expected at most {MAX_AHEAD_S} s after frame {now}, got {frame}", "at_frame")
+        self._ahead = [waiting for waiting in self._ahead if waiting > now]
+        planned = frame > now + self._slack
+        if planned and len(self._ahead) >= MAX_AHEAD:
+            raise p.Refusal("busy", f"{MAX_AHEAD} changes wait for their frames already", "at_frame")
         self._send(events.Param(frame, now, request.name, value), parameter.role)
+        self._ahead += [frame] if planned else []
         self.parameters.store(request.name, value)
         late = 0 if request.at_frame is None else frame - request.at_frame
         return {"name": request.name, "value": value, "frame": frame, "late_frames": late}
@@ -338,43 +324,7 @@ class Control:
     def heartbeat(self) -> p.Heartbeat:
         """The heartbeat of this moment."""
         frame = self.session.frame
-        return p.Heartbeat(frame, frame, dict(self.sequences), self.notes(), self.clock())
-
-    def counters(self, role: str) -> dict[str, int]:
-        """The counters of a role; none for one that keeps none."""
-        if role == "audio":
-            return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
-        return self.session.counters(role) if role in COUNTERS else {}
-
-    def notes(self) -> list[tuple[int, int, int]]:
-        """(channel, pitch, due end in ns) of each note that sounds. Negative cells are notes already let go."""
-        cells = self.session.block["notes"]
-        return [(int(channel), int(pitch), int(cells[channel, pitch])) for channel, pitch in np.argwhere(cells > 0)]
-
-    def clock(self) -> tuple[float, int, float, int] | None:
-        """The session's clock as heartbeats carry it."""
-        if not self.session.clock.running:
-            return None
-        frame, time_s, rate, error_s = self.session.clock.line()
-        return frame, round(time_s * 1e9), rate, round(error_s * 1e9)
-
-    def _roles(self) -> dict[str, dict[str, Any]]:
-        now_ns = time.monotonic_ns()
-        roles: dict[str, dict[str, Any]] = {}
-        for name in ROLES:
-            row = self.session.role(name)
-            if row[PID] or row[BEAT_NS]:
-                roles[name] = {
-                    "state": STATES.get(int(row[STATE]), "closing"),
-                    "pid": int(row[PID]),
-                    "restarts": int(row[RESTARTS]),
-                    "beat_age_s": (now_ns - int(row[BEAT_NS])) / 1e9 if row[BEAT_NS] else None,
-                    "priority": int(row[PRIORITY]),
-                    "locked": bool(row[LOCKED]),
-                    "memory_bytes": int(row[MEMORY]),
-                    "compilations": int(row[COMPILATIONS]),
-                }
-        return roles
+        return p.Heartbeat(frame, frame, dict(self.sequences), self.view.notes(), self.view.clock())
 
     def _up(self, role: str) -> bool:
         return role == "supervisor" or int(self.session.role(role)[STATE]) == UP

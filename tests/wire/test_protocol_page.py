@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from rtserver.config import Config
+from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.shared.session import COUNTERS
 from rtserver.wire import bulk, control, discovery, limits, security, zeromq
 from rtserver.wire import protocol as p
@@ -105,8 +106,10 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"the {control.MAX_NAMED} clients that asked last" in flowing
     assert f"{control.MAX_SYNCS} requests wait" in flowing
     assert f"at most {control.MAX_AHEAD_S} s ahead" in flowing
+    assert f"{control.MAX_AHEAD} changes for their frames" in flowing
     assert f"requests have at most {p.MAX_REQUEST_SIZE} bytes" in flowing
     assert f"subscriptions {zeromq.MAX_SUBSCRIPTION_SIZE} bytes, handshakes take at most {security.HANDSHAKE_S} s" in flowing
+    assert f"bounded to {MEMORY_SIZE >> 20} MB" in flowing
     assert f"no ZMTP ping for {zeromq.PONG_MS // 1000} s" in flowing
     assert f"Chunks are {bulk.CHUNK} frames" in flowing
 
