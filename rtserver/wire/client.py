@@ -9,6 +9,7 @@ import zmq
 
 from rtserver.errors import ProtocolError, RtserverError
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire.security import KeyPair
 
 TIMEOUT_S = 2.0
@@ -69,7 +70,7 @@ class Client:
 
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         """One request, and its result. Raises `RtserverError` where no answer comes in time, `ProtocolError` where the server refuses."""
-        request = p.REQUESTS[op](id=str(uuid.uuid4()), **arguments)
+        request = r.REQUESTS[op](id=str(uuid.uuid4()), **arguments)
         self._socket.send_multipart(p.encode_request(request))
         while self._socket.poll(round(self.timeout_s * 1000)):
             reply = p.decode_reply(self._socket.recv_multipart())

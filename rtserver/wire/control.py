@@ -14,6 +14,7 @@ from rtserver.audio import table as audio_table
 from rtserver.events import Event
 from rtserver.shared.session import EVENT_PATHS, STATE, UP, Session
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.parameters import EFFECT_S, Parameters
 from rtserver.wire.view import View
@@ -92,7 +93,7 @@ class Control:
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
         self._ahead: list[int] = []  # frames that changes wait for
-        self._answered: OrderedDict[str, tuple[p.Request, list[bytes]]] = OrderedDict()
+        self._answered: OrderedDict[str, tuple[r.Request, list[bytes]]] = OrderedDict()
         self._account = self.accounts.of("", time.monotonic())  # of whoever is being answered
         # Ids of clients' notes lie above all others and never come twice in a session, restarted gateway or not; below 2^53 for JavaScript.
         self._next_note_id = epoch << 12
@@ -138,14 +139,14 @@ class Control:
             return refusal.code
         return ""
 
-    def _answer(self, request: p.Request, respond: Respond) -> None:
+    def _answer(self, request: r.Request, respond: Respond) -> None:
         seen = self._answered.get(request.id)
         if seen is not None:
             if seen[0] != request:
                 raise p.Refusal("id_reused", f"id {request.id!r} came before with another request; every request needs its own", "id")
             respond(seen[1])
             return
-        if isinstance(request, p.SyncRequest):
+        if isinstance(request, r.SyncRequest):
             self._sync(request, respond)
             return
         op = str(type(request).__struct_config__.tag)
@@ -154,7 +155,7 @@ class Control:
             self._remember(request, reply)
         respond(reply)
 
-    def _remember(self, request: p.Request, reply: list[bytes]) -> None:
+    def _remember(self, request: r.Request, reply: list[bytes]) -> None:
         self._answered[request.id] = (request, reply)
         ids = self._account.answered
         ids.append(request.id)
@@ -165,7 +166,7 @@ class Control:
 
     # -- what can be asked ------------------------------------------------------------------------------------------------------------
 
-    def _hello(self, request: p.HelloRequest) -> dict[str, Any]:
+    def _hello(self, request: r.HelloRequest) -> dict[str, Any]:
         if p.VERSION not in request.versions:
             spoken = ", ".join(map(str, request.versions)) or "none"
             raise p.Refusal("version", f"the client speaks protocol versions {spoken}, this server speaks {p.VERSION}", "versions")
@@ -183,17 +184,17 @@ class Control:
             "stream_epochs": audio_table.epochs(self.session.block),
             "heartbeat_s": HEARTBEAT_S,
             "endpoints": self.endpoints,
-            "ops": list(p.REQUESTS),
+            "ops": list(r.REQUESTS),
             "topics": list(p.TOPICS),
             "bulk_topics": self.bulk_topics,
             "parameters": {name: parameter.describe() for name, parameter in self.parameters.table.items()},
         }
 
-    def _ping(self, request: p.PingRequest) -> dict[str, Any]:
+    def _ping(self, request: r.PingRequest) -> dict[str, Any]:
         self.accounts.lost(self._account, request.lost_events, request.lost_bulk)
         return {"sent_ns": request.sent_ns, "server_ns": time.monotonic_ns(), "frame": self.session.frame}
 
-    def _status(self, _: p.StatusRequest) -> dict[str, Any]:
+    def _status(self, _: r.StatusRequest) -> dict[str, Any]:
         accounts = self.accounts.latest(MAX_NAMED)
         now_s = time.monotonic()
         return {
@@ -207,7 +208,7 @@ class Control:
             "latencies": self.session.setup.latencies,
         }
 
-    def _snapshot(self, _: p.SnapshotRequest) -> dict[str, Any]:
+    def _snapshot(self, _: r.SnapshotRequest) -> dict[str, Any]:
         frame = self.session.frame
         for note_id in [i for i, note in self.planned.items() if note.frame + note.duration <= frame]:
             del self.planned[note_id]
@@ -225,7 +226,7 @@ class Control:
             "roles": self.view.roles(),
         }
 
-    def _get(self, request: p.GetRequest) -> dict[str, Any]:
+    def _get(self, request: r.GetRequest) -> dict[str, Any]:
         values = self.parameters.values()
         if not request.name:
             return {"values": values}
@@ -233,7 +234,7 @@ class Control:
             raise p.Refusal("unknown_name", f"unknown parameter {request.name!r}; {p.nearest(request.name, values)}", "name")
         return {"values": {request.name: values[request.name]}}
 
-    def _set(self, request: p.SetRequest) -> dict[str, Any]:
+    def _set(self, request: r.SetRequest) -> dict[str, Any]:
         parameter, value = self.parameters.check(request.name, request.value)
         if parameter.role in self.absent:
             raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
@@ -251,28 +252,28 @@ class Control:
         late = 0 if request.at_frame is None else frame - request.at_frame
         return {"name": request.name, "value": value, "frame": frame, "late_frames": late}
 
-    def _panic(self, _: p.PanicRequest) -> dict[str, Any]:
+    def _panic(self, _: r.PanicRequest) -> dict[str, Any]:
         self.planned.clear()
         return self._command("panic", "midi", "performer")
 
-    def _reset(self, _: p.ResetRequest) -> dict[str, Any]:
+    def _reset(self, _: r.ResetRequest) -> dict[str, Any]:
         self.planned.clear()
         return self._command("reset", "engine", "follower", "performer", after=self._slack)
 
-    def _seek(self, request: p.SeekRequest) -> dict[str, Any]:
+    def _seek(self, request: r.SeekRequest) -> dict[str, Any]:
         if "follower" in self.absent:
             raise p.Refusal("unavailable", self.absent["follower"])
         return self._command("seek", "follower", value=request.quarter, after=self._slack)
 
-    def _quit(self, _: p.QuitRequest) -> dict[str, Any]:
+    def _quit(self, _: r.QuitRequest) -> dict[str, Any]:
         return self._command("quit", "supervisor")
 
-    def _record(self, request: p.RecordRequest) -> dict[str, Any]:
+    def _record(self, request: r.RecordRequest) -> dict[str, Any]:
         if "recorder" in self.absent:
             raise p.Refusal("unavailable", self.absent["recorder"])
         return self._command("record", "recorder", value=request.action)
 
-    def _note(self, request: p.NoteRequest) -> dict[str, Any]:
+    def _note(self, request: r.NoteRequest) -> dict[str, Any]:
         sample_rate = self.session.config.audio.sample_rate
         now = self.session.frame
         self._next_note_id += 1
@@ -282,7 +283,7 @@ class Control:
         self._send(note, "midi")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
 
-    def _sync(self, request: p.SyncRequest, respond: Respond) -> None:
+    def _sync(self, request: r.SyncRequest, respond: Respond) -> None:
         if len(self.syncs) >= MAX_SYNCS:
             raise p.Refusal("busy", f"{MAX_SYNCS} requests wait for the roles already")
         asked = [role for role in EVENT_PATHS["gateway"] if role != "recorder" and self._up(role)]  # nobody waits for a disk

@@ -24,6 +24,7 @@ from rtserver import events
 from rtserver.config import Wire
 from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 
 N_RANDOM, N_MUTATED = 1000, 200
 N_SLOW, N_DEAD = 20, 20
@@ -146,7 +147,7 @@ def test_ten_thousand_requests_a_second_keep_nobody_else_waiting(gateway: Gatewa
         flooder.connect(gateway.endpoint("control"))
     for second in range(3):
         for i in range(10_000):
-            flooders[i % 4].send_multipart(p.encode_request(p.SetRequest(f"{second}-{i}", "outputs.harmonic.gain_db", -6.0)))
+            flooders[i % 4].send_multipart(p.encode_request(r.SetRequest(f"{second}-{i}", "outputs.harmonic.gain_db", -6.0)))
             sent += 1
         assert gateway.result("ping")  # in between
         for role in ("engine", "midi"):

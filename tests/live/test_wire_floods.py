@@ -11,6 +11,7 @@ import numpy as np
 import zmq
 
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 
 SETTINGS = {
     "name": "rtflood",
@@ -56,7 +57,7 @@ def test_a_server_plays_on_while_its_sockets_are_flooded(jack_server, live_serve
         good.connect(server.config.wire.control)
         frames, hops = [], []
         for _ in range(20):
-            good.send_multipart(p.encode_request(p.StatusRequest(str(uuid.uuid4()))))
+            good.send_multipart(p.encode_request(r.StatusRequest(str(uuid.uuid4()))))
             assert good.poll(30_000), "the good client is not answered"
             result = p.decode_reply(good.recv_multipart()).result
             frames.append(result["frame"])

@@ -14,6 +14,7 @@ from gateway_process import PATIENCE_S, Gateway, until
 
 from rtserver import events
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 
 Make = Callable[..., Gateway]
 
@@ -117,7 +118,7 @@ def test_an_id_that_comes_with_another_request_is_refused(gateway: Gateway) -> N
 
 def test_a_sync_waits_until_the_roles_have_taken_what_was_sent(gateway: Gateway) -> None:
     gateway.result("set", name="outputs.percussive.gain_db", value=-1)
-    gateway.control.send_multipart(p.encode_request(p.SyncRequest("sync-1")))
+    gateway.control.send_multipart(p.encode_request(r.SyncRequest("sync-1")))
     assert not gateway.control.poll(200)
     taken_by(gateway, "engine")
     assert gateway.control.poll(int(PATIENCE_S * 1000))
@@ -170,7 +171,7 @@ def test_status_tells_of_roles_and_losses(gateway: Gateway) -> None:
 def test_a_req_socket_is_served_too(gateway: Gateway) -> None:
     request = gateway.context.socket(zmq.REQ)
     request.connect(gateway.config.wire.control)
-    request.send_multipart(p.encode_request(p.PingRequest("req-1")))
+    request.send_multipart(p.encode_request(r.PingRequest("req-1")))
     assert request.poll(int(PATIENCE_S * 1000))
     assert p.decode_reply(request.recv_multipart()).id == "req-1"
 
@@ -225,7 +226,7 @@ def test_who_asks_too_much_is_refused_and_told_when_to_come_back(gateway: Gatewa
     while not refused and time.monotonic() < end_s:  # how fast a machine sends is its own affair
         sent = {str(uuid.uuid4()) for _ in range(1000)}
         for request_id in sent:
-            greedy.send_multipart(p.encode_request(p.PingRequest(request_id)))
+            greedy.send_multipart(p.encode_request(r.PingRequest(request_id)))
         for _ in range(1000):
             assert greedy.poll(int(PATIENCE_S * 1000))
             reply = p.decode_reply(greedy.recv_multipart())
@@ -245,7 +246,7 @@ def test_a_refused_flood_does_not_make_another_clients_ids_forgotten(make: Make)
     first = gateway.ask_raw(request)
     flood = gateway.dealer()
     for i in range(700):
-        flood.send_multipart(p.encode_request(p.NoteRequest(f"flood-{i}", 60)))
+        flood.send_multipart(p.encode_request(r.NoteRequest(f"flood-{i}", 60)))
     for _ in range(700):
         assert flood.poll(int(PATIENCE_S * 1000))
         flood.recv_multipart()
@@ -265,9 +266,9 @@ def test_a_reply_that_nobody_takes_is_counted(make: Make) -> None:
     gone = gateway.dealer()
     gone.setsockopt(zmq.LINGER, 1000)
     for i in range(200):
-        gone.send_multipart(p.encode_request(p.SyncRequest(f"gone-{i}")))
+        gone.send_multipart(p.encode_request(r.SyncRequest(f"gone-{i}")))
     gateway.session.emit("gateway", events.Command(0, 0, "panic"), "engine")  # nobody takes it: the syncs wait for a second
-    gone.send_multipart(p.encode_request(p.SyncRequest("last")))
+    gone.send_multipart(p.encode_request(r.SyncRequest("last")))
     until(lambda: gateway.counters()["commands"] == 201, "the requests to be read")
     gone.close()
     until(lambda: gateway.counters()["dropped_replies"] > 0, "the reply to be dropped")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rtserver import events
 from rtserver.errors import ProtocolError
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire.meters import Meter, Meters
 
 HEADER = p.Header(p.VERSION, "00ff" * 4, 7, 1, 48000, 48100, 123, None)
@@ -75,10 +76,10 @@ def test_a_chunk_of_the_wrong_length_is_refused() -> None:
         p.decode_bulk(p.encode_bulk("audio.harmonic", header, np.zeros((2, 3), np.float32)))
 
 
-@pytest.mark.parametrize("op", p.REQUESTS)
+@pytest.mark.parametrize("op", r.REQUESTS)
 def test_a_request_survives_the_wire(op: str) -> None:
     request = p.decode_request([p.MARK, msgspec.msgpack.encode({"id": "a-1", "op": op} | REQUESTS.get(op, {}))])
-    assert type(request) is p.REQUESTS[op]
+    assert type(request) is r.REQUESTS[op]
     assert p.decode_request(p.encode_request(request)) == request
 
 

@@ -15,6 +15,7 @@ from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.shared.session import COUNTERS
 from rtserver.wire import bulk, control, discovery, limits, security, zeromq
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire.parameters import table
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -62,7 +63,7 @@ def test_every_event_on_the_page_is_one(event: dict[str, Any]) -> None:
 
 
 def test_every_op_has_an_example() -> None:
-    assert {e["op"] for e in REQUESTS} == set(p.REQUESTS)
+    assert {e["op"] for e in REQUESTS} == set(r.REQUESTS)
 
 
 def test_every_topic_has_an_example_but_for_the_one_with_bytes() -> None:
@@ -75,10 +76,10 @@ def test_every_field_of_a_topic_is_on_the_page(topic: str) -> None:
     assert set(p.TOPICS[topic].__struct_fields__) - {"frame", "available_frame"} <= named
 
 
-@pytest.mark.parametrize("op", p.REQUESTS)
+@pytest.mark.parametrize("op", r.REQUESTS)
 def test_every_argument_of_an_op_is_on_the_page(op: str) -> None:
     section = next(part for part in PAGE.split("\n### ") if f"`{op}`" in part.split("\n")[0])
-    assert {name for name in p.REQUESTS[op].__struct_fields__ if name != "id" and f"`{name}`" not in section} == set()
+    assert {name for name in r.REQUESTS[op].__struct_fields__ if name != "id" and f"`{name}`" not in section} == set()
 
 
 def test_the_error_codes_are_those_on_the_page() -> None:

@@ -19,6 +19,7 @@ from rtserver import cli
 from rtserver.config import Wire
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire import security
 
 SHUT_S = 1500  # milliseconds in which nobody answers who did not come in
@@ -170,7 +171,7 @@ class Guarded(Gateway):
         """Whether a ping is answered."""
         with contextlib.closing(self.curve(zmq.DEALER, client, server)) as dealer:
             dealer.connect(self.endpoint("control"))
-            dealer.send_multipart(p.encode_request(p.PingRequest("knock")))
+            dealer.send_multipart(p.encode_request(r.PingRequest("knock")))
             patience = PATIENCE_S * 1000 if client == "friend" and server == "server" else SHUT_S
             return bool(dealer.poll(int(patience)))
 
@@ -232,14 +233,14 @@ def test_a_key_that_is_taken_off_the_list_loses_its_connection(guarded: Guarded)
     guarded.started()
     with contextlib.closing(guarded.curve(zmq.DEALER, "friend")) as dealer:
         dealer.connect(guarded.endpoint("control"))
-        dealer.send_multipart(p.encode_request(p.PingRequest("again")))
+        dealer.send_multipart(p.encode_request(r.PingRequest("again")))
         assert not dealer.poll(SHUT_S)
 
 
 def test_status_names_clients_by_their_keys(guarded: Guarded) -> None:
     with contextlib.closing(guarded.curve(zmq.DEALER, "friend")) as dealer:
         dealer.connect(guarded.endpoint("control"))
-        dealer.send_multipart(p.encode_request(p.StatusRequest("s")))
+        dealer.send_multipart(p.encode_request(r.StatusRequest("s")))
         assert dealer.poll(int(PATIENCE_S * 1000))
         reply = p.decode_reply(dealer.recv_multipart())
     assert reply.result is not None

@@ -1,0 +1,115 @@
+"""What a client can ask, one struct an op: the tables behind ``docs/protocol.md``, "Control". `protocol` encodes and decodes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+VERSION = 1  # of the protocol
+MAX_ID_LENGTH = 64  # characters: a UUID and a counter fit
+
+
+def _op(name: str) -> str:
+    return name.removesuffix("Request").lower()
+
+
+class Request(msgspec.Struct, frozen=True, tag_field="op", tag=_op, forbid_unknown_fields=True):
+    """Base of all requests. `id` comes back in the reply; the same id again means the same request again, not a second one."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+class HelloRequest(Request, frozen=True):
+    """Which versions the client speaks; answered with who the server is and what it offers."""
+
+    versions: Annotated[tuple[int, ...], msgspec.Meta(max_length=16)] = (VERSION,)
+    client: Annotated[str, msgspec.Meta(max_length=64)] = ""
+
+
+class PingRequest(Request, frozen=True):
+    """Round trip: `sent_ns` comes back beside the server's own clock. `lost_…`: messages that the client knows to have lost so far."""
+
+    sent_ns: int | None = None
+    lost_events: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 0
+    lost_bulk: Annotated[int, msgspec.Meta(ge=0, le=1 << 32)] = 0
+
+
+class StatusRequest(Request, frozen=True):
+    """Roles, counters, losses."""
+
+
+class SnapshotRequest(Request, frozen=True):
+    """The present state, with the sequence numbers that it includes."""
+
+
+class SyncRequest(Request, frozen=True):
+    """Answered when every role that is up has taken all that was sent to it before."""
+
+
+class GetRequest(Request, frozen=True):
+    """One parameter, or all where `name` is empty."""
+
+    name: Annotated[str, msgspec.Meta(max_length=128)] = ""
+
+
+class SetRequest(Request, frozen=True):
+    """Give a parameter a new value, from session frame `at_frame` on (at once, where that is past or not given)."""
+
+    name: Annotated[str, msgspec.Meta(max_length=64)]
+    value: float | Annotated[str, msgspec.Meta(max_length=64)] | bool
+    at_frame: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] | None = None
+
+
+class PanicRequest(Request, frozen=True):
+    """Every note off, now."""
+
+
+class ResetRequest(Request, frozen=True):
+    """Separation, following and performing forget the past."""
+
+
+class SeekRequest(Request, frozen=True):
+    """The player is at `quarter` (quarters from the first sounding note of the score as unfolded)."""
+
+    quarter: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+
+
+class NoteRequest(Request, frozen=True):
+    """Play a note on the MIDI output. It is born with its release: at most a minute long."""
+
+    pitch: Annotated[int, msgspec.Meta(ge=0, le=127)]
+    velocity: Annotated[int, msgspec.Meta(ge=1, le=127)] = 72
+    duration_s: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 0.5
+    channel: Annotated[int, msgspec.Meta(ge=0, le=15)] = 0
+    delay_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
+
+
+class QuitRequest(Request, frozen=True):
+    """End the server, every note off."""
+
+
+class RecordRequest(Request, frozen=True):
+    """Start a recording in a folder of its own, or end the one that is going on."""
+
+    action: Literal["start", "stop"]
+
+
+REQUESTS: dict[str, type[Request]] = {
+    str(cls.__struct_config__.tag): cls
+    for cls in (
+        HelloRequest,
+        PingRequest,
+        StatusRequest,
+        SnapshotRequest,
+        SyncRequest,
+        GetRequest,
+        SetRequest,
+        PanicRequest,
+        ResetRequest,
+        SeekRequest,
+        NoteRequest,
+        QuitRequest,
+        RecordRequest,
+    )
+}
