@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from rtserver.audio import table as t
 from rtserver.shared.histogram import HopTimes
-from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, LOCKED, MEMORY, PID, RESTARTS, ROLES, STATE, UP, Session
+from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, LOCKED, MEMORY, N_DECKS, PID, RESTARTS, ROLES, STATE, UP, Session
 
 # name -> (what it says, label, {label's value: (role, counter)})
 COUNTED: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
@@ -126,10 +126,11 @@ class SessionCollector(Collector):
         yield _of(GaugeMetricFamily, "rt_role_heartbeat_age_seconds", "Time since its last heartbeat", "role", ages)
 
     def _times(self) -> Iterator[Metric]:
-        hops = HistogramMetricFamily("rt_hop_seconds", "Time that the engine takes for a hop, by node", labels=["node"])
-        for name, times in HopTimes(self.session.block).all().items():
-            buckets = [(str(edge_s), count) for edge_s, count in times.cumulative()]
-            hops.add_metric([name], [*buckets, ("+Inf", buckets[-1][1])], times.sum_s)
+        hops = HistogramMetricFamily("rt_hop_seconds", "Time that the engine of a deck takes for a hop, by node", labels=["node", "deck"])
+        for deck in range(N_DECKS):
+            for name, times in HopTimes(self.session.block, deck).all().items():
+                buckets = [(str(edge_s), count) for edge_s, count in times.cumulative()]
+                hops.add_metric([name, str(deck)], [*buckets, ("+Inf", buckets[-1][1])], times.sum_s)
         yield hops
         callbacks = int(self.session.block["audio.table"][t.CALLBACKS])
         intervals = self.session.block["audio.intervals"][: min(max(callbacks - 1, 0), t.INTERVAL_RING)]

@@ -194,6 +194,7 @@ class GatewayRole:
             self.session.count_max("gateway", "lost_events", self.control.accounts.lost_events)
             self.session.count_max("gateway", "lost_bulk", self.control.accounts.lost_bulk)
             self.sockets.doorman.tick()
+            self.control.view.hop_times.tick(now_s)
             if self.log is not None:
                 self.log.flush()
                 self.session.count_max("gateway", "log_failures", self.log.failures)

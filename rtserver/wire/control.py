@@ -204,7 +204,7 @@ class Control:
             "lost_events": self.view.lost_events(),
             "clients": {account.name: now_s - account.hello_s for account in accounts.values() if account.hello_s is not None},
             "accounts": {who: account.report() for who, account in accounts.items()},
-            "hop_times": self.view.hop_times(),
+            "hop_times": self.view.hop_times.summaries(),
             "latencies": self.session.setup.latencies,
         }
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from rtserver.audio import table as audio_table
-from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import (
     BEAT_NS,
     COMPILATIONS,
@@ -25,6 +24,7 @@ from rtserver.shared.session import (
     UP,
     Session,
 )
+from rtserver.wire.recent import RecentTimes
 
 STATES = {STARTING: "starting", UP: "up"}
 
@@ -34,6 +34,7 @@ class View:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.hop_times = RecentTimes(session)
 
     def counters(self, role: str) -> dict[str, int]:
         """The counters of a role; none for one that keeps none."""
@@ -52,10 +53,6 @@ class View:
             return None
         frame, time_s, rate, error_s = self.session.clock.line()
         return frame, round(time_s * 1e9), rate, round(error_s * 1e9)
-
-    def hop_times(self) -> dict[str, Any]:
-        """How long hops and nodes take."""
-        return {name: times.summary() for name, times in HopTimes(self.session.block).all().items()}
 
     def lost_events(self) -> dict[str, int]:
         """Events that each role had no room for on their way here."""
