@@ -135,6 +135,17 @@ class Role(Event, frozen=True):
     detail: str = ""
 
 
+class Device(Event, frozen=True):
+    """The JACK server's sample rate in Hz and period in frames: at the start, and whenever they change.
+
+    added_latency : frames by which the separated outputs lag more than planned, because the period is longer than ``audio.block_size``.
+    """
+
+    sample_rate: int
+    block_size: int
+    added_latency: int
+
+
 class Param(Event, frozen=True):
     """A parameter has a new value from `frame` on."""
 
@@ -200,6 +211,7 @@ AnyEvent = (
     | Late
     | Entry
     | Recording
+    | Device
 )
 
 _encoder = msgspec.msgpack.Encoder()

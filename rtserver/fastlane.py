@@ -54,12 +54,13 @@ class FastLane:
             self.session.features.write(x, frame)
 
     def resume(self) -> tuple[int, int]:
-        """Take up a running session: rebuild the state from past input and go on at the present.
+        """Take up a running session, or go on after a loss: rebuild the state from past input, as far as there is some, and go on at the
+        present. Without it the first window would come out as silence.
 
         Returns the first frame served, and the frame from which the state was rebuilt: all that `resume_at` needs to do it again.
         """
         start, end = (int(v) for v in self.input.span)
-        now = end // self.hop_size * self.hop_size
+        now = max(-(-start // self.hop_size) * self.hop_size, end // self.hop_size * self.hop_size)
         replay = round(REPLAY_S * self.graph.block.sample_rate) // self.hop_size * self.hop_size
         oldest = max(start, end - IN_RING_SIZE // 2, 0)
         begin = min(max(now - replay, -(-oldest // self.hop_size) * self.hop_size), now)
@@ -85,13 +86,6 @@ class FastLane:
             return start - self.position
         behind = end - self.position
         return behind if behind > IN_RING_SIZE // 2 else 0
-
-    def skip(self) -> int:
-        """After a loss: forget the past, go on at the oldest hop worth having. Returns its frame."""
-        start, end = (int(v) for v in self.input.span)
-        now = max(-(-start // self.hop_size) * self.hop_size, end // self.hop_size * self.hop_size)
-        self.resume_at(now, now)
-        return now
 
     def run_hop(self) -> bool:
         """Process one hop if it has arrived."""

@@ -19,6 +19,17 @@ def reblock_latency(block_size: int, hop_size: int) -> int:
     return hop_size - math.gcd(hop_size, block_size)
 
 
+def burst_latency(period: int, block_size: int) -> int:
+    """Frames that a hand-over takes longer where blocks come in bursts, one burst a period of the device.
+
+    Within a burst the engine cannot run: the last block of one plays what the input up to the burst before has brought, which lies
+    one period, rounded to blocks, and not one block back. 0 where the period is not longer than the block.
+    """
+    if period <= block_size:
+        return 0
+    return period - math.gcd(period, block_size)
+
+
 def handoff_latency(block_size: int, hop_size: int, spare_blocks: int) -> int:
     """The same across two processes, where a block is heard one block after it came, plus the slack of `spare_blocks`."""
     return reblock_latency(block_size, hop_size) + (1 + spare_blocks) * block_size

@@ -25,6 +25,7 @@ LIGHT = (
     "roles.supervisor",
     "roles.midi",
     "roles.standby",
+    "roles.cables",
     "roles.gateway",
     "roles.recorder",
     "roles.metrics",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rtserver.errors import SpecError
 from rtserver.node import Spec
-from rtserver.reblock import Fifo, Reblock, handoff_latency, reblock_latency
+from rtserver.reblock import Fifo, Reblock, burst_latency, handoff_latency, reblock_latency
 
 
 class Gain:
@@ -56,6 +56,18 @@ def test_handoff_latency_is_the_least_across_two_processes(block, hop, spare):
     delay = handoff_latency(block, hop, spare)
     assert not lacks(delay)
     assert lacks(delay - 1)
+
+
+@given(st.integers(1, 96), st.integers(1, 96), st.integers(1, 48))
+def test_blocks_that_come_in_bursts_never_run_dry_with_the_burst_latency(period, block, hop):
+    """A period of the device brings as many whole blocks as it can; the engine runs after each burst."""
+    delay = handoff_latency(block, hop, 0) + burst_latency(period, block)
+    done = 0
+    for k in range(1, 4 * hop + 8):
+        served = done * block // hop * hop
+        while (done + 1) * block <= k * period:
+            done += 1
+            assert done * block - delay <= served
 
 
 @settings(max_examples=40, deadline=None)

@@ -103,8 +103,8 @@ class Stream:
             )
         except sd.PortAudioError as error:
             raise DeviceError(
-                f"cannot open {info['name']!r} at {sample_rate} Hz, {block_size} frames, channels {channels}: {error}"
-                " — does audio.sample_rate match the device's (or JACK's)?"
+                f"cannot open {info['name']!r} at {sample_rate} Hz (it says {info['default_samplerate']:.0f}),"
+                f" {block_size} frames, channels {channels}: {error} — does audio.sample_rate match the device's (or JACK's)?"
             ) from None
         self.name = str(info["name"])
 

@@ -114,6 +114,8 @@ def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, fi
     in_base, in_mask = table[t.IN_SAMPLES], table[t.IN_MASK]
     row = t.OUTPUTS + o * t.OUTPUT_WIDTH
     track, delay, dry_delay = table[row + t.TRACK], table[row + t.DELAY], table[row + t.DRY_DELAY]
+    if delay > 0:  # the engine's, or aligned with the engine's
+        delay, dry_delay = delay + table[t.EXTRA_DELAY], dry_delay + table[t.EXTRA_DELAY]
     fallback_dry = table[row + t.FALLBACK_DRY] != 0
     base, mask = table[row + t.SAMPLES], table[row + t.MASK]
     force_from, force_until = table[row + t.FORCE_FROM], table[row + t.FORCE_UNTIL]

@@ -38,6 +38,7 @@ METER_SEQUENCE, METER_FRAME = range(44, 46)
 
 EPOCHS = 46  # streams started so far (audio role)
 PLAYING = 47  # the deck that is heard, or about to be (supervisor)
+EXTRA_DELAY = 60  # frames by which outputs of the engine lag more than planned: JACK's period is longer than the block (cables)
 
 COUNTERS = {
     "callbacks": CALLBACKS,

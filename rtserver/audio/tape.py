@@ -8,6 +8,8 @@ ends. It drives the demonstration, the live tests and the benchmarks.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import signal
 import sys
 import time
 from pathlib import Path
@@ -127,11 +129,21 @@ def connect(name: str, play_to: str, record_from: str, n_out: int, n_in: int) ->
         for ours, port in zip(mine_out, targets, strict=False):
             for other in client.get_all_connections(port):  # a microphone, say: the tape alone is to be heard
                 client.disconnect(other, port)
-            client.connect(ours, port)
+            _join(client, ours, port)
         for port, ours in zip(sources, mine_in, strict=False):
-            client.connect(port, ours)
+            _join(client, port, ours)
     finally:
         client.close()
+
+
+def _join(client: Any, source: Any, destination: Any) -> None:
+    """Connect two ports, unless the server has done so: it remembers a tape of the same name."""
+    import jack
+
+    with contextlib.suppress(jack.JackError):
+        client.connect(source, destination)
+    if destination not in client.get_all_connections(source):
+        raise DeviceError(f"JACK does not connect {source.name} to {destination.name}")
 
 
 def main() -> int:
@@ -147,19 +159,21 @@ def main() -> int:
     parser.add_argument("--device", default="system")
     args = parser.parse_args()
     try:
-        signal, sample_rate = audio_file.read(args.play)
+        sound, sample_rate = audio_file.read(args.play)
         name_jack_client(args.name)
-        tape = Tape(signal, args.channels, device=args.device, sample_rate=sample_rate, block_size=args.block_size)
-        connect(args.name, args.play_to, args.record_from, signal.shape[0], args.channels)
+        tape = Tape(sound, args.channels, device=args.device, sample_rate=sample_rate, block_size=args.block_size)
+        connect(args.name, args.play_to, args.record_from, sound.shape[0], args.channels)
         time.sleep(2.5 * args.block_size / sample_rate)  # two periods until the connections carry sound
         print("playing", flush=True)
         tape.start()
-        limit = time.monotonic() + 2 * signal.shape[1] / sample_rate + 5.0
-        while not tape.done:
+        limit = time.monotonic() + 2 * sound.shape[1] / sample_rate + 5.0
+        ended: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _frame: ended.append(number))  # ends the tape early, with what it has
+        while not tape.done and not ended:
             if time.monotonic() > limit:
                 raise DeviceError(f"the tape stands still at {tape.position} frames: is the audio server gone?")
             time.sleep(0.02)
-        audio_file.write(args.record, tape.record, sample_rate)
+        audio_file.write(args.record, tape.record[:, : tape.position], sample_rate)
         print(f"faults {tape.faults}", flush=True)
         tape.stream.close()
     except RtserverError as error:

@@ -134,11 +134,11 @@ class EngineRole:
         lost = lane.lost_frames()
         if lost:
             features_to = self._features_to()
-            frame = lane.skip()
+            frame, begin = lane.resume()
             self.session.count("engine", "lagged_frames", lost)
             self.session.count("engine", "restarts")
             reason = "input was lost: the stream started anew or the engine fell behind"
-            self.session.emit("engine", Resume(frame, frame, lane.name, frame, features_to, reason))
+            self.session.emit("engine", Resume(frame, frame, lane.name, begin, features_to, reason))
             if lane is self.lanes[0]:
                 self.session.emit("engine", Gap(frame, frame, lost, reason))
 

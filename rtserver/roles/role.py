@@ -1,11 +1,13 @@
 """The shape of every role: prepare, turn after turn with a heartbeat, close. One process each.
 
 ``python -m rtserver.roles.role NAME FD`` attaches to the session behind the inherited descriptor FD and runs until SIGTERM, until its
-`turn` says so, or until the supervisor is gone.
+`turn` says so, or until the supervisor is gone. With ``--spare`` it loads the role's code and then waits for a line on its standard input:
+what takes longest at a restart is done before it is needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -29,6 +31,7 @@ CAST: dict[str, tuple[str, str, int]] = {
     "performer": ("rtserver.roles.performer", "PerformerRole", 40),
     "midi": ("rtserver.roles.midi", "MidiRole", 45),
     "standby": ("rtserver.roles.standby", "StandbyRole", 45),
+    "cables": ("rtserver.roles.cables", "CablesRole", 0),
     "gateway": ("rtserver.roles.gateway", "GatewayRole", 0),
     "recorder": ("rtserver.roles.recorder", "RecorderRole", 0),
     "metrics": ("rtserver.roles.metrics", "MetricsRole", 0),
@@ -98,10 +101,17 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    session = Session.attach(fd)
+    if sys.argv[3:] == ["--spare"]:
+        importlib.import_module(CAST[name][0])
+        if not sys.stdin.buffer.readline():  # the supervisor needs us no more, or is gone
+            return 0
     try:
-        play(name, Session.attach(fd), lambda: stopped)
+        play(name, session, lambda: stopped)
     except RtserverError as error:
         print(f"rtserver {name}: {error}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the session's folder goes with the supervisor
+            session.last_words(name).write_text(str(error), encoding="utf-8")
         return 1
     return 0
 

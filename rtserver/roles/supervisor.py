@@ -7,6 +7,8 @@ through the callback counter that stands still.
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +21,7 @@ from types import FrameType
 
 from rtserver.audio import table as t
 from rtserver.config import Config
-from rtserver.events import Command
+from rtserver.events import Command, Device
 from rtserver.events import Role as RoleEvent
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import SCORE_FILE, preflight
@@ -41,14 +43,20 @@ from rtserver.shared.session import (
 )
 
 TURN_S = 0.02
+PREFIX = "rtserver-"  # of run folders; the supervisor's pid follows
 HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
-HANG_LIMITS_S = {"recorder": 10.0}  # a disk may take its time: the music does not wait for it
+# A disk may take its time: the music does not wait for it. But notes sound on while midi is stuck.
+HANG_LIMITS_S = {"recorder": 10.0, "midi": 0.5}
+STALL_S = 0.2  # a turn of our own that took this long: the whole machine stood still, and every heart with it
 START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
 WEIGH_S = 1.0  # the memory of one role is looked at, which takes some milliseconds
 STEADY_S = 10.0  # up for so long, a role's failures are forgotten
+MAX_DETAIL_SIZE = 120  # bytes
+SPARES = ("audio",)  # roles whose next process waits, its code loaded, for the present one's death: nothing conceals their absence
+SPARE_S = 1.0  # when a role has been up for so long, its spare is made: not while everything starts
 
 
 @dataclass
@@ -62,6 +70,7 @@ class Child:
     restarts: int = -1
     due_s: float = 0.0
     was_up: bool = False
+    spare: subprocess.Popen[bytes] | None = None
 
 
 class Supervisor:
@@ -84,7 +93,7 @@ class Supervisor:
         self.table = self.session.block["audio.table"]
         self.plan = plan
         # Whoever silences notes comes first, whoever makes them later, and sound last, when there is someone to process it.
-        names = ["standby", "midi", "engine"]
+        names = ["cables", "standby", "midi", "engine"]
         if config.recording.folder:
             names.insert(0, "recorder")  # up before the first sound
         if setup.score_file:
@@ -97,6 +106,8 @@ class Supervisor:
             names.append("metrics")
         self.children = {name: Child(name) for name in (*names, "audio")}
         self._callbacks = (0, time.monotonic())
+        self._turned_s = time.monotonic()
+        self._stalled_s = 0.0  # when we ourselves last stood still
         self.stopping = False
         self._weigh_s, self._weighed = 0.0, 0
 
@@ -115,8 +126,14 @@ class Supervisor:
         row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
         row[LOCKED], row[PRIORITY], row[MEMORY], row[COMPILATIONS] = 0, 0, 0, 0
         command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
-        child.process = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+        child.process = _call(child.spare) or subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+        child.spare = None
         row[PID] = child.process.pid
+
+    def _make_spare(self, child: Child) -> None:
+        fd = self.session.block.fd
+        command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd), "--spare"]
+        child.spare = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.PIPE)
 
     def turn(self) -> bool:
         """Look after every role once, waiting at most `TURN_S`. False when the session is to end."""
@@ -124,13 +141,23 @@ class Supervisor:
         for event in self.session.receive("supervisor"):
             if isinstance(event, Command) and event.name == "quit":
                 self.stopping = True
+            elif isinstance(event, Device):
+                self._hasten()
         now = time.monotonic()
+        if now - self._turned_s > STALL_S:
+            self._stalled_s = now
         for child in self.children.values():
             self._look_after(child, now)
         if now >= self._weigh_s:
             self._weigh_s = now + WEIGH_S
             self._weigh()
+        self._turned_s = time.monotonic()
         return not self.stopping
+
+    def _hasten(self) -> None:
+        """The audio server has come back, or another: whoever waits to be started again need not wait."""
+        for child in self.children.values():
+            child.due_s, child.failures = 0.0, 0
 
     def _weigh(self) -> None:
         """Note how much memory one role takes; the others have their turns."""
@@ -149,30 +176,43 @@ class Supervisor:
             return
         status = child.process.poll()
         if status is not None:
-            self._bury(child, now, f"ended with status {status}")
+            self._bury(child, now, self._why(child.name, status))
             return
         if self.up(child.name) and not child.was_up:
             child.was_up = True
             self._tell(child, "restarted" if child.restarts else "up", "")
         if child.failures and child.was_up and now - child.started_s > STEADY_S:
             child.failures = 0
+        if child.was_up and child.name in SPARES and child.spare is None and now - child.started_s > SPARE_S:
+            self._make_spare(child)
         fault = self._fault(child, now)
         if fault:
             child.process.kill()
             child.process.wait()
             self._bury(child, now, fault)
 
+    def _why(self, name: str, status: int) -> str:
+        """What an ended role says itself, or its status."""
+        try:
+            path = self.session.last_words(name)
+            words = path.read_text(encoding="utf-8")
+            path.unlink()
+        except OSError:
+            return f"ended with status {status}"
+        return words
+
     def _fault(self, child: Child, now: float) -> str:
         """Why a living role must be killed; empty if it is well."""
         row = self.session.role(child.name)
-        silent_s = now - int(row[BEAT_NS]) * 1e-9
+        # Whoever stood still together with us has its time again to show that it lives.
+        silent_s = now - max(int(row[BEAT_NS]) * 1e-9, self._stalled_s)
         if not self.up(child.name):
             return "did not start in time" if now - child.started_s > START_S else ""
         if silent_s > HANG_LIMITS_S.get(child.name, HANG_S):
             return f"no heartbeat for {silent_s:.1f} s"
         if child.name == "audio":
             callbacks, since = self._callbacks
-            if callbacks != int(self.table[t.CALLBACKS]) or now - child.started_s < HANG_S:
+            if callbacks != int(self.table[t.CALLBACKS]) or now - child.started_s < HANG_S or now == self._stalled_s:
                 self._callbacks = (int(self.table[t.CALLBACKS]), now)
             else:
                 audio = self.session.config.audio
@@ -191,7 +231,8 @@ class Supervisor:
     def _tell(self, child: Child, state: str, detail: str) -> None:
         frame = self.session.frame
         pid = child.process.pid if child.process else 0
-        self.session.emit("supervisor", RoleEvent(frame, frame, child.name, state, pid, max(child.restarts, 0), detail))
+        short = detail.encode()[:MAX_DETAIL_SIZE].decode(errors="ignore")  # a longer event would not fit into its ring
+        self.session.emit("supervisor", RoleEvent(frame, frame, child.name, state, pid, max(child.restarts, 0), short))
         if state != "up":
             print(f"rtserver: {child.name} {state}{': ' + detail if detail else ''}", file=sys.stderr, flush=True)
 
@@ -214,6 +255,8 @@ class Supervisor:
                     self.session.role(child.name)[STATE] = CLOSING
                     child.process.terminate()
             self._reap(children, time.monotonic() + limit_s)
+        for child in self.children.values():
+            _dismiss(child.spare)
 
     def _reap(self, children: list[Child], until: float) -> None:
         for child in children:
@@ -234,6 +277,38 @@ def metrics_available() -> bool:
     return False
 
 
+def _call(spare: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes] | None:
+    """Let a spare play; None if there is none, or none that lives."""
+    if spare is None or spare.stdin is None or spare.poll() is not None:
+        return None
+    try:
+        spare.stdin.write(b"\n")
+        spare.stdin.close()
+    except OSError:
+        return None
+    return spare
+
+
+def _dismiss(spare: subprocess.Popen[bytes] | None) -> None:
+    """A spare that is not needed any more ends when its standard input does; it holds nothing, so a hung one is killed."""
+    if spare is None or spare.stdin is None:
+        return
+    spare.stdin.close()
+    try:
+        spare.wait(0.2)
+    except subprocess.TimeoutExpired:
+        spare.kill()
+        spare.wait()
+
+
+def _sweep() -> None:
+    """Remove the run folders of servers that were killed: nothing in them is of use to anybody."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def run(config: Config, on_turn: Callable[[Supervisor], bool] | None = None) -> int:
     """Run a server until SIGINT, SIGTERM, a client's ``quit``, or `on_turn` returns False. Returns the exit code."""
     stop = False
@@ -244,7 +319,8 @@ def run(config: Config, on_turn: Callable[[Supervisor], bool] | None = None) -> 
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
-    with tempfile.TemporaryDirectory(prefix="rtserver-") as folder:
+    _sweep()
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
         plan = preflight(config, Path(folder))
         supervisor = Supervisor(config, plan, Path(folder))
         try:

@@ -25,7 +25,7 @@ from rtserver.shared.waker import Waker
 
 DECK_ROLES = ("engine", "follower", "performer")
 SECOND = ".b"  # suffix of their names on the second deck
-ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "gateway", "recorder", "metrics")
+ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "cables", "gateway", "recorder", "metrics")
 
 # producer -> consumers of events. One ring each; the consumer's waker is posted with every event. The recorder looks by itself, so that
 # recording costs a producer one more message in a ring and no more.
@@ -36,6 +36,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "follower": ("performer", "gateway", "recorder"),
     "performer": ("midi", "gateway", "recorder"),
     "midi": ("performer", "gateway", "recorder"),
+    "cables": ("supervisor", "gateway", "recorder"),
     "recorder": ("gateway",),
     "gateway": ("supervisor", "engine", "follower", "performer", "midi", "recorder"),
 }
@@ -66,6 +67,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
         *("refused_in", "links_lost", "links_restored"),
     ),
     "standby": ("releases", "overdue"),
+    "cables": ("looks", "restored"),
     "gateway": (
         *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies"),
         *("lost_events", "lost_bulk", "log_failures"),
@@ -237,6 +239,10 @@ class Session:
     def run_folder(self) -> Path:
         """Private folder of the session."""
         return Path(self.setup.run_folder)
+
+    def last_words(self, role: str) -> Path:
+        """Where a role that ends by itself leaves why, for the supervisor to tell."""
+        return self.run_folder / f"{role}.last-words"
 
     def waker(self, role: str) -> Waker:
         """The semaphore that `role` waits on."""

@@ -58,6 +58,7 @@ _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.Gap,
     events.Status,
     events.Role,
+    events.Device,
     events.Param,
     events.Command,
     events.Epoch,

@@ -83,6 +83,16 @@ def test_a_track_is_heard_after_its_delay_bit_for_bit():
     assert not out[:delay].any()
 
 
+def test_extra_delay_is_added_to_the_engines_outputs_alone():
+    mixer = Mixer(ONE | {"monitor": {"source": "dry", "channels": [2], "align": False}})
+    mixer.table[t.EXTRA_DELAY] = 37
+    x = noise(40 * BLOCK)
+    delay = mixer.row(0, t.DELAY) + 37
+    out = feed(mixer, x)
+    np.testing.assert_array_equal(out[delay:, 0], x[:-delay, 0])
+    np.testing.assert_array_equal(out[:, 1], x[:, 0])
+
+
 def test_nothing_late_is_counted_on_time():
     mixer = Mixer(ONE)
     feed(mixer, noise(40 * BLOCK))

@@ -25,6 +25,7 @@ SAMPLES = {
     "gap": events.Gap(1, 2, 128, "restart"),
     "status": events.Status(1, 2, "engine", {"hops": 3}),
     "role": events.Role(1, 2, "engine", "up", 99, 0),
+    "device": events.Device(1, 2, 48000, 256, 128),
     "param": events.Param(1, 2, "outputs.harmonic.mute", True),
     "command": events.Command(1, 2, "panic"),
     "epoch": events.Epoch(1, 2, 0, 99),

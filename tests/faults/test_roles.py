@@ -1,0 +1,167 @@
+"""Each role is killed with SIGKILL, or stopped with SIGSTOP, while it plays. (A killed midi role on its own: test_midi_death.py.)"""
+
+import os
+import signal
+import time
+
+import pytest
+from faults import PERIOD, RATE, Trial
+
+from rtserver.audio import table as t
+
+
+def test_engine_killed(stage, row):
+    row.fault = "engine: `kill -9`"
+    with Trial(stage, 6.0, note_s=1.0) as trial:
+        trial.kill("engine")
+    row.take(trial)
+    row.audio = "yes: concealed, then dry at the same latency"
+    assert trial.gap_s < 0.05
+    assert trial.held
+    assert trial.hang_s() < 0.3, "the notes end when they are due"
+    assert trial.told() == ["engine down", "engine restarted"]
+    assert trial.events("miss"), "what was heard instead is told"
+    assert [e["reason"] for e in trial.events("resume")] == ["engine started"], "its state is rebuilt from past input"
+
+
+def test_audio_killed(stage, row):
+    row.fault = "audio: `kill -9`"
+    before = stage.session.frame
+    with Trial(stage, 6.0, note_s=1.0) as trial:
+        trial.kill("audio")
+    row.take(trial)
+    row.audio = "stops until the role is back, with its JACK connections"
+    assert trial.gap_s < 4.0, "sound comes back through connections that a client made"
+    assert trial.hang_s() < 0.3
+    assert trial.told() == ["audio down", "audio restarted"]
+    (gap,) = trial.events("gap")
+    assert gap["n_frames"] > 0
+    assert gap["frame"] > before, "the session frame goes on"
+
+
+def test_midi_killed(stage, row):
+    row.fault = "midi: `kill -9`"
+    with Trial(stage, 4.0, note_s=10.0) as trial:
+        trial.kill("midi")
+    row.take(trial, from_fault=True)
+    row.audio = "yes"
+    row.lost = "notes until the role is back"
+    assert trial.gap_s < 0.05
+    assert trial.held.keys() >= {(3, pitch) for pitch in (40, 47, 52, 59)}
+    assert trial.hang_s(from_fault=True) < 1.0, "released by the standby, not when due in ten seconds"
+    assert trial.told() == ["midi down", "midi restarted"]
+    back = len(stage.synth.heard)
+    assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
+
+
+def test_a_sender_killed(stage, row):
+    row.fault = "the process of a MIDI port (sender): `kill -9`"
+    (sender,) = (int(pid) for pid in stage.session.block["midi.senders"] if pid)
+    with Trial(stage, 4.0, note_s=10.0) as trial:
+        trial.strike(lambda: os.kill(sender, signal.SIGKILL))
+        assert stage.wait(lambda: int(stage.session.block["midi.senders"][0]) not in (0, sender), 10.0), "it is replaced"
+        trial.back_s = time.monotonic() - trial.fault_s
+    row.take(trial, from_fault=True)
+    row.audio = "yes"
+    row.lost = "notes of that port until it is back"
+    assert trial.gap_s < 0.05
+    assert trial.hang_s(from_fault=True) < 1.0, "released by the standby, not when due in ten seconds"
+    back = len(stage.synth.heard)
+    assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
+
+
+@pytest.mark.parametrize("role", ["performer", "standby", "cables", "recorder"])
+def test_a_worker_killed(stage, row, role):
+    row.fault = f"{role}: `kill -9`"
+    with Trial(stage, 4.0, note_s=1.0) as trial:
+        trial.kill(role)
+    row.take(trial)
+    row.audio = "yes"
+    lost = {"performer": "what it would have played meanwhile", "recorder": "silence in the recording, told as such"}
+    row.lost = lost.get(role, "nothing")
+    assert trial.gap_s < 0.05
+    assert trial.hang_s() < 0.3
+    assert trial.told() == [f"{role} down", f"{role} restarted"]
+
+
+def test_gateway_killed(stage, row):
+    row.fault = "gateway: `kill -9`"
+    with Trial(stage, 4.0, note_s=1.0) as trial:
+        epochs = len(stage.subscriber.epochs)
+        trial.kill("gateway")
+        assert stage.wait(lambda: stage.ask("ping").get("ok"), 5.0), "the same endpoint answers again"
+        assert stage.wait(lambda: len(stage.subscriber.epochs) > epochs, 5.0), "subscribers hear the new one without doing anything"
+    row.take(trial)
+    row.audio = "yes"
+    row.lost = "events, for subscribers, until they are connected again; the recording goes on"
+    row.learned = "another epoch: they ask for the snapshot, which counts the restart"
+    assert trial.gap_s < 0.05
+    assert trial.hang_s() < 0.3
+    assert stage.ask("snapshot")["result"]["roles"]["gateway"]["restarts"] == stage.restarts("gateway") > 0
+
+
+def test_engine_stopped_for_300_ms(stage, row):
+    row.fault = "engine: SIGSTOP for 300 ms"
+    hops = stage.session.counters("engine")["hops"]
+    with Trial(stage, 4.0, note_s=0.8) as trial:
+        engine = stage.server.process("engine")
+        trial.strike(lambda: engine.send_signal(signal.SIGSTOP))
+        time.sleep(0.3)
+        engine.send_signal(signal.SIGCONT)
+        trial.back_s = 0.3
+    row.take(trial)
+    row.audio = "yes: concealed, then dry, then wet again"
+    assert trial.gap_s < 0.05
+    assert trial.hang_s() < 0.3
+    assert trial.told() == [], "it is not replaced for that"
+    assert trial.events("miss")
+    assert stage.session.counters("engine")["hops"] > hops, "it caught up"
+    lag = stage.session.frame - int(stage.session.block["deck0.spans"][0, 1])
+    assert lag < RATE, "and no queue has grown"
+
+
+@pytest.mark.parametrize("role", ["performer", "midi"])
+def test_a_role_that_hangs(stage, row, role):
+    row.fault = f"{role}: SIGSTOP, for ever"
+    with Trial(stage, 5.0, note_s=1.0) as trial:
+        before = stage.restarts(role)
+        trial.strike(lambda: stage.server.process(role).send_signal(signal.SIGSTOP))
+        trial.await_restart(role, before)
+    row.take(trial)
+    row.audio = "yes"
+    row.lost = "what it would have played until it was replaced"
+    assert trial.gap_s < 0.05
+    assert trial.hang_s() < 3.0, "killed for its silence, then released by the standby" if role == "midi" else "ends when due"
+    assert trial.told() == [f"{role} down", f"{role} restarted"]
+    assert "heartbeat" in trial.events("role")[0]["detail"]
+
+
+def test_the_whole_server_stopped(stage, row):
+    """As on a suspended laptop: the supervisor stands still with its roles. Here it is a thread of this process: it is held by a lock."""
+    row.fault = "all roles and the supervisor: SIGSTOP for 1.5 s"
+    server = stage.server
+    with Trial(stage, 5.0, note_s=0.5) as trial:
+        pids = {name: server.process(name).pid for name in server.supervisor.children if name != "audio"}
+        trial.strike(lambda: None)
+        with server.held():
+            for pid in pids.values():
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(1.5)
+            for pid in pids.values():
+                os.kill(pid, signal.SIGCONT)
+        trial.back_s = 1.5
+        assert stage.wait(lambda: len(trial.events("miss")) > 0, 5.0)
+    row.take(trial)
+    row.audio = "yes: dry until the engine runs again"
+    assert trial.gap_s < 0.05
+    assert trial.told() == [], "nobody is killed for a stall of the machine"
+    assert trial.hang_s() < 5.0, "let go when midi runs again"
+
+
+def test_the_callback_kept_its_blocks(stage):
+    """After all that: the stream plays in JACK's period, and the session frame is where the clock says."""
+    frame, at_s, rate, _ = stage.session.clock.line()
+    expected = frame + (time.monotonic() - at_s) * rate
+    assert abs(stage.session.frame - expected) < RATE // 4
+    assert abs(rate - RATE) < 0.01 * RATE
+    assert int(stage.session.block["audio.table"][t.BLOCK_SIZE]) == PERIOD
