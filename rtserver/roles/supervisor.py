@@ -169,10 +169,11 @@ class Supervisor:
 
     def _look_after(self, child: Child, now: float) -> None:
         if child.process is None:
-            if child.name == "audio" and child.restarts < 0 and not self.up("engine"):
-                return
-            if now >= child.due_s:
+            too_early = child.name == "audio" and child.restarts < 0 and not self.up("engine")
+            if now >= child.due_s and not too_early:
                 self._spawn(child)
+            elif child.name in SPARES and child.spare is None:
+                self._make_spare(child)  # it loads while it waits
             return
         status = child.process.poll()
         if status is not None:

@@ -29,7 +29,7 @@ while time.monotonic() < until:
 
 def test_processors_hogged(stage, row):
     row.fault = f"every processor busy for {HOG_S} s at a priority above the roles'"
-    with Trial(stage, 6.0, note_s=0.5) as trial:
+    with Trial(stage, 4.0, note_s=0.5) as trial:
         hogs = []
         trial.strike(lambda: hogs.extend(subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(os.cpu_count() or 1)))
         for hog in hogs:
@@ -51,7 +51,7 @@ def test_performer_too_slow(stage, row):
     row.fault = "performer: gets a tenth of the time that it needs"
     late = stage.session.counters("performer")["late_notes"]
     dropped = stage.session.counters("midi")["dropped_notes"]
-    with Trial(stage, 5.0, note_s=0.5) as trial:
+    with Trial(stage, 4.0, note_s=0.5) as trial:
         trial.strike(lambda: None)
         performer = stage.server.process("performer")
         for _ in range(4):

@@ -12,7 +12,7 @@ from rtserver.audio import table as t
 
 def test_engine_killed(stage, row):
     row.fault = "engine: `kill -9`"
-    with Trial(stage, 6.0, note_s=1.0) as trial:
+    with Trial(stage, 4.5, note_s=0.8) as trial:
         trial.kill("engine")
     row.take(trial)
     row.audio = "yes: concealed, then dry at the same latency"
@@ -27,7 +27,7 @@ def test_engine_killed(stage, row):
 def test_audio_killed(stage, row):
     row.fault = "audio: `kill -9`"
     before = stage.session.frame
-    with Trial(stage, 6.0, note_s=1.0) as trial:
+    with Trial(stage, 4.5, note_s=0.8) as trial:
         trial.kill("audio")
     row.take(trial)
     row.audio = "stops until the role is back, with its JACK connections"
@@ -41,7 +41,7 @@ def test_audio_killed(stage, row):
 
 def test_midi_killed(stage, row):
     row.fault = "midi: `kill -9`"
-    with Trial(stage, 4.0, note_s=10.0) as trial:
+    with Trial(stage, 3.0, note_s=10.0) as trial:
         trial.kill("midi")
     row.take(trial, from_fault=True)
     row.audio = "yes"
@@ -57,7 +57,7 @@ def test_midi_killed(stage, row):
 def test_a_sender_killed(stage, row):
     row.fault = "the process of a MIDI port (sender): `kill -9`"
     (sender,) = (int(pid) for pid in stage.session.block["midi.senders"] if pid)
-    with Trial(stage, 4.0, note_s=10.0) as trial:
+    with Trial(stage, 3.0, note_s=10.0) as trial:
         trial.strike(lambda: os.kill(sender, signal.SIGKILL))
         assert stage.wait(lambda: int(stage.session.block["midi.senders"][0]) not in (0, sender), 10.0), "it is replaced"
         trial.back_s = time.monotonic() - trial.fault_s
@@ -73,7 +73,7 @@ def test_a_sender_killed(stage, row):
 @pytest.mark.parametrize("role", ["performer", "standby", "cables", "recorder"])
 def test_a_worker_killed(stage, row, role):
     row.fault = f"{role}: `kill -9`"
-    with Trial(stage, 4.0, note_s=1.0) as trial:
+    with Trial(stage, 2.8, note_s=0.8) as trial:
         trial.kill(role)
     row.take(trial)
     row.audio = "yes"
@@ -86,7 +86,7 @@ def test_a_worker_killed(stage, row, role):
 
 def test_gateway_killed(stage, row):
     row.fault = "gateway: `kill -9`"
-    with Trial(stage, 4.0, note_s=1.0) as trial:
+    with Trial(stage, 2.8, note_s=0.8) as trial:
         epochs = len(stage.subscriber.epochs)
         trial.kill("gateway")
         assert stage.wait(lambda: stage.ask("ping").get("ok"), 5.0), "the same endpoint answers again"
@@ -103,7 +103,7 @@ def test_gateway_killed(stage, row):
 def test_engine_stopped_for_300_ms(stage, row):
     row.fault = "engine: SIGSTOP for 300 ms"
     hops = stage.session.counters("engine")["hops"]
-    with Trial(stage, 4.0, note_s=0.8) as trial:
+    with Trial(stage, 2.8, note_s=0.6) as trial:
         engine = stage.server.process("engine")
         trial.strike(lambda: engine.send_signal(signal.SIGSTOP))
         time.sleep(0.3)
@@ -123,7 +123,7 @@ def test_engine_stopped_for_300_ms(stage, row):
 @pytest.mark.parametrize("role", ["performer", "midi"])
 def test_a_role_that_hangs(stage, row, role):
     row.fault = f"{role}: SIGSTOP, for ever"
-    with Trial(stage, 5.0, note_s=1.0) as trial:
+    with Trial(stage, 4.5, note_s=0.8) as trial:
         before = stage.restarts(role)
         trial.strike(lambda: stage.server.process(role).send_signal(signal.SIGSTOP))
         trial.await_restart(role, before)

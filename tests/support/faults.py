@@ -25,7 +25,7 @@ from liveserver import RATE, LiveServer, Tape
 PERIOD = 1024
 REPORT = "FAULT_REPORT"  # environment: the file that rows are appended to
 SILENT = 1e-3  # a sine of 0.5 is below this for less than a frame at a time
-HEAD_S = 0.5  # until the sine has come through
+HEAD_S = 0.3  # until the sine has come through
 
 
 def settings(name: str, **changes: Any) -> dict:
