@@ -23,6 +23,7 @@ from rtserver.shared.session import RESTARTS, Session
 EARLY_NS = 300_000  # wake this long before a deadline and spin the rest: a semaphore wakes 0.05 to 0.2 ms late without real-time priority
 LATE_NS = 5_000_000  # a note this late is counted as late, and played
 RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a missing one looks whether it has come
+OPEN_S = 5.0  # what opening ports again may take; nothing sounds meanwhile
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
 IN_PORT_NAME = "midi_in"  # what the input of the port without a name is called in events
@@ -209,6 +210,7 @@ class MidiRole:
         next_ns = self.rack.next_due_ns
         if now_ns >= self._retry_ns and (next_ns is None or next_ns - now_ns > QUIET_NS):
             self._retry_ns = now_ns + RETRY_NS
+            self.session.beat("midi", OPEN_S)
             self._retry()
 
     def _retry(self) -> None:

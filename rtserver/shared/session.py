@@ -306,9 +306,9 @@ class Session:
         """The row of `name` in the table of roles."""
         return self.roles[ROLES.index(self.own(name))]
 
-    def beat(self, name: str) -> None:
-        """Say that `name` is alive."""
-        self.role(name)[BEAT_NS] = time.monotonic_ns()
+    def beat(self, name: str, busy_s: float = 0.0) -> None:
+        """Say that `name` is alive, and for how long it may now be too busy to say so."""
+        self.role(name)[BEAT_NS] = time.monotonic_ns() + round(busy_s * 1e9)
 
     @property
     def frame(self) -> int:
