@@ -14,6 +14,7 @@ from rtserver.wire.client import Client
 MOVING = ("position", "heartbeat", "role", "miss", "gap")
 METERS = "meters"  # not every server has them
 STATUS_S = 1.0
+PATIENCE_S = 0.5  # for the answer: a server that hangs must not freeze the view
 RECENT = 5  # pieces of news kept
 QUARTER, TEMPO, CONFIDENCE, STATE = "quarter", "tempo_bpm", "confidence", "state"
 
@@ -63,6 +64,7 @@ class Source:
 
     def __init__(self, client: Client) -> None:
         self.client = client
+        client.timeout_s = PATIENCE_S
         hello = self.client.hello
         topics = [topic for topic in (*MOVING, METERS) if topic in hello["topics"]]
         self.events = self.client.subscribe(topics)
