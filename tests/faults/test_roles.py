@@ -3,11 +3,15 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
-from faults import PERIOD, RATE, Trial
+from faults import PERIOD, RATE, Trial, settings
 
+from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
+
+DEMO = Path(t.__file__).parent.parent / "demo"
 
 
 def test_engine_killed(stage, row):
@@ -98,6 +102,23 @@ def test_gateway_killed(stage, row):
     assert trial.gap_s < 0.05
     assert trial.hang_s() < 0.3
     assert stage.ask("snapshot")["result"]["roles"]["gateway"]["restarts"] == stage.restarts("gateway") > 0
+
+
+def test_follower_killed(jack_server, make_stage, row):
+    row.fault = "follower: `kill -9`"
+    stage = make_stage(settings("rtfollow", score={"file": str(DEMO / "score.musicxml")}))
+    performance = audio_file.read(DEMO / "performance.flac")[0][:1, : 7 * RATE]
+    with Trial(stage, signal=performance, note_s=0.8) as trial:
+        time.sleep(1.5)
+        assert stage.subscriber.since(0.0, "position"), "the player is followed"
+        trial.kill("follower")
+        back = len(trial.events("position"))
+        assert stage.wait(lambda: len(trial.events("position")) > back, 5.0), "positions come again"
+    row.take(trial)
+    row.audio, row.gap_s = "yes", None  # music has silences of its own
+    row.lost = "positions until it is back and has found its place"
+    assert trial.hang_s() < 0.3
+    assert trial.told() == ["follower down", "follower restarted"]
 
 
 def test_engine_stopped_for_300_ms(stage, row):
