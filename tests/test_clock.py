@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,101 @@ def test_it_smooths_jitter_to_a_fraction() -> None:
     assert rms < 0.29e-3 / 5
 
 
+class Device:
+    """A device that is `ppm` off, seen through late callbacks: jitter of a shape, now and then 5 ms more, some callbacks lost."""
+
+    def __init__(self, *, seed: int, ppm: float, jitter_s: float, shape: str, outliers: float, lost: float, block_size: int) -> None:
+        self.dice = random.Random(seed)
+        self.rate = RATE * (1.0 + ppm * 1e-6)
+        self.jitter_s, self.shape, self.outliers, self.lost, self.block_size = jitter_s, shape, outliers, lost, block_size
+        self.start_s, self.first, self.frame = 100.0, 0, 0
+
+    def restart(self, after_s: float, ahead: int) -> None:
+        """The stream stands still and starts anew `ahead` frames on."""
+        self.start_s += (self.frame - self.first) / self.rate + after_s
+        self.first = self.frame = self.frame + ahead
+
+    def true_time(self, frame: float) -> float:
+        return self.start_s + (frame - self.first) / self.rate
+
+    def play(self, loop: DelayLockedLoop, seconds: float) -> Iterator[tuple[float, float]]:
+        """Feed the loop; after every pair, how long it has been fed, and how far its line lies from the true one."""
+        begun = self.frame
+        while self.frame < begun + seconds * RATE:
+            self.frame += self.block_size
+            if self.dice.random() < self.lost:
+                continue
+            late_s = abs(self.dice.gauss(0.0, 0.5 * self.jitter_s)) if self.shape == "gauss" else self.dice.random() * self.jitter_s
+            if self.dice.random() < self.outliers:
+                late_s += 0.005 * self.dice.random()
+            loop.update(self.frame, self.true_time(self.frame) + late_s)
+            yield (self.frame - begun) / RATE, abs(loop.time_at(self.frame) - self.true_time(self.frame))
+
+
+devices = st.builds(
+    Device,
+    seed=st.integers(0, 1 << 30),
+    ppm=st.floats(-300.0, 300.0),
+    jitter_s=st.floats(0.0, 0.002),
+    shape=st.sampled_from(["gauss", "uniform"]),
+    outliers=st.sampled_from([0.0, 0.01, 0.05]),
+    lost=st.sampled_from([0.0, 0.02, 0.2]),
+    block_size=st.sampled_from([64, 128, 480, 1024]),
+)
+
+
+@given(devices)
+@settings(max_examples=40, deadline=None)
+def test_the_stated_error_holds_and_the_line_settles(device: Device) -> None:
+    loop = DelayLockedLoop(RATE)
+    for at_s, error_s in device.play(loop, 25.0):
+        assert error_s <= loop.error_s
+        if at_s > 1.0:
+            assert error_s < 0.0025
+        if at_s > 10.0:
+            assert abs(loop.rate / device.rate - 1.0) < 2e-4
+
+
+@pytest.mark.parametrize("ppm", [-300.0, 300.0])
+def test_without_jitter_the_rate_is_known_in_ten_seconds_and_the_error_is_small(ppm: float) -> None:
+    loop = DelayLockedLoop(RATE)
+    device = Device(seed=0, ppm=ppm, jitter_s=0.0, shape="uniform", outliers=0.0, lost=0.0, block_size=BLOCK)
+    for at_s, error_s in device.play(loop, 15.0):
+        assert error_s < 100e-6
+        if at_s > 10.0:
+            assert abs(loop.rate / device.rate - 1.0) < 1e-6
+    assert loop.error_s < 50e-6
+
+
+@given(devices, st.floats(0.05, 30.0), st.integers(0, 100_000))
+@settings(max_examples=25, deadline=None)
+def test_a_stream_that_starts_anew_is_followed_at_once_at_the_rate_that_is_known(device: Device, after_s: float, ahead: int) -> None:
+    loop = DelayLockedLoop(RATE)
+    for _ in device.play(loop, 12.0):
+        pass
+    rate = loop.rate
+    device.restart(after_s, ahead)
+    loop.restart()
+    for k, (at_s, error_s) in enumerate(device.play(loop, 12.0)):
+        assert k > 0 or loop.rate == rate
+        assert error_s <= loop.error_s
+        assert at_s < 1.0 or error_s < 0.0025
+
+
+@pytest.mark.parametrize("step_s", [-0.02, 0.02])
+@pytest.mark.parametrize("block_size", [128, 1024])
+def test_frames_that_a_device_swallowed_are_noticed_and_believed(block_size: int, step_s: float) -> None:
+    """20 ms that nobody reports, below what counts as a restart."""
+    loop = DelayLockedLoop(RATE)
+    device = Device(seed=3, ppm=100.0, jitter_s=0.0005, shape="gauss", outliers=0.0, lost=0.0, block_size=block_size)
+    for _ in device.play(loop, 15.0):
+        pass
+    device.start_s += step_s
+    for at_s, error_s in device.play(loop, 10.0):
+        if at_s > 0.5:
+            assert error_s <= min(loop.error_s, 0.001)
+
+
 @given(st.floats(-300.0, 300.0), st.floats(0.0, 0.002), st.integers(0, 1000))
 @settings(max_examples=20, deadline=None)
 def test_time_and_frame_are_each_others_inverse(ppm: float, jitter_s: float, seed: int) -> None:
@@ -72,7 +168,7 @@ def test_a_pair_that_comes_twice_changes_nothing() -> None:
 def test_a_reset_loop_is_as_new() -> None:
     loop, _ = run(300.0, 0.001, 2.0)
     loop.reset()
-    assert vars(loop) == vars(DelayLockedLoop(RATE))
+    assert vars(loop) == vars(DelayLockedLoop(RATE, loop.bandwidth_hz))
 
 
 def test_freewheeling_time_is_frames() -> None:

@@ -59,6 +59,7 @@ class EngineRole:
         self.session = session
         self.table = session.block["audio.table"]
         self.loop = DelayLockedLoop(session.config.audio.sample_rate)
+        self.epoch = 0  # the stream's, as far as the clock knows
         self.head = t.DECKS + session.deck * t.DECK_WIDTH
         self.outputs = list(session.config.outputs)
         self.changes = Changes(session)
@@ -94,8 +95,7 @@ class EngineRole:
         for lane in self.lanes:
             self._recover(lane)
             self._run_hops(lane)
-        if int(self.table[t.PLAYING]) == self.session.deck:
-            self._publish_clock()
+        self._follow_clock()
 
     def _run_hops(self, lane: FastLane) -> None:
         """Every hop that has arrived, each timed."""
@@ -142,14 +142,21 @@ class EngineRole:
             if lane is self.lanes[0]:
                 self.session.emit("engine", Gap(frame, frame, lost, reason))
 
-    def _publish_clock(self) -> None:
-        """Feed the newest (frame, time) pair of the callback to the delay-locked loop."""
+    def _follow_clock(self) -> None:
+        """Feed the newest (frame, time) pair of the callback to the delay-locked loop; the engine that plays publishes its line."""
         before = int(self.table[t.CLOCK_SEQUENCE])
         frame, stamp = int(self.table[t.CLOCK_FRAME]), int(self.table[t.CLOCK_NS])
         if before == 0 or before % 2 or before != int(self.table[t.CLOCK_SEQUENCE]):
             return
+        epoch = int(self.table[t.EPOCHS])
+        if epoch != self.epoch:
+            self.loop.restart()
+            self.epoch = epoch
+        if epoch and frame <= int(self.session.block["audio.epochs"][(epoch - 1) % t.EPOCH_RING, 0]):
+            return  # the pair is of the stream before
         self.loop.update(frame, stamp * 1e-9)
-        self.session.clock.publish(self.loop.frame, self.loop.time_s, self.loop.rate, self.loop.error_s)
+        if int(self.table[t.PLAYING]) == self.session.deck:
+            self.session.clock.publish(self.loop.frame, self.loop.time_s, self.loop.rate, self.loop.error_s)
 
     def _obey(self) -> None:
         for event in self.session.receive("engine"):
