@@ -148,7 +148,7 @@ def measured(counted: dict[str, int], seconds: float, config: Config) -> Iterato
     yield Check("callbacks", state, f"{callbacks} in {seconds:.0f} s", remedy, f"about {wanted:.0f}")
     larger = f"a larger audio.block_size (it is {audio.block_size}), or what `rtserver doctor` says of priority and processors"
     spare = f"audio.spare_blocks = {audio.spare_blocks + 1} or more (it is {audio.spare_blocks}), or a larger audio.block_size"
-    xruns = counted["input_overflows"] + counted["output_underflows"]
+    xruns = max(counted["input_overflows"], counted["output_underflows"])  # JACK reports one of its own as both
     yield _share("xruns", xruns, callbacks, larger)
     yield _share("late callbacks", counted["long_intervals"], callbacks, larger)
     yield _share("misses", counted["misses"], callbacks * len(config.outputs), spare)

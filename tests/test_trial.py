@@ -32,6 +32,11 @@ def test_misses_are_counted_against_the_blocks_of_all_outputs(n: int, state: str
     assert states(misses=n)["misses"] == state
 
 
+def test_an_xrun_that_is_reported_for_both_directions_is_one() -> None:
+    (xruns,) = (c for c in measured(NONE | {"input_overflows": 3, "output_underflows": 3}, 10.0, Config()) if c.name == "xruns")
+    assert xruns.found.startswith("3 in")
+
+
 def test_a_device_that_stands_still_fails() -> None:
     assert states(callbacks=round(5 * BLOCKS_A_SECOND))["callbacks"] == "fail"
 
