@@ -95,6 +95,30 @@ def test_the_bytes_on_the_page_are_those_of_the_header() -> None:
     assert msgspec.msgpack.encode(HEADER).hex(" ") in PAGE
 
 
+def spelt_out() -> list[tuple[str, str, bytes]]:
+    """(what, name, bytes) of each example in the section on bytes."""
+    section = PAGE.split("\n## Bytes\n")[1].split("\n## ")[0]
+    found = re.findall(r"^([a-z]+), (\S+)\n((?: {4}[0-9a-f ]+\n)+)", section, re.MULTILINE)
+    return [(what, name, bytes.fromhex(text)) for what, name, text in found]
+
+
+@pytest.mark.parametrize(("what", "name", "data"), spelt_out(), ids=lambda v: v if isinstance(v, str) else "")
+def test_the_bytes_on_the_page_are_those_of_the_example(what: str, name: str, data: bytes) -> None:
+    kinds = {"reply": ("id", REPLIES), "payload": ("kind", EVENTS)}
+    key, among = kinds.get(what, ("id", REQUESTS))
+    assert msgspec.msgpack.decode(data) in [example for example in among if example[key] == name]
+
+
+def test_most_examples_are_spelt_out() -> None:
+    assert len(spelt_out()) > 20
+
+
+@pytest.mark.parametrize("kind", ["DEALER", "SUB"])
+def test_the_bytes_of_a_handshake_are_on_the_page(kind: str) -> None:
+    body = b"\x05READY\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind.encode()
+    assert (b"\x04" + bytes([len(body)]) + body).hex(" ") in PAGE
+
+
 def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"at most {p.MAX_REQUEST_SIZE} bytes" in PAGE
     assert f"1 to {p.MAX_ID_LENGTH} characters" in PAGE
