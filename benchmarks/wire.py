@@ -6,8 +6,8 @@ Latency: a real gateway; this program plays the midi role and emits a note-on ev
 from the emission to its receipt. Over ipc, tcp and tcp with CURVE, with 1, 10 and 100 subscribers (the others read in a third process).
 
 Hops: a whole server on a private JACK server, whose engine keeps a histogram of how long its hops take. Stretches of seconds follow each
-other: nobody listens; 100 subscribers of all events, 10 of them of all audio too; 10 000 requests a second. Each round has all of them, in
-turns, so that what else the machine does is alike for all.
+other: nobody listens; 100 subscribers of all events, 10 of them of all audio too; 20 slow and 20 dead subscribers; 10 000 requests a
+second. Each round has all of them, in turns, so that what else the machine does is alike for all.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from rtserver.wire import security
 N_EVENTS, EVERY_S = 600, 0.01
 PERIOD, RATE = 256, 48000
 SEGMENT_S = 4.0
-N_SUBSCRIBERS, N_BULK, N_FLOOD = 100, 10, 10_000
+N_SUBSCRIBERS, N_BULK, N_SLOW, N_DEAD, N_FLOOD = 100, 10, 20, 20, 10_000
 
 
 def sub(context: zmq.Context[zmq.Socket[bytes]], where: dict[str, str], name: str, topic: str) -> zmq.Socket[bytes]:
@@ -75,6 +75,18 @@ def crowd(where: dict[str, str], n: int, n_bulk: int) -> None:
             with contextlib.suppress(zmq.Again):
                 while True:
                     made.recv_multipart(zmq.DONTWAIT, copy=False)
+
+
+def idle(where: dict[str, str], n_slow: int, n_dead: int) -> None:
+    """Read one message of each slow subscriber ten times a second, and nothing of the dead ones."""
+    context = zmq.Context(2)
+    sockets = [sub(context, where, "events", "") for _ in range(n_slow + n_dead)]
+    print("ready", flush=True)
+    while True:
+        for made in sockets[:n_slow]:
+            with contextlib.suppress(zmq.Again):
+                made.recv_multipart(zmq.DONTWAIT)
+        time.sleep(0.1)
 
 
 def measure(where: dict[str, str]) -> None:
@@ -221,13 +233,15 @@ def hops(rounds: int) -> dict[str, Any]:
                 time.sleep(0.05)
             time.sleep(2.0)
             times = HopTimes(supervisor.session.block).all()["hop"]
-            segments: dict[str, list[dict[str, float]]] = {"nobody": [], "crowd": [], "flood": []}
+            segments: dict[str, list[dict[str, float]]] = {"nobody": [], "crowd": [], "idle": [], "flood": []}
             for n in range(rounds):
                 order = list(segments)
-                for name in order[n % 3 :] + order[: n % 3]:
+                for name in order[n % 4 :] + order[: n % 4]:
                     with contextlib.ExitStack() as stack:
                         if name == "crowd":
                             stack.enter_context(other("crowd", where, N_SUBSCRIBERS, N_BULK))
+                        if name == "idle":
+                            stack.enter_context(other("idle", where, N_SLOW, N_DEAD))
                         if name == "flood":
                             stop = threading.Event()
                             flooding = threading.Thread(target=flood, args=(where["control"], stop))
@@ -269,7 +283,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.be:
         kind, where, *numbers = args.be
-        {"crowd": crowd, "measure": measure}[kind](json.loads(where), *map(int, numbers))
+        {"crowd": crowd, "idle": idle, "measure": measure}[kind](json.loads(where), *map(int, numbers))
         return
     result: dict[str, Any] = {"machine": machine(), "realtime": may_run_realtime()}
     if args.only != "hops":

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from rtserver.config import Config
 from rtserver.devices import AudioDevice, Devices, find, require
-from rtserver.errors import DeviceError, ModelError
+from rtserver.errors import ConfigError, DeviceError, ModelError
 from rtserver.machine import PRIORITY, machine
 from rtserver.report import Check
+from rtserver.wire.security import Security
 
 FREE_BYTES = 1 << 30  # an hour of events is some 10 MB, an hour of a stereo output in float32 1.3 GB
 SMALL_GCD = 32  # below this, cutting blocks into hops costs nearly a block and a hop of latency
@@ -31,6 +32,7 @@ def examine(config: Config) -> list[Check]:
         small_block(config),
         *model(config),
         *ports(config),
+        *keys(config),
         *metrics(config),
         disk(Path(config.recording.folder or ".")),
     ]
@@ -207,11 +209,25 @@ def ports(config: Config) -> Iterable[Check]:
         return
     for name in ("control", "events", "bulk"):
         endpoint = str(getattr(config.wire, name))
-        if endpoint.startswith("tcp://"):
-            host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-            yield port_free(f"wire.{name}", host, port)
+        host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
+        if endpoint.startswith("tcp://") and port != "*":  # that one takes a port that is free
+            yield port_free(f"wire.{name}", host.replace("*", "0.0.0.0"), port)
         else:
             yield Check(f"wire.{name}", "ok", endpoint)
+
+
+def keys(config: Config) -> Iterable[Check]:
+    """Whether the keys that let clients in are there, and nobody else's to read."""
+    if not config.wire.enabled or not config.wire.server_key:
+        return
+    try:
+        allowed = Security(config.wire).allowed
+    except ConfigError as error:
+        yield Check(error.field, "fail", str(error).removeprefix(f"{error.field}: "), "see docs/protocol.md, Security", "keys")
+        return
+    names = ", ".join(sorted(allowed.names.values())) if allowed is not None else ""
+    remedy = "" if names else "rtserver keys allow FILE"
+    yield Check("wire.allow", "ok" if names else "warn", names or "nobody: no client can connect", remedy, "clients that may connect")
 
 
 def metrics(config: Config) -> Iterable[Check]:
@@ -228,10 +244,11 @@ def metrics(config: Config) -> Iterable[Check]:
 
 def port_free(field: str, host: str, port: str | int) -> Check:
     """Whether a TCP port can be bound."""
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that a closed server still holds for a minute is free
         try:
-            probe.bind((host, int(port)))
+            probe.bind((host.strip("[]"), int(port)))
         except (OSError, ValueError, OverflowError) as error:
             remedy = f"end the other server (another rtserver?) or set {field} to another port"
             return Check(field, "fail", f"{host}:{port}: {error}", remedy, "free")

@@ -11,6 +11,7 @@ import pytest
 from rtserver import doctor
 from rtserver.config import Audio, Config, Generation, Wire
 from rtserver.devices import AudioDevice, Devices, Jack, MidiApi
+from rtserver.wire import security
 
 DEVICE = AudioDevice(0, "system", "JACK", 2, 2, 48000.0, (0.0, 0.0))
 DEFAULTS = Config()
@@ -113,3 +114,25 @@ def test_a_model_that_is_not_there_is_found() -> None:
 def test_the_model_of_the_zoo_is_well() -> None:
     (check,) = doctor.model(Config())
     assert check.state == "ok"
+
+
+def test_a_port_that_the_system_chooses_is_free() -> None:
+    checks = {c.name: c for c in doctor.ports(Config(wire=Wire(control="tcp://127.0.0.1:*", events="tcp://*:45999")))}
+    assert {checks["wire.control"].state, checks["wire.events"].state} == {"ok"}
+
+
+def test_keys_are_looked_at_where_there_are_some(tmp_path: Path) -> None:
+    wire = Wire(server_key=str(tmp_path / "server.key_secret"), allow=str(tmp_path / "allow"))
+
+    def states() -> list[tuple[str, str]]:
+        return [(check.name, check.state) for check in doctor.keys(Config(wire=wire))]
+
+    assert states() == [("wire.server_key", "fail")]
+    security.new_keys(tmp_path, "server")
+    assert states() == [("wire.allow", "fail")]
+    (tmp_path / "allow").mkdir()
+    assert states() == [("wire.allow", "warn")]
+    security.new_keys(tmp_path, "client")
+    security.allow(tmp_path / "allow", tmp_path / "client.key")
+    assert states() == [("wire.allow", "ok")]
+    assert list(doctor.keys(Config())) == []
