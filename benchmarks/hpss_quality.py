@@ -1,4 +1,4 @@
-"""How well the HPSS presets separate, beside librosa offline and the untouched mixture.
+"""How well the HPSS presets separate, and the default one with other masks, beside librosa offline and the untouched mixture.
 
 usage: hpss_quality.py REF_DIR [--clips NAME ...] [--preset NAME ...] [--no-librosa] [--json FILE]
 
@@ -6,7 +6,8 @@ REF_DIR holds one folder a clip with `<stem>.flac` or `<stem>.wav`: `drums` is t
 `mix`) the harmonic one, and the sum of both the mixture. Clips are grouped by their name up to the first underscore.
 
 SI-SDR: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019, over both channels at once. SDR: 10 log10 of reference energy
-over error energy, nothing rescaled.
+over error energy, nothing rescaled. With margins above 1 there is a residual, which belongs to neither truth: what it holds is missing from
+both parts.
 """
 
 from __future__ import annotations
@@ -24,9 +25,19 @@ import soundfile
 from tqdm import tqdm
 
 from rtserver.dsp.hpss import PRESETS, HpssPreset
+from rtserver.dsp.masks import SOFT, Masks
 from rtserver.node import Spec
 
 Stems = dict[str, np.ndarray]  # (n_channels, frames) float32
+MASKS = {
+    "exponent 1": Masks(exponent=1.0),
+    "exponent 4": Masks(exponent=4.0),
+    "hard": Masks("hard"),
+    "margins 1.5": Masks("soft", 2.0, 1.5, 1.5),
+    "margins 3": Masks("soft", 2.0, 3.0, 3.0),
+    "hard, margins 1.5": Masks("hard", 2.0, 1.5, 1.5),
+    "hard, margins 3": Masks("hard", 2.0, 3.0, 3.0),
+}
 LIBROSA = {"librosa 4096/1024/17": (4096, 1024, 17), "librosa 2048/512/31": (2048, 512, 31)}
 
 
@@ -57,9 +68,10 @@ def load(folder: Path) -> tuple[Stems, int]:
     return {"harmonic": np.sum(list(stems.values()), axis=0, dtype=np.float32), "percussive": drums}, rate
 
 
-def separate(preset: HpssPreset, mixture: np.ndarray, sample_rate: int) -> np.ndarray:
-    """(2, n_channels, frames): the preset hop by hop, exactly as live, the latency cut off."""
-    stft, hpss, istft = preset.nodes()
+def separate(preset: HpssPreset, mixture: np.ndarray, sample_rate: int, masks: Masks = SOFT) -> np.ndarray:
+    """(2, n_channels, frames): the preset hop by hop, exactly as live, the latency cut off, a residual left out."""
+    preset = preset.at(sample_rate)
+    stft, hpss, istft = preset.nodes(masks, residual=False)
     n_channels, n_frames = mixture.shape
     hop, latency = preset.hop_size, istft.latency
     specs = [Spec.signal(sample_rate, n_channels, hop)]
@@ -137,6 +149,8 @@ def main() -> None:
     methods: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"mixture": lambda x, _rate: np.stack([x, x])}
     for name in args.preset:
         methods[name] = lambda x, rate, preset=PRESETS[name]: separate(preset, x, rate)
+    for name, masks in MASKS.items():
+        methods[f"default, {name}"] = lambda x, rate, masks=masks: separate(PRESETS["default"], x, rate, masks)
     if not args.no_librosa and has_librosa():
         for name, sizes in LIBROSA.items():
             methods[name] = lambda x, _rate, sizes=sizes: separate_librosa(sizes, x)
@@ -152,7 +166,8 @@ def main() -> None:
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
         rounded = {m: {c: {k: round(v, 3) for k, v in of.items()} for c, of in clips.items()} for m, clips in scores.items()}
         presets = {name: asdict(PRESETS[name]) for name in args.preset}
-        args.json.write_text(json.dumps({"date": today, "presets": presets, "scores_db": rounded}, indent=1) + "\n")
+        masks = {name: asdict(of) for name, of in MASKS.items()}
+        args.json.write_text(json.dumps({"date": today, "presets": presets, "masks": masks, "scores_db": rounded}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

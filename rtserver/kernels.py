@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from importlib import metadata
@@ -77,7 +79,25 @@ def prune(root: Path) -> list[Path]:
 
 os.environ["NUMBA_CACHE_DIR"] = str(cache_folder())
 
-import numba  # noqa: E402  (the cache folder must be set first)
+
+@contextmanager
+def _without_scipy() -> Generator[None]:
+    """numba loads scipy for its BLAS, a quarter of a second and 17 MB in every process; no kernel here multiplies matrices."""
+    if "scipy" in sys.modules:
+        yield
+        return
+    modules: dict[str, Any] = sys.modules
+    modules["scipy"] = None
+    try:
+        yield
+    finally:
+        del modules["scipy"]
+
+
+with _without_scipy():
+    import numba
+
+    importlib.import_module("numba.np.arraymath")  # where it asks
 from numba.core import event as _event  # noqa: E402
 
 # fastmath=True would delete NaN guards ('nnan', 'ninf'); these flags keep them.

@@ -40,7 +40,7 @@ def preflight(config: Config, folder: Path) -> Plan:
 
 def check(config: Config, folder: Path) -> Plan:
     """The same within this process: build the graph, compile and call every kernel once, parse the score."""
-    from rtserver.kernels import warming
+    from rtserver.kernels import cache_folder, warming
 
     with warming():
         from rtserver.pipeline import build, plan_of
@@ -50,11 +50,11 @@ def check(config: Config, folder: Path) -> Plan:
         plan = plan_of(config, graphs)
     if config.score.file:
         from rtserver.following.follower import METHODS, Follower
-        from rtserver.following.score import load_score
+        from rtserver.following.parsed import parsed_score
 
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
-        score = load_score(config.score.file)
+        score = parsed_score(config.score.file, cache_folder().parent.parent / "scores")
         for warning in score.warnings:
             print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
         score.to_npz(folder / SCORE_FILE)

@@ -73,6 +73,12 @@ def test_after_the_warm_up_nothing_is_compiled_whatever_is_played_and_set(tmp_pa
     assert int(said["counted"]) == 1
 
 
+def test_a_process_that_computes_does_not_load_scipy() -> None:
+    """numba would, for a BLAS that nobody uses; and whoever needs scipy afterwards still gets it."""
+    code = "import sys, rtserver.roles.engine, rtserver.roles.audio; print('scipy' in sys.modules); import scipy.linalg"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_the_cache_is_named_after_the_sources() -> None:
     assert kernels.cache_folder().name == kernels.source_hash()
     assert os.environ["NUMBA_CACHE_DIR"] == str(kernels.cache_folder())

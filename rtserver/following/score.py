@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -175,7 +176,7 @@ class Score:
                 texts = {name: tuple(str(text) for text in data[name]) for name in ("parts", "warnings")}
                 rest = {f.name: data[f.name] for f in fields(Score) if f.name not in {*notes, *texts, "title"}}
                 return Score(title=str(data["title"]), **notes, **texts, **rest)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ScoreError(f"{path}: not a parsed score ({error}): write it with Score.to_npz") from error
 
 

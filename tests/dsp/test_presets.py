@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from numba.core.runtime import _nrt_python, rtsys
+from numba.types import Array
 
 from rtserver.dsp.hpss import PRESETS, REFERENCE_RATE, HpssPreset
 from rtserver.dsp.masks import SOFT, Masks
+from rtserver.kernels import jit
 from rtserver.node import Spec
 
 RATES = [22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000]
@@ -93,6 +96,25 @@ def test_at_any_rate_a_tone_is_parted_from_clicks_as_well_as_at_48_khz(name: str
 
     # 32 kHz lies between two powers of two: its windows are a quarter shorter, and part less.
     assert error_db(sample_rate) < error_db(48000) + (4.0 if sample_rate == 32000 else 1.0)
+
+
+@pytest.mark.parametrize("masks", [Masks(), Masks("hard", 2.0, 2.0, 2.0)])
+def test_no_kernel_allocates(masks: Masks) -> None:
+    """Neither the transforms nor the medians. numba counts what a kernel allocates, and its own record of each array handed to it."""
+    _nrt_python.memsys_enable_stats()
+    chain = Chain(PRESETS["stage"], 48000, masks=masks)
+    before = rtsys.get_allocation_stats().alloc
+    for _ in range(100):
+        chain.hop(np.ones((1, chain.hop_size), np.float32))
+    n_arrays = sum(isinstance(argument, Array) for node in (chain.stft, chain.hpss, chain.istft) for argument in node.kernel.signatures[0])
+    assert rtsys.get_allocation_stats().alloc - before == 100 * n_arrays
+
+
+def test_an_allocation_would_be_counted() -> None:
+    _nrt_python.memsys_enable_stats()
+    before = rtsys.get_allocation_stats().alloc
+    jit("float32[::1](int64)", cache=False)(lambda n: np.zeros(n, np.float32))(8)
+    assert rtsys.get_allocation_stats().alloc > before
 
 
 @pytest.mark.parametrize("name", PRESETS)
