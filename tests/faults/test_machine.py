@@ -118,9 +118,9 @@ def test_no_privilege_and_no_midi(jack_server, row, tmp_path):
 
 
 def test_the_wall_clock_jumps(row):
-    """Nothing reads it but for the name of a recording's folder: what is not read cannot jump."""
+    """Nothing reads it but what writes a date into a log or a recording: what is not read cannot jump."""
     row.fault = "the wall clock jumps (NTP, summer time)"
     row.audio, row.lost, row.learned = "yes: everything is timed by frames and CLOCK_MONOTONIC", "nothing", "nothing"
     reads = re.compile(r"\btime\.time(_ns)?\b|\bdatetime\.now|\blocaltime|\bgmtime|\bCLOCK_REALTIME\b|\bsem_timedwait\b")
     found = {p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py") if reads.search(p.read_text(encoding="utf-8"))}
-    assert found <= {"recording/take.py"}
+    assert found <= {"recording/take.py", "log.py"}
