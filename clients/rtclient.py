@@ -255,7 +255,8 @@ class Client:
     lease : NoteLease or None
         Notes to play, whatever `topics` says.
     server_key, key : str
-        The server's public key file and this client's secret key file, where the server asks for keys.
+        The server's public key file and this client's secret key file, where the server asks for keys. A server that was found by
+        its name has told its public key.
     """
 
     def __init__(
@@ -275,7 +276,9 @@ class Client:
         self.lost_bulk = self.overflowed = 0
         self.hello: dict[str, Any] = {}  # what the server said of itself, once it did
         self._topics, self._bulk = topics, bulk or []
-        self._keys = (load_certificate(server_key)[0], *load_certificate(key)) if server_key else None
+        self._own = load_certificate(key) if key else None
+        self._server_key = load_certificate(server_key)[0] if server_key else b""
+        self._told_key = not server_key  # a server on this machine tells its public key beside its name
         self._bulk_seen: dict[str, tuple[Any, ...]] = {}
         self._uuid, self._count = uuid.uuid4(), itertools.count()
         self._pending: dict[str, _Pending] = {}
@@ -442,7 +445,10 @@ class Client:
             if not self.server:
                 return True
             with contextlib.suppress(OSError, ValueError, KeyError):
-                self.control = find(self.server)["endpoints"]["control"]
+                notice = find(self.server)
+                self.control = notice["endpoints"]["control"]
+                if self._told_key:
+                    self._server_key = notice["public_key"].encode()
                 return True
             time.sleep(0.1)
         return False
@@ -457,8 +463,8 @@ class Client:
         made = context.socket(kind)
         made.setsockopt(zmq.IMMEDIATE, 1)  # requests to nobody do not pile up
         made.setsockopt(zmq.RCVHWM, 0)  # it is read all the time; what the server keeps for us is bounded there
-        if self._keys is not None:
-            made.curve_serverkey, made.curve_publickey, made.curve_secretkey = self._keys
+        if self._own is not None and self._server_key:
+            made.curve_serverkey, (made.curve_publickey, made.curve_secretkey) = self._server_key, self._own
         made.connect(endpoint)
         return made
 

@@ -123,7 +123,7 @@ def test_every_note_ends_when_the_server_falls_silent(gateway: Gateway, client_o
     until(lambda: play(gateway, 60, 64, 67) or len(synth.sounding) == 3, "the notes to sound")
     gateway.process.send_signal(number)
     until(lambda: not synth.sounding, "the notes to end")
-    assert synth.lease.expired == 3
+    assert synth.lease.expired >= 3
     # By the client's clock not before the lease is over, and later by no less than it says. How much is the machine's affair.
     assert min(ended_s - heard_s for ended_s, heard_s in synth.ends[-3:]) >= LEASE_S
     assert 0 <= synth.lease.late_s <= max(ended_s - heard_s - LEASE_S for ended_s, heard_s in synth.ends[-3:])
@@ -138,7 +138,7 @@ def test_a_note_whose_note_off_never_comes_ends_with_the_table(gateway: Gateway,
     until(lambda: synth.lease.heard_s, "the first heartbeat")
     until(lambda: play(gateway, 60, 64) or len(synth.sounding) == 2, "the notes to sound")
     gateway.session.block["notes"][0, 60] = -1
-    until(lambda: synth.sounding == {(0, 64)}, "the note to end")
+    until(lambda: play(gateway, 64) or synth.sounding == {(0, 64)}, "the note to end, and no other")
     gateway.say("midi", NoteOff(480, 480, 64, 64, 0, 1, 2))
     until(lambda: not synth.sounding, "the other to end")
 
@@ -192,9 +192,11 @@ def test_keys_let_a_client_in(tmp_path_factory: pytest.TempPathFactory, client_o
     gateway = Gateway(folder, configuration(folder, wire=wire, name=name))
     try:
         gateway.started()
-        keys = {"server_key": str(folder / "server.key"), "key": str(folder / "friend.key_secret")}
-        client = client_of(server=name, topics=["position"], **keys)
-        assert next_of(client, "snapshot").payload["epoch"] > 0
-        assert "friend" in client.ask("status")["accounts"]
+        own = str(folder / "friend.key_secret")
+        by_name = client_of(server=name, topics=["position"], key=own)  # on one machine the server tells its public key
+        by_endpoint = client_of(gateway.endpoint("control"), topics=["position"], key=own, server_key=str(folder / "server.key"))
+        for client in (by_name, by_endpoint):
+            assert next_of(client, "snapshot").payload["epoch"] > 0
+            assert "friend" in client.ask("status")["accounts"]
     finally:
         gateway.close()

@@ -138,7 +138,7 @@ def test_bytes_that_are_not_zeromqs(gateway: Gateway, name: str) -> None:
 
 
 def test_ten_thousand_requests_a_second_keep_nobody_else_waiting(gateway: Gateway) -> None:
-    flooders = [gateway.context.socket(zmq.DEALER) for _ in range(4)]
+    flooders = [gateway.context.socket(zmq.DEALER) for _ in range(2)]
     sent = 0
     size = resident_size(gateway)
     begun_s = time.monotonic()
@@ -147,7 +147,7 @@ def test_ten_thousand_requests_a_second_keep_nobody_else_waiting(gateway: Gatewa
         flooder.connect(gateway.endpoint("control"))
     for second in range(3):
         for i in range(10_000):
-            flooders[i % 4].send_multipart(p.encode_request(r.SetRequest(f"{second}-{i}", "outputs.harmonic.gain_db", -6.0)))
+            flooders[i % 2].send_multipart(p.encode_request(r.SetRequest(f"{second}-{i}", "outputs.harmonic.gain_db", -6.0)))
             sent += 1
         assert gateway.result("ping")  # in between
         for role in ("engine", "midi"):
@@ -203,7 +203,6 @@ def test_slow_and_dead_subscribers_hold_up_nobody(gateway: Gateway) -> None:
         stopped = True
         slowly.join()
     until(lambda: gateway.counters()["dropped_events"] > 0, "the drops to be counted")
-    print(resident_size(gateway) - size)
     assert resident_size(gateway) - size < 200e6
     still_well(gateway)
 
