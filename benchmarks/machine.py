@@ -41,15 +41,24 @@ def may_run_realtime() -> bool:
 
 
 @contextmanager
-def private_jackd(period: int, rate: int, channels: int = 8) -> Iterator[dict[str, str]]:
-    """A jackd on its dummy driver; yields the environment in which processes find it."""
+def private_jackd(period: int, rate: int, channels: int = 8, realtime: bool = True) -> Iterator[dict[str, str]]:
+    """A jackd on its dummy driver, real-time where wanted and allowed; yields the environment in which processes find it."""
     import jack
 
     jack.set_error_function(lambda _: None)
     jack.set_info_function(lambda _: None)
     name = f"rtserver-bench-{os.getuid()}"
     # Above the priorities that the server's roles ask for, as on a stage.
-    command = ["jackd", "-n", name, *(("--realtime", "-P80") if may_run_realtime() else ("--no-realtime",)), "-d", "dummy", "-r", str(rate)]
+    command = [
+        "jackd",
+        "-n",
+        name,
+        *(("--realtime", "-P80") if realtime and may_run_realtime() else ("--no-realtime",)),
+        "-d",
+        "dummy",
+        "-r",
+        str(rate),
+    ]
     command += ["-p", str(period), "-C", str(channels), "-P", str(channels)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from rtserver.errors import ConfigError
-from rtserver.midi.settings import Midi, MidiPort, check_midi
+from rtserver.midi.settings import Midi, MidiMap, MidiPort, check_midi
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -225,7 +225,7 @@ def parse(raw: dict[str, Any]) -> Config:
     """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`."""
     _refuse_unknown(raw, Config, "")
     # The tables that users name come first: seen from the whole tree, msgspec says `outputs[...]` and not which.
-    kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output, "midi.ports": MidiPort}
+    kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output, "midi.ports": MidiPort, "midi.map": MidiMap}
     for section, kind in kinds.items():
         tables: Any = raw
         for key in section.split("."):

@@ -77,6 +77,18 @@ class MidiIn(Event, frozen=True):
     data: bytes
 
 
+class Beat(Event, frozen=True):
+    """Where a musical clock is: ``quarter`` at `frame`, going on at ``tempo_bpm`` quarters a minute, or standing still.
+
+    source : the MIDI port whose clock it is, or the performer whose transport.
+    """
+
+    quarter: float
+    tempo_bpm: float
+    running: bool
+    source: str
+
+
 class Miss(Event, frozen=True):
     """An output lacked `n_frames` frames at `frame`: its source was late, and its fallback was heard instead."""
 
@@ -198,6 +210,7 @@ AnyEvent = (
     | NoteOn
     | NoteOff
     | MidiIn
+    | Beat
     | Miss
     | Absent
     | Change

@@ -16,7 +16,7 @@ import msgspec
 
 from rtserver.config import Config
 from rtserver.errors import RtserverError
-from rtserver.events import AnyEvent, Command, Entry, Event, Late, MidiIn, Param, Recording, Role, encode
+from rtserver.events import AnyEvent, Beat, Command, Entry, Event, Late, MidiIn, Param, Recording, Role, encode
 from rtserver.recording.log import FILE_NAME, LOG_VERSION, SessionHeader
 from rtserver.recording.take import TOO_SLOW
 from rtserver.roles.agenda import Agenda, declared_frame, what
@@ -91,7 +91,7 @@ class Log:
 
         What the workers said to each other is not in it: a replay makes them say it again.
         """
-        told = [event for event in self.events if isinstance(event, Param | Command | MidiIn) and _is_for(role, event)]
+        told = [event for event in self.events if isinstance(event, Param | Command | MidiIn | Beat) and _is_for(role, event)]
         late = {(e.what, e.frame, e.available_frame): e.taken_frame for e in self.late(role)}
         at = [late.get((what(e), e.frame, declared_frame(e)), declared_frame(e)) for e in told]
         return sorted(zip(at, told, strict=True), key=lambda entry: entry[0])
@@ -121,7 +121,7 @@ class Log:
 WORKERS = ("follower", "performer")
 
 
-def _is_for(role: str, event: Param | Command | MidiIn) -> bool:
+def _is_for(role: str, event: Param | Command | MidiIn | Beat) -> bool:
     """Whether the gateway or midi sends such an event to that worker."""
     if isinstance(event, Param):
         return role == "performer" and event.name.startswith("generation.")
@@ -161,6 +161,6 @@ class Feed:
         for role, queue in self._queues.items():
             while queue and queue[0][0] <= frame:
                 event = queue.popleft()[1]
-                producer = "midi" if isinstance(event, MidiIn) else "gateway"
+                producer = "midi" if isinstance(event, MidiIn | Beat) else "gateway"
                 if not self.session.ring(producer, role).put(encode(event)):
                     raise LogError(f"more than {self.session.ring(producer, role).n_slots} events for {role} at frame {frame}")

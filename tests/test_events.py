@@ -17,7 +17,7 @@ KINDS: tuple[type[Event], ...] = get_args(AnyEvent)
 frames = st.integers(0, 2**53)
 counts = st.integers(0, 2**40)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-values = {int: counts, float: numbers, str: st.text(max_size=20), bytes: st.binary(max_size=20)}
+values = {bool: st.booleans(), int: counts, float: numbers, str: st.text(max_size=20), bytes: st.binary(max_size=20)}
 
 
 def an_event(kind: type[Event]) -> st.SearchStrategy[Event]:

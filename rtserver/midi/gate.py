@@ -5,7 +5,7 @@ Note-offs and clock have buckets of their own, so that a storm of controllers ne
 
 from __future__ import annotations
 
-from rtserver.midi.notes import NOTE_OFF, NOTE_ON
+from rtserver.midi.messages import NOTE_OFF, NOTE_ON
 
 RATE = 2000.0  # messages a second that pass for long: twice what a MIDI cable can carry
 BURST = 500.0  # and so many at once

@@ -1,4 +1,4 @@
-"""Which notes sound: a table in shared memory, and the messages that end them. Pure: the caller brings the time and sends.
+"""Which notes sound: a table in shared memory, and what ends them. Pure: the caller brings the time and sends.
 
 A cell of the table is the time (CLOCK_MONOTONIC, ns) at which the sounding note is due to end; 0 is silence; a negative cell is a
 note whose note-off went out at ``-cell`` and may still lie in the driver (JACK takes it at the next period). Whoever outlives the midi
@@ -12,38 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from rtserver.events import Note
+from rtserver.midi.messages import N_CHANNELS, note_off, note_on, silence
 from rtserver.node import Array
 
-N_CHANNELS, N_PITCHES = 16, 128
-NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
-SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
+N_PITCHES = 128
 # How long a note-off may lie in the driver: four JACK periods of 2048 frames at 44.1 kHz take 0.19 s.
 IN_FLIGHT_NS = 200_000_000
-
-
-def note_on(channel: int, pitch: int, velocity: int) -> bytes:
-    """Note-on; channel 0..15, pitch 0..127, velocity 1..127 (0 would be a note-off)."""
-    return bytes((NOTE_ON | channel, pitch, velocity))
-
-
-def note_off(channel: int, pitch: int) -> bytes:
-    """Note-off with velocity 0."""
-    return bytes((NOTE_OFF | channel, pitch, 0))
-
-
-def program_change(channel: int, program: int) -> bytes:
-    """Program change; channel 0..15, program 0..127."""
-    return bytes((PROGRAM | channel, program))
-
-
-def bank_select(channel: int, bank: int) -> list[bytes]:
-    """Bank select, coarse and fine (CC0, CC32); channel 0..15, bank 0..16383. Takes effect with the next program change."""
-    return [bytes((CONTROL | channel, control, value)) for control, value in ((0, bank >> 7), (32, bank & 0x7F))]
-
-
-def silence() -> list[bytes]:
-    """Sustain up, all notes off, all sound off on the 16 channels: 48 messages. Many synths know only some of them."""
-    return [bytes((CONTROL | channel, control, 0)) for channel in range(N_CHANNELS) for control in (SUSTAIN, ALL_NOTES_OFF, ALL_SOUND_OFF)]
 
 
 def playable(note: Note) -> bool:

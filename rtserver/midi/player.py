@@ -13,13 +13,18 @@ import heapq
 from typing import NamedTuple
 
 from rtserver.events import Note
-from rtserver.midi.notes import NoteTable, bank_select, note_off, program_change, silence
+from rtserver.midi.gate import Bucket
+from rtserver.midi.messages import bank_select, note_off, program_change, silence
+from rtserver.midi.notes import NoteTable
 from rtserver.midi.schedule import Due, Schedule
 from rtserver.midi.settings import MidiPort
 from rtserver.node import Array
 
 # After a note-off; longer than a hiccup of a machine, and the second one longer than a bad hiccup.
 ECHO_NS = (50_000_000, 150_000_000)
+
+
+MAX_RATE, MAX_BURST = 1000.0, 200.0  # notes a second, and at once: more than a MIDI cable carries, less than a driver's queue
 
 
 class Step(NamedTuple):
@@ -44,7 +49,7 @@ class PortPlayer:
 
     def __init__(self, port: MidiPort, cells: Array) -> None:
         self.table = NoteTable(cells, {int(here) - 1: there - 1 for here, there in port.channels.items()})
-        self.schedule = Schedule()
+        self.schedule = Schedule(gate=Bucket(MAX_RATE, MAX_BURST))
         self._port = port
         self._offset_ns = round(port.offset_s * 1e9)
         self._echoes: list[tuple[int, int, int]] = []  # (due, channel, pitch): note-offs to be sent again

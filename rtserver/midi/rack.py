@@ -14,6 +14,7 @@ from rtserver.midi import sender
 from rtserver.midi.gate import Gate
 from rtserver.midi.player import PortPlayer
 from rtserver.midi.ports import Input, NullOutput, Output, client_name, find_api, rtmidi_api
+from rtserver.midi.pulse import ClockOut
 from rtserver.midi.settings import ports_of
 from rtserver.node import Array
 
@@ -26,6 +27,14 @@ class Slot:
     player: PortPlayer
     output: Output
     greet_ns: int | None = None  # when its programs are to be sent
+    clock: ClockOut | None = None  # where it sends MIDI clock
+    offset_ns: int = 0
+
+    @property
+    def next_due_ns(self) -> int | None:
+        """When its next message is due; None if none is."""
+        dues = (self.player.next_due_ns, self.clock.next_due_ns if self.clock is not None else None)
+        return min((due for due in dues if due is not None), default=None)
 
     @property
     def ended(self) -> bool:
@@ -58,7 +67,10 @@ class Rack:
         self._inputs: dict[str, Input] = {}  # on ALSA and CoreMIDI
         self._gates: dict[str, Gate] = {}
         outputs = [(name, port) for name, port in self.ports.items() if port.output]
-        self.slots = [Slot(name, PortPlayer(port, cells[i]), NullOutput()) for i, (name, port) in enumerate(outputs)]
+        self.slots = [
+            Slot(name, PortPlayer(port, cells[i]), NullOutput(), None, ClockOut() if port.clock else None, round(port.offset_s * 1e9))
+            for i, (name, port) in enumerate(outputs)
+        ]
 
     def open(self, wake: Callable[[], None]) -> str:
         """Open everything; about 0.4 s on JACK. Returns, where a null backend had to stand in, why and what to do."""
@@ -100,7 +112,7 @@ class Rack:
     @property
     def next_due_ns(self) -> int | None:
         """When the next message is due on any port."""
-        return min((due for slot in self.slots if (due := slot.player.next_due_ns) is not None), default=None)
+        return min((due for slot in self.slots if (due := slot.next_due_ns) is not None), default=None)
 
     @property
     def complaint(self) -> str:
@@ -134,6 +146,7 @@ class Rack:
             "dropped_notes": sum(slot.player.schedule.dropped for slot in self.slots),
             "port_errors": sum(slot.output.errors for slot in self.slots),
             "refused_in": patchbay.refused if patchbay is not None else sum(gate.refused for gate in self._gates.values()),
+            "ticks_out": sum(slot.clock.ticks for slot in self.slots if slot.clock is not None),
             "links_lost": patchbay.gone if patchbay is not None else 0,
             "links_restored": patchbay.back if patchbay is not None else 0,
         }

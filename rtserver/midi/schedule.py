@@ -10,6 +10,7 @@ import heapq
 from typing import NamedTuple
 
 from rtserver.events import Note
+from rtserver.midi.gate import Bucket
 
 LATE_NS = 30_000_000  # a note 30 ms behind is heard as wrong; leaving it out is heard as a rest
 MAX_NOTES = 4096  # notes waiting or sounding: minutes of dense playing, and 1 MB; more is a fault upstream
@@ -30,12 +31,13 @@ class Schedule:
     Attributes
     ----------
     dropped : int
-        Notes left out so far, each with its note-off: too late, or no room.
+        Notes left out so far, each with its note-off: too late, too many at once, or no room.
     """
 
-    def __init__(self, late_ns: int = LATE_NS, max_notes: int = MAX_NOTES) -> None:
+    def __init__(self, late_ns: int = LATE_NS, max_notes: int = MAX_NOTES, gate: Bucket | None = None) -> None:
         self.late_ns = late_ns
         self.max_notes = max_notes
+        self._gate = gate  # how many starts may pass
         self.dropped = 0
         self._serial = 0
         self._heap: list[tuple[int, bool, int, Due]] = []  # at one instant ends come before starts, else first come first served
@@ -64,7 +66,7 @@ class Schedule:
             due = heapq.heappop(self._heap)[3]
             if not due.on:
                 taken.append(due)
-            elif now_ns - due.due_ns > self.late_ns:
+            elif now_ns - due.due_ns > self.late_ns or (self._gate is not None and not self._gate.take(now_ns)):
                 self.dropped += 1
             else:
                 taken.append(due)

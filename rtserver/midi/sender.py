@@ -21,7 +21,7 @@ import time
 import msgspec
 
 from rtserver.errors import DeviceError
-from rtserver.midi.notes import NOTE_OFF, NOTE_ON, note_off, silence
+from rtserver.midi.messages import NOTE_OFF, NOTE_ON, note_off, silence
 from rtserver.midi.ports import RtOutput, open_output, refuse
 
 QUIT = b"quit"
@@ -147,11 +147,14 @@ class Desk:
 
     def run(self) -> None:
         """Until told to quit, or until the midi role has gone."""
-        self.orders.settimeout(None if self.output.api == "jack" else LOOK_S)
+        looks = self.output.api != "jack"  # there the patchbay does
+        look_s = time.monotonic() + LOOK_S
         while True:
+            self.orders.settimeout(max(look_s - time.monotonic(), 0.001) if looks else None)
             try:
                 packet = self.orders.recv(MAX_PACKET_SIZE)
             except TimeoutError:
+                look_s = time.monotonic() + LOOK_S
                 if self.output.look():
                     self.orders.send(b"made")
                 continue

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtserver.events import Command, Event, Late, MidiIn, Param, Position
+from rtserver.events import Beat, Command, Event, Late, MidiIn, Param, Position
 from rtserver.shared.session import Session
 
 # What is due at one hop is taken in this order, and what is of one kind by its frame: the order of arrival is chance.
-ORDER: tuple[type[Event], ...] = (Command, Param, Position, MidiIn)
+ORDER: tuple[type[Event], ...] = (Command, Param, Position, Beat, MidiIn)
 
 Key = tuple[str, int, int]
 

@@ -11,14 +11,18 @@ import sys
 import time
 
 from rtserver.errors import DeviceError
-from rtserver.events import Command, MidiIn, Note, NoteOff, NoteOn
+from rtserver.events import Beat, Command, MidiIn, Note, NoteOff, NoteOn, Param
+from rtserver.midi.clock import CLOCK_MESSAGES, TICKS_PER_QUARTER, TICKS_PER_SIXTEENTH, ClockIn, Fix
+from rtserver.midi.mapping import Action, Mapping
 from rtserver.midi.notes import playable
 from rtserver.midi.patchbay import INPUT_POLL_S, Patchbay
 from rtserver.midi.player import Step
 from rtserver.midi.rack import Rack, Slot
 from rtserver.midi.schedule import MAX_NOTES
+from rtserver.midi.settings import IN_PORT_NAME
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import RESTARTS, Session
+from rtserver.wire.parameters import EFFECT_S
 
 EARLY_NS = 300_000  # wake this long before a deadline and spin the rest: a semaphore wakes 0.05 to 0.2 ms late without real-time priority
 LATE_NS = 5_000_000  # a note this late is counted as late, and played
@@ -26,7 +30,6 @@ RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a miss
 OPEN_S = 5.0  # what opening ports again may take; nothing sounds meanwhile
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
-IN_PORT_NAME = "midi_in"  # what the input of the port without a name is called in events
 INPUT_EFFECT_S = 0.01  # what comes in takes effect so long after it came: the way to the performer, so that it is there in time
 
 
@@ -37,9 +40,13 @@ class MidiRole:
         self.session = session
         self.notes = session.block["notes"]
         self.rack = Rack(session.config, session.run_folder, session.block["notes.ports"], session.block["midi.senders"])
+        self.mapping = Mapping(session.config)
+        self.clocks: dict[str, ClockIn] = {}  # by the port on which they come in
+        self._grain_s = session.config.audio.block_size / session.config.audio.sample_rate  # JACK's period, as a rule
         self._waker = session.waker("midi")
         self._waiting: list[Note] = []  # until the clock runs
         self._retry_ns = 0
+        self._action_effect = round(EFFECT_S * session.config.audio.sample_rate)
         self._input_effect = round(INPUT_EFFECT_S * session.config.audio.sample_rate)
         self._n_played = 0  # notes asked for by command
         self._counted: dict[str, int] = {}  # totals kept elsewhere, as far as they have been added to our counters
@@ -64,6 +71,8 @@ class MidiRole:
         self._take_input()
         now_ns = time.monotonic_ns()
         for slot in self.rack.slots:
+            if slot.clock is not None:
+                slot.output.send(*slot.clock.due(now_ns))
             steps = slot.player.due(now_ns)
             if steps:
                 self._send(slot, steps)
@@ -72,7 +81,11 @@ class MidiRole:
         return True
 
     def close(self) -> None:
-        """Let go of every note, silence every channel, wait until the driver has taken it (three JACK periods)."""
+        """Let go of every note, silence every channel, stop clocks, wait until the driver has taken it (three JACK periods)."""
+        for slot in self.rack.slots:
+            if slot.clock is not None:
+                slot.clock.stop()
+                slot.output.send(*slot.clock.due(time.monotonic_ns()))
         self._panic(count=False)
         self.rack.close()
         self.notes[:] = 0
@@ -103,10 +116,10 @@ class MidiRole:
         for event in self.session.receive("midi"):
             if isinstance(event, Note):
                 self._waiting.append(event)
-            elif isinstance(event, Command) and event.name == "panic":
-                self._panic()
-            elif isinstance(event, Command) and event.name == "note":
-                self._play(str(event.value))
+            elif isinstance(event, Command):
+                self._obey(event)
+            elif isinstance(event, Beat) and event.source == self.session.own("performer"):
+                self._follow(event)
         if self._waiting and self.session.clock.running:
             for note in self._waiting:
                 time_at = self.session.clock.time_at
@@ -126,6 +139,13 @@ class MidiRole:
         for player in players:
             player.add(note, due_ns, off_ns, now_ns)
 
+    def _follow(self, beat: Beat) -> None:
+        """The performer's clock: what our ports send follows it."""
+        at_ns, now_ns = round(self.session.clock.time_at(beat.frame) * 1e9), time.monotonic_ns()
+        for slot in self.rack.slots:
+            if slot.clock is not None:
+                slot.clock.take(at_ns + slot.offset_ns, beat.quarter, beat.tempo_bpm, beat.running, now_ns)
+
     def _play(self, value: str) -> None:
         """A note by hand, ``"PITCH VELOCITY DURATION_S [CHANNEL]"`` with the channel from 1: now, whether or not the clock runs."""
         try:
@@ -141,10 +161,46 @@ class MidiRole:
 
     def _take_input(self) -> None:
         for port, arrived_ns, message in self.rack.receive():
+            port = port or IN_PORT_NAME
             self.session.count("midi", "messages_in")
             frame = self._frame(arrived_ns)
-            event = MidiIn(frame, frame + self._input_effect, port or IN_PORT_NAME, message)
-            self.session.emit("midi", event, "performer", "gateway")
+            self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "gateway")
+            for action in self.mapping.take(port, message):
+                self._do(action, frame)
+            if message[0] in CLOCK_MESSAGES:
+                clock = self.clocks.setdefault(port, ClockIn(self._grain_s))
+                self._tell_beat(port, clock.take(message, arrived_ns * 1e-9))
+
+    def _tell_beat(self, port: str, fix: Fix | None) -> None:
+        """What a MIDI clock says: every sixteenth, and every tick of the first one."""
+        clock = self.clocks[port]
+        if fix is None:
+            return
+        tick = round(fix.quarter * TICKS_PER_QUARTER)
+        if fix.running and tick % TICKS_PER_SIXTEENTH and clock.since_start > TICKS_PER_SIXTEENTH:
+            return
+        frame = self._frame(round(fix.at_s * 1e9))
+        effect = self._frame(time.monotonic_ns()) + self._input_effect
+        beat = Beat(frame, effect, fix.quarter, fix.tempo_bpm, fix.running, port)
+        self.session.emit("midi", beat, "performer", "gateway")
+
+    def _do(self, action: Action, now: int) -> None:
+        """What a mapped message asks for; it takes effect a declared time after `now`, with midi at once."""
+        frame = now + self._action_effect
+        self.session.count("midi", "mapped")
+        if action.is_parameter and action.value is not None:
+            event: Param | Command = Param(frame, now, action.name, action.value)
+        else:
+            event = Command(frame, now, action.name, action.value)
+            if "midi" in action.roles:
+                self._obey(event)
+        self.session.emit("midi", event, *(role for role in action.roles if role != "midi"), "gateway")
+
+    def _obey(self, command: Command) -> None:
+        if command.name == "panic":
+            self._panic()
+        elif command.name == "note":
+            self._play(str(command.value))
 
     def _send(self, slot: Slot, steps: list[Step]) -> None:
         """Send first, tell afterwards: events cost more than messages. What two ports play is told once, by the first of them."""
@@ -200,7 +256,11 @@ class MidiRole:
             if slot.greet_ns is not None and now_ns >= slot.greet_ns:
                 slot.greet_ns = None
                 slot.output.send(*slot.player.greeting())
-        for counter, total in self.rack.totals().items():
+        for port, clock in self.clocks.items():
+            self._tell_beat(port, clock.silent(now_ns * 1e-9))
+        clocks = self.clocks.values()
+        ticks = {"ticks_in": sum(clock.ticks for clock in clocks), "ticks_lost": sum(clock.lost for clock in clocks)}
+        for counter, total in (self.rack.totals() | ticks).items():
             self.session.count("midi", counter, max(total - self._counted.get(counter, 0), 0))
             self._counted[counter] = total
         complaint = self.rack.complaint

@@ -12,10 +12,11 @@ import numpy as np
 
 from rtserver.config import Generation
 from rtserver.dsp.features import LEVEL, N_CHROMA
-from rtserver.events import Command, Event, MidiIn, Note, Param, Position
+from rtserver.events import Beat, Command, Event, MidiIn, Note, Param, Position
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
+from rtserver.midi.settings import ports_of
 from rtserver.roles.agenda import Agenda
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
@@ -65,6 +66,9 @@ class PerformerRole:
         self.agenda = Agenda(session, "performer")
         self.reader = HopReader(session, "performer")
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset
+        self.clock_from = "" if self.follows else session.config.midi.clock_from
+        self.sends_clock = any(port.clock for port in ports_of(session.config).values())
+        self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
         self.waker = session.waker("performer")
 
     def turn(self) -> bool:
@@ -85,7 +89,7 @@ class PerformerRole:
             self._tick(frame)
 
     def _take(self, event: Event, frame: int) -> None:
-        if isinstance(event, Position):
+        if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
             self._move(event)
         elif isinstance(event, MidiIn):
             self.accompanist.hear_midi(event)
@@ -98,8 +102,10 @@ class PerformerRole:
 
     def _tick(self, frame: int) -> None:
         self.session.count("performer", "events")
-        if not self.follows and not self.transport.running:
+        if not self.follows and not self.clock_from and not self.transport.running:
             self.transport.start(frame)
+        if self.sends_clock:
+            self._tell_clock(frame)
         share = np.clip((float(self.x[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
         heard = self.x[:N_CHROMA] if share > 0 else np.zeros(N_CHROMA, np.float32)
         self.accompanist.hear_chroma(frame, heard, 40.0 + 60.0 * float(share) if share > 0 else None)
@@ -108,13 +114,22 @@ class PerformerRole:
             self.accompanist.advance(frame, self.horizon, self._emit)
             self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
 
-    def _move(self, position: Position) -> None:
+    def _move(self, position: Position | Beat) -> None:
         if position.frame <= self.forgotten:
             return
-        if position.state in FOLLOWING:
+        if position.running if isinstance(position, Beat) else position.state in FOLLOWING:
             self.transport.update(position.frame, position.quarter, position.tempo_bpm)
         else:
             self.transport.stop(position.frame)
+
+    def _tell_clock(self, frame: int) -> None:
+        """The transport's line to the midi role, which sends MIDI clock along it."""
+        transport = self.transport
+        line = (transport.frame, transport.quarter, transport.tempo_bpm, transport.running)
+        if line != self.told:
+            self.told = line
+            source = self.session.own("performer")
+            self.session.emit("performer", Beat(line[0], frame, line[1], line[2], line[3], source), "midi")
 
     def _emit(self, event: Event) -> None:
         self.session.emit("performer", event)

@@ -14,7 +14,8 @@ from collections.abc import Collection
 
 from rtserver.errors import DeviceError
 from rtserver.midi import links
-from rtserver.midi.notes import NoteTable, note_off, silence
+from rtserver.midi.messages import note_off, silence
+from rtserver.midi.notes import NoteTable
 from rtserver.midi.patchbay import STANDBY
 from rtserver.midi.ports import OUT_PORT, NullOutput, Output, client_name, find_api, jack_has, open_output
 from rtserver.midi.settings import ports_of

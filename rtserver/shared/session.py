@@ -35,7 +35,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "engine": ("gateway", "recorder"),
     "follower": ("performer", "gateway", "recorder"),
     "performer": ("midi", "gateway", "recorder"),
-    "midi": ("performer", "gateway", "recorder"),
+    "midi": ("performer", "engine", "follower", "supervisor", "gateway", "recorder"),
     "cables": ("supervisor", "gateway", "recorder"),
     "recorder": ("gateway",),
     "gateway": ("supervisor", "engine", "follower", "performer", "midi", "recorder"),
@@ -64,7 +64,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops"),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
-        *("refused_in", "links_lost", "links_restored"),
+        *("refused_in", "links_lost", "links_restored", "mapped", "ticks_in", "ticks_lost", "ticks_out"),
     ),
     "standby": ("releases", "overdue"),
     "cables": ("looks", "restored"),

@@ -317,6 +317,10 @@ class Control:
                 self.planned.popitem(last=False)
         elif isinstance(event, events.NoteOff):
             self.planned.pop(event.note_id, None)
+        elif isinstance(event, events.Param) and event.name in self.parameters.table:  # a controller may have set it
+            self.parameters.store(event.name, event.value)
+        elif isinstance(event, events.Command) and event.name in {"panic", "reset"}:
+            self.planned.clear()
         elif isinstance(event, events.Role) and event.state in {"up", "restarted"}:
             frame = self.session.frame
             for name, value in self.parameters.set_for(event.role).items():

@@ -103,6 +103,8 @@ class Parameters:
 
     def store(self, name: str, value: Value) -> None:
         """Remember a value that has been sent to its role."""
+        if self._set.get(name) == value:
+            return
         self._set[name] = value
         self._unsaved = True
 

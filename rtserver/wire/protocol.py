@@ -54,6 +54,7 @@ _EVENT_CLASSES: tuple[type[events.Event], ...] = (
     events.NoteOn,
     events.NoteOff,
     events.MidiIn,
+    events.Beat,
     events.Miss,
     events.Gap,
     events.Status,

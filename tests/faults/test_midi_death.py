@@ -88,10 +88,25 @@ def test_standby_does_nothing_to_a_midi_process_that_lives(stage):
     stage.play(0.0, 60, duration_s=1.2)
     assert stage.wait(lambda: stage.notes() == [(True, 60)])
     os.kill(stage.processes["midi"].pid, signal.SIGSTOP)
-    time.sleep(0.5)  # its heart has stopped, but it is the supervisor's to kill
+    time.sleep(0.4)  # its heart has stopped, but it is the supervisor's to kill
     os.kill(stage.processes["midi"].pid, signal.SIGCONT)
     assert stage.session.counters("standby")["releases"] == 0
     assert stage.wait(lambda: stage.notes() == [(True, 60), (False, 60)])
+
+
+def test_a_note_that_outlives_its_end_under_a_midi_process_that_hangs_is_ended(stage):
+    stage.play(0.0, 60, duration_s=0.3)
+    stage.play(0.0, 67, duration_s=5.0)
+    assert stage.wait(lambda: stage.notes() == [(True, 60), (True, 67)])
+    os.kill(stage.processes["midi"].pid, signal.SIGSTOP)
+    try:
+        assert stage.wait(lambda: (False, 60) in stage.notes())
+        assert stage.session.counters("standby")["overdue"] == 1
+        assert (False, 67) not in stage.notes(), "it is not due to end"
+        assert stage.session.counters("standby")["releases"] == 0
+    finally:
+        os.kill(stage.processes["midi"].pid, signal.SIGCONT)
+    assert stage.wait(lambda: stage.notes()[2:] == [(False, 60), (False, 67)], 10.0)
 
 
 def test_a_stale_table_is_released_by_the_next_midi_process(stage):

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtserver.events import Note
-from rtserver.midi.notes import IN_FLIGHT_NS, NoteTable, note_off, note_on, playable, program_change, silence
+from rtserver.midi.messages import note_off, note_on, program_change, silence
+from rtserver.midi.notes import IN_FLIGHT_NS, NoteTable, playable
 
 
 def note(note_id: int = 1, pitch: int = 60, channel: int = 0, velocity: int = 80, duration: int = 0) -> Note:

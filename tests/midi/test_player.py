@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtserver.events import Note
-from rtserver.midi.notes import note_off, note_on, program_change, silence
-from rtserver.midi.player import ECHO_NS, PortPlayer
+from rtserver.midi.messages import note_off, note_on, program_change, silence
+from rtserver.midi.player import ECHO_NS, MAX_BURST, MAX_RATE, PortPlayer
 from rtserver.midi.settings import MidiPort
 
 MS = 1_000_000
@@ -147,3 +147,14 @@ def test_the_table_holds_a_note_off_until_its_last_echo_is_out(later):
     p.add(note(), 0, 10 * MS, 0)
     sent(p, 0), sent(p, 10 * MS)
     assert p.table.held(10 * MS + later) == [(0, 60)]
+
+
+def test_a_flood_of_notes_is_cut_and_whole():
+    p = player()
+    for i in range(4000):
+        p.add(note(i, 30 + i % 60, i % 16), i * 100_000, i * 100_000 + 5 * MS, 0)  # 10 000 a second
+    messages = [m for now in range(0, 2000, 2) for m in sent(p, now * MS)]
+    ons = sum(m[0] & 0xF0 == 0x90 for m in messages)
+    assert MAX_BURST <= ons <= MAX_BURST + 0.4 * MAX_RATE + 1
+    assert p.schedule.dropped == 4000 - ons
+    assert not (p.table.cells > 0).any()

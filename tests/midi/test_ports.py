@@ -152,6 +152,26 @@ def test_open_by_name_reaches_matching_destinations(synth):
         output.close()
 
 
+def test_a_destination_by_name_may_come_later_go_and_come_back(jack_server):
+    import rtmidi
+
+    output = ports.RtOutput("by name", rtmidi.API_UNIX_JACK, "rtstest-named", ["plugged"])
+    try:
+        assert output.look() == 0
+        for _ in range(2):
+            device = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-plugged")
+            device.open_virtual_port("in")
+            assert output.look() == 1
+            assert output.look() == 0, "it is open already"
+            assert wait(lambda d=device: output.send(b"\x90\x31\x40") and d.get_message())
+            device.close_port()
+            device.delete()
+            assert output.look() == 0
+            assert output.send(b"\x80\x31\x00")
+    finally:
+        output.close()
+
+
 def orders_for(output, connect, folder) -> Orders:
     return Orders(CLIENT, {"": Wiring(output.name, connect)}, {"": Wiring(f"{CLIENT}-in", [])}, str(folder))
 

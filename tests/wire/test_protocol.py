@@ -21,6 +21,7 @@ SAMPLES = {
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
+    "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
     "gap": events.Gap(1, 2, 128, "restart"),
     "status": events.Status(1, 2, "engine", {"hops": 3}),
