@@ -1,7 +1,8 @@
 """MIDI through JACK, from the roles to a receiver: deaths, lost messages, and the clock.
 
-    python benchmarks/midi.py [--output FILE.json] [--kills N] [--loss N] [--clock SECONDS]
+    python benchmarks/midi.py [--output FILE.json] [--notes N] [--kills N] [--loss N] [--clock SECONDS]
 
+notes: how long after their due times notes are sent, and heard.
 kills: ``kill -9`` of the midi process while some sixteen notes sound; when the last note-off is heard.
 loss: notes on a jackd without real-time priority beside two busy real-time processes; once from a plain port, once through the midi role.
 clock: 120 quarters a minute for some time; distances of ticks as heard, and the tempo that a second server's midi role makes of them.
@@ -24,7 +25,7 @@ from typing import Any
 from machine import machine, private_jackd, write_result
 
 from rtserver.config import Audio, Config, Midi
-from rtserver.events import Beat, Note
+from rtserver.events import Beat, Note, NoteOn
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import PID, RESTARTS, STARTING, STATE, UP, Session, Setup
 
@@ -104,6 +105,37 @@ class Stage:
         for process in self.processes.values():
             process.wait()
         self.folder.cleanup()
+
+
+def notes(n: int, period: int) -> dict[str, Any]:
+    """Seconds after their due times at which notes were sent, and heard."""
+    with private_jackd(period, RATE) as environment:
+        os.environ.update(environment)
+        synth = Receiver("rtbench-synth")
+        stage = Stage("rtbench", period, connect=["rtbench-synth"])
+        stage.start("midi")
+        time.sleep(1.0)
+        due_s: list[float] = []
+        sent: list[NoteOn] = []
+        for i in range(n):
+            frame = stage.now(0.05)
+            due_s.append(stage.session.clock.time_at(frame))
+            stage.session.emit("performer", Note(frame, frame, i, i % 128, 80, 480, i // 128 % 16), "midi")
+            sent += [e for e in stage.session.receive("gateway") if isinstance(e, NoteOn)]
+            time.sleep(0.0137)
+        time.sleep(0.5)
+        sent += [e for e in stage.session.receive("gateway") if isinstance(e, NoteOn)]
+        heard = {(m[0] & 15, m[1]): at * 1e-9 for at, m in synth.heard if m[0] & 0xF0 == 0x90}
+        heard_s = sorted(heard[i // 128 % 16, i % 128] - due for i, due in enumerate(due_s) if (i // 128 % 16, i % 128) in heard)
+        sent_s = sorted((e.sent_ns - e.due_ns) * 1e-9 for e in sent)
+        stage.close()
+        synth.close()
+    shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "worst": 1.0}
+
+    def picked(of: list[float]) -> dict[str, float]:
+        return {name: of[min(int(share * len(of)), len(of) - 1)] for name, share in shares.items()}
+
+    return {"period": period, "notes": n, "heard": len(heard_s), "sent_s": picked(sent_s), "heard_s": picked(heard_s)}
 
 
 def kills(n: int, period: int) -> dict[str, Any]:
@@ -243,11 +275,14 @@ def clock(seconds: float, period: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--notes", type=int, default=500)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--loss", type=int, default=1200)
     parser.add_argument("--clock", type=float, default=30.0)
     arguments = parser.parse_args()
     result: dict[str, Any] = {"machine": machine()}
+    if arguments.notes:
+        result["notes"] = notes(arguments.notes, 128)
     if arguments.kills:
         result["kills"] = [kills(arguments.kills, period) for period in (1024, 128)]
     if arguments.loss:
