@@ -36,9 +36,8 @@ def slave(master, midi_stage, tmp_path_factory):
     stage.close()
 
 
-@pytest.fixture
-def keys(slave):
-    """A keyboard that the slave listens to."""
+@pytest.fixture(scope="module")
+def keyboard(slave):
     import rtmidi
 
     port = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-keys")
@@ -50,11 +49,18 @@ def keys(slave):
         return slave.session.counters("midi")["messages_in"] > before
 
     assert slave.wait(heard)
-    for role in ("gateway", "engine", "follower", "performer"):
-        slave.session.receive(role)
     yield port
     port.close_port()
     port.delete()
+
+
+@pytest.fixture
+def keys(slave, keyboard):
+    """A keyboard that the slave listens to, of which nobody has heard anything yet."""
+    time.sleep(0.2)
+    for role in ("gateway", "engine", "follower", "performer"):
+        slave.session.receive(role)
+    return keyboard
 
 
 def heard_by(stage, role: str, kind: type, send) -> list:
