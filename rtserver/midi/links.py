@@ -7,7 +7,7 @@ asks for. On ALSA and CoreMIDI ports are opened by name instead (`rtserver.midi.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,17 @@ class Links:
         """Take over what an earlier port was connected to; it is connected at the next `poll`, patterns or not."""
         self._wanted |= set(names)
 
-    def poll(self, match: bool = True) -> set[str]:
+    def poll(self, match: bool = True, fresh: Set[str] = frozenset()) -> set[str]:
         """Look, and connect what has appeared since the last look and is wanted or, if `match`, fits a pattern.
 
+        `fresh` are ports that were registered since then: one that goes and comes back between two looks is there at both.
         Returns the new connections, whoever made them.
         """
         peers, now = self._peers(), self._now()
+        replaced = (self.connected & fresh) - now
+        self.gone += len(replaced)
+        self.connected -= replaced
+        self._seen -= fresh
         self.gone += len(self.connected - now - peers)
         missing = (self.connected - now) & peers  # taken off by hand, or our own port is just going down: the next look tells
         self._wanted -= missing & self._missed

@@ -21,13 +21,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from rtserver.midi import links
 from rtserver.midi.gate import Gate
 from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Input, keep_for_ever, rtmidi_api
+
+if TYPE_CHECKING:
+    import jack
 
 CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are connected to, kept for the next patchbay
 STANDBY = "midi-standby.json"  # in the run folder: the standby's port, which is connected as the midi role's own
@@ -137,7 +140,10 @@ class Keeper:
         if client is None:
             raise OSError("no JACK server answers")
         self.gone = False
+        self._registered: deque[str] = deque(maxlen=1024)  # ports that came since the last look
         client.set_shutdown_callback(self._on_shutdown)
+        client.set_port_registration_callback(self._on_port)
+        client.activate()  # without a process callback: the graph does not wait for us
         self.client = client
         self.file = Path(orders.run_folder) / CONNECTIONS
         self.standby_file = Path(orders.run_folder) / STANDBY
@@ -161,9 +167,10 @@ class Keeper:
 
     def look(self, match: bool = True) -> list[str]:
         """Look at all connections. The outputs that have got a new one."""
-        made = [key for key, link in self.outputs.items() if link.poll(match)]
+        fresh = {self._registered.popleft() for _ in range(len(self._registered))}
+        made = [key for key, link in self.outputs.items() if link.poll(match, fresh)]
         for link in self.sources.values():
-            link.poll(match)
+            link.poll(match, fresh)
         wanted = {name: link.wanted for name, link in self._links().items()}
         if wanted != self._kept:
             links.save(self.file, wanted)
@@ -203,6 +210,11 @@ class Keeper:
             f"links {sum(link.gone for link in all_links)} {sum(link.back for link in all_links)}",
             f"refused {sum(gate.refused for gate in self.gates.values())}",
         ]
+
+    def _on_port(self, port: jack.Port, register: bool) -> None:
+        """Called by a thread of libjack's."""
+        if register:
+            self._registered.append(port.name)
 
     def _on_shutdown(self, _status: object, _reason: str) -> None:
         self.gone = True

@@ -203,6 +203,21 @@ def test_a_port_that_appears_later_is_connected_and_announced(patched, looker):
         late.delete()
 
 
+def test_a_port_that_goes_and_comes_back_between_two_looks_is_connected_again(patched, looker):
+    import rtmidi
+
+    output, patchbay, _ = patched
+    for _ in range(4):
+        device = rtmidi.MidiIn(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-receiver-loose")
+        device.open_virtual_port("in")
+        try:
+            assert wait(lambda: [p.name for p in looker.get_all_connections(output.name)] == ["rtstest-receiver-loose:in"])
+        finally:
+            device.close_port()
+            device.delete()
+    assert wait(lambda: patchbay.gone >= 3 and patchbay.back >= 3), (patchbay.gone, patchbay.back)
+
+
 def test_our_own_ports_are_never_connected_to_each_other(jack_server, tmp_path, looker):
     output = ports.open_output("jack", CLIENT, [])
     patchbay = Patchbay(orders_for(output, [""], tmp_path), lambda: None)
