@@ -20,6 +20,7 @@ from rtserver.config import Config, parse
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.plan import Plan
 from rtserver.wire.zeromq import Sockets
+from rtserver.zoo import verified_file
 
 SCORE_FILE = "score.npz"
 
@@ -48,6 +49,8 @@ def check(config: Config, folder: Path) -> Plan:
         importlib.import_module("rtserver.audio.callback")
         graphs = build(config)
         plan = plan_of(config, graphs)
+    if config.generation.enabled:
+        verified_file(config.generation.model)
     if config.score.file:
         from rtserver.following.follower import METHODS, Follower
         from rtserver.following.parsed import parsed_score

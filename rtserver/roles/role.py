@@ -101,11 +101,11 @@ def main() -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
-    session = Session.attach(fd)
     if sys.argv[3:] == ["--spare"]:
         importlib.import_module(CAST[name][0])
         if not sys.stdin.buffer.readline():  # the supervisor needs us no more, or is gone
             return 0
+    session = Session.attach(fd)
     try:
         play(name, session, lambda: stopped)
     except RtserverError as error:

@@ -9,9 +9,10 @@ import pytest
 from faults import Trial
 
 from rtserver import zoo
-from rtserver.config import load
-from rtserver.errors import ConfigError, ModelError, ScoreError
+from rtserver.config import load, parse
+from rtserver.errors import ConfigError, ModelError, RtserverError, ScoreError
 from rtserver.following.score import load_score
+from rtserver.preflight import preflight
 
 REFUSED = "does not start: nothing is running yet"
 
@@ -88,6 +89,14 @@ def test_a_wrong_model(row, tmp_path, name):
         zoo.load_model("performer", tmp_path)
     assert model.name in str(refused.value)
     row.audio, row.learned = REFUSED, "one line: what was expected, what was found"
+
+
+def test_a_model_that_is_not_there_keeps_the_show_from_starting(row, tmp_path):
+    row.fault = "model: not in the zoo"
+    with pytest.raises(RtserverError, match="no model 'nobody'") as refused:
+        preflight(parse({"generation": {"model": "nobody"}, "wire": {"enabled": False}}), tmp_path)
+    assert len(str(refused.value).splitlines()) == 1, "one clear line"
+    row.audio, row.learned = REFUSED, "exit code 1, one line with the models that there are"
 
 
 def test_the_disk_is_full(stage, row):
