@@ -204,6 +204,7 @@ def hops(rounds: int) -> dict[str, Any]:
     """Hop times in stretches of nobody, a crowd and a flood."""
     from rtserver.preflight import preflight
     from rtserver.roles.supervisor import Supervisor
+    from rtserver.show import Song
 
     with tempfile.TemporaryDirectory() as scratch, private_jackd(PERIOD, RATE) as environment:
         os.environ.update(environment)
@@ -218,7 +219,7 @@ def hops(rounds: int) -> dict[str, Any]:
                 "wire": where,
             }
         )
-        supervisor = Supervisor(config, preflight(config, folder), folder)
+        supervisor = Supervisor(preflight([Song("wire", config)], folder), folder)
         supervisor.start()
         stopped = threading.Event()
 

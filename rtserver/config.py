@@ -32,6 +32,8 @@ class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     block_size: int = 128  # frames a device callback: 2.7 ms at 48 kHz, safe on most interfaces
     spare_blocks: int = 1  # blocks of slack for the engine: 1 with real-time priority, 2 to 4 without
     client_name: str = ""  # name on the JACK graph; empty means the server's name
+    input_channels: int = 0  # of the device, to be opened; 0: as many as the show uses. More leave room for a reload
+    output_channels: int = 0
 
 
 # What the masks may be set to, live too. Beyond it nothing changes that can be heard.
@@ -162,11 +164,18 @@ class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: int = 5  # renamed files; older ones are deleted
 
 
+class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The songs of a show: TOML files beside this one, in the order in which they are played. Empty: the show is one song."""
+
+    songs: list[str] = msgspec.field(default_factory=list[str])
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a server needs to know."""
 
     name: str = "rtserver"
     audio: Audio = Audio()
+    setlist: Setlist = Setlist()
     inputs: dict[str, Input] = msgspec.field(default_factory=lambda: {"main": Input()})
     outputs: dict[str, Output] = msgspec.field(
         default_factory=lambda: {
@@ -201,22 +210,30 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path | str) -> Config:
     """Read and check a TOML file. Raises `ConfigError` with the path of the field, or of the file."""
     path = Path(path)
+    return resolve(parse(read(path)), path.parent)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain map in a TOML file. Raises `ConfigError`."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError("", f"no such configuration file: {path}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise ConfigError("", f"{path} is not readable TOML: {error}") from None
-    config = parse(raw)
+
+
+def resolve(config: Config, folder: Path) -> Config:
+    """`config` with the paths of its score and keys counted from `folder`."""
     if config.score.file and not Path(config.score.file).is_absolute():
-        score = msgspec.structs.replace(config.score, file=str((path.parent / config.score.file).resolve()))
+        score = msgspec.structs.replace(config.score, file=str((folder / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
     if config.log.file:
-        there = str(path.parent.resolve() / Path(config.log.file).expanduser())
+        there = str(folder.resolve() / Path(config.log.file).expanduser())
         config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, file=there))
     for key in ("server_key", "allow"):
         if value := getattr(config.wire, key):
-            there = str(path.parent.resolve() / Path(value).expanduser())
+            there = str(folder.resolve() / Path(value).expanduser())
             config = msgspec.structs.replace(config, wire=msgspec.structs.replace(config.wire, **{key: there}))
     return config
 
@@ -278,6 +295,8 @@ def _check(config: Config) -> None:
     within("audio.sample_rate", config.audio.sample_rate, 22050, 192000)
     within("audio.block_size", config.audio.block_size, 16, 8192)
     within("audio.spare_blocks", config.audio.spare_blocks, 0, 16)
+    within("audio.input_channels", config.audio.input_channels, 0, 32)
+    within("audio.output_channels", config.audio.output_channels, 0, 32)
     if not config.inputs:
         raise ConfigError("inputs", "expected at least one input; add for example [inputs.main]")
     for name, source in config.inputs.items():

@@ -20,6 +20,7 @@ class ConfigError(RtserverError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+        self.message = message
 
 
 class DeviceError(RtserverError):

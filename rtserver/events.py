@@ -111,6 +111,14 @@ class Change(Event, frozen=True):
     value: float
 
 
+class Setting(Event, frozen=True):
+    """The separation of `input` has another `key` (mask, exponent, a margin) from the hop at `frame` on."""
+
+    input: str
+    key: str
+    value: float | str
+
+
 class Resume(Event, frozen=True):
     """The engine serves an input from `frame` on, with a state rebuilt from the input since `rebuilt_from`.
 
@@ -128,6 +136,15 @@ class Gap(Event, frozen=True):
 
     n_frames: int
     reason: str
+
+
+class Song(Event, frozen=True):
+    """A song is ``checking``, ``loading``, ``ready``, ``playing`` from `frame` on (on `deck`), or was ``refused`` (detail: why)."""
+
+    name: str
+    state: str
+    deck: int
+    detail: str = ""
 
 
 class Status(Event, frozen=True):
@@ -214,8 +231,10 @@ AnyEvent = (
     | Miss
     | Absent
     | Change
+    | Setting
     | Resume
     | Gap
+    | Song
     | Status
     | Role
     | Param

@@ -5,6 +5,7 @@ It knows nothing of processes, devices or wall time: what it does depends on the
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,11 +47,20 @@ class FastLane:
         self._x = np.zeros((n_channels, self.hop_size), np.float32)
         self._out = np.zeros((len(graph.outputs), n_channels, self.hop_size), np.float32)
         self.position = 0  # session frame of the next hop
+        self.window: tuple[int, int] = (-(1 << 62), 1 << 62)  # features that end in these frames are published: while its song plays
         self._publishing = True
+        self._settings: list[tuple[int, int, str, float | str]] = []
+        self._serial = 0
+        self.applied: list[tuple[int, str, float | str]] = []  # settings and the hops from which they hold, for whoever tells of them
+
+    def schedule(self, frame: int, name: str, value: float | str) -> None:
+        """Set a parameter of the separation from the first hop at or after `frame` on."""
+        self._serial += 1
+        heapq.heappush(self._settings, (frame, self._serial, name, value))
 
     def publish_features(self, x: Array, frame: int) -> None:
         """A tap: append a feature vector to the shared ring."""
-        if self._publishing:
+        if self._publishing and self.window[0] <= frame < self.window[1]:
             self.session.features.write(x, frame)
 
     def resume(self) -> tuple[int, int]:
@@ -71,10 +81,10 @@ class FastLane:
         """Rebuild the state from the input in [begin, now), and serve from `now` on."""
         self.graph.reset()
         self.position = begin
-        self._publishing = False
+        self._publishing, settings, self._settings = False, self._settings, []
         while self.position < now:
             self._run_hop(None)
-        self._publishing = True
+        self._publishing, self._settings = True, settings
         self.position = now
         for ring in self.tracks:
             ring.restart(now)
@@ -95,6 +105,10 @@ class FastLane:
         return True
 
     def _run_hop(self, tracks: list[SampleRing] | None) -> None:
+        while self._settings and self._settings[0][0] <= self.position:
+            _, _, name, value = heapq.heappop(self._settings)
+            self.graph.set("hpss", name, value)
+            self.applied.append((self.position, name, value))
         if not self.input.read(self.position, self._x, self.channels):
             raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")
         self.graph.process(self._x, self.position, self._out)

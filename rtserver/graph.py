@@ -127,6 +127,15 @@ class Graph:
             if edge.node is not None:
                 edge.process = wrap(name, edge.node.process)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether there is an edge of this name."""
+        return name in self._edges
+
+    def set(self, name: str, key: str, value: float | str) -> None:
+        """Change a parameter of the node `name` between two blocks, if it has any. Raises `SpecError` if it makes no sense."""
+        node: Any = self._edges[name].node
+        node.set(key, value)
+
     def _prepare_edge(self, name: str, edge: _Edge) -> None:
         node, source = edge.node, self._edges[edge.after]
         assert node is not None and source.spec is not None

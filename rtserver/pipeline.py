@@ -2,7 +2,7 @@
 
 input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
   │                              ├── percussive
-  │                              └── residual      (where a margin is above 1)
+  │                              └── residual      (where an output asks for it)
   └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
 
 Every input has such a branch of its own; one of them, the followed one, has the features.
@@ -29,7 +29,8 @@ def build(config: Config) -> dict[str, Graph]:
             continue
         options = config.separation_of(name)
         chosen = preset(options.preset, config.audio.sample_rate)
-        graphs[name] = graph = separation(options, config.audio.sample_rate) if name in separated else Graph()
+        residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
+        graphs[name] = graph = separation(options, config.audio.sample_rate, residual) if name in separated else Graph()
         if name == config.followed_input:
             graph.add("features", Features(config.audio.sample_rate))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))

@@ -109,8 +109,7 @@ def plan(config: Config, branches: list[Branch], n_features: int) -> Plan:
         track = by_name.get((config.input_of(output), output.source))
         if track is None:
             there = ", ".join(track.source for track in tracks if track.input == config.input_of(output)) or "none"
-            hint = "; a residual is there when a margin of [separation] exceeds 1" if output.source == "residual" else ""
-            raise ConfigError(f"outputs.{name}.source", f"no track {output.source!r}; the graph has {there}{hint}")
+            raise ConfigError(f"outputs.{name}.source", f"no track {output.source!r}; the graph has {there}")
         hop_size = next(b.hop_size for b in branches if b.input == track.input)
         base[name] = [
             Term(track.latency, "window: synthesis window minus hop"),
@@ -159,7 +158,7 @@ def _tracks(branches: list[Branch], inputs: dict[str, tuple[int, ...]]) -> tuple
 
 
 def open_session(setup: Setup, plan: Plan, device: tuple[int, int] | None = None) -> Session:
-    """A new session with this plan on its first deck. `device` is how many channels are opened, in and out; None: what the plan needs."""
+    """A new session with this plan on its first deck, and heard. `device`: channels to open, in and out; None: what the plan needs."""
     layout = Layout()
     t.declare(layout)
     n_in, n_out = device or (plan.device_in, plan.device_out)

@@ -1,7 +1,7 @@
-"""What happens before a show, in a process of its own: check the configuration against the graph, parse the score, warm the kernels.
+"""What happens before a show, in a process of its own: check every song against its graph, parse its score, warm the kernels.
 
-``python -m rtserver.preflight FOLDER`` reads a configuration as JSON from its standard input, leaves ``FOLDER/plan.json`` and, if
-there is a score, ``FOLDER/score.npz``. ``python -m rtserver.preflight --warm`` fills the kernel cache and ends. The supervisor stays
+``python -m rtserver.preflight`` reads `Orders` as JSON from its standard input and leaves ``plan.json`` and, if there is a score,
+``score.npz`` in each song's folder. ``python -m rtserver.preflight --warm`` fills the kernel cache and ends. The supervisor stays
 small and never imports numba; what can fail slowly or loudly fails here.
 """
 
@@ -11,6 +11,7 @@ import importlib
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,24 +20,90 @@ from tqdm import tqdm
 from rtserver.config import Config, parse
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.plan import Plan
+from rtserver.shared.session import Setup
+from rtserver.show import Song
 from rtserver.wire.zeromq import Sockets
 from rtserver.zoo import verified_file
 
 SCORE_FILE = "score.npz"
 
 
-def preflight(config: Config, folder: Path) -> Plan:
-    """Run the preflight as a process and return its plan. Raises what it found: `ConfigError` or `RtserverError`."""
-    command = [sys.executable, "-m", "rtserver.preflight", str(folder)]
-    done = subprocess.run(command, input=msgspec.json.encode(config), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    message = done.stderr.decode(errors="replace").strip()
-    if done.returncode == 2:
-        raise ConfigError("", message)
-    if done.returncode != 0:
-        raise RtserverError(message or f"preflight ended with status {done.returncode}")
-    if message:
-        print(message, file=sys.stderr)
-    return msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+class Orders(msgspec.Struct, frozen=True):
+    """What the process is to look at. `ports`: also whether the ZeroMQ endpoints are free."""
+
+    names: list[str]
+    configs: list[Config]
+    folders: list[str]
+    ports: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A song that has passed: its plan, and the folder with its parsed score."""
+
+    song: Song
+    plan: Plan
+    folder: Path
+
+    def setup(self, run_folder: Path) -> Setup:
+        """What the roles of a deck are told."""
+        score = self.folder / SCORE_FILE
+        latencies = {output.name: output.latency for output in self.plan.outputs}
+        return Setup(self.song.config, str(run_folder), str(score) if score.exists() else "", self.plan.tracks, self.song.name, latencies)
+
+
+class Preflight:
+    """A preflight that runs.
+
+    Parameters
+    ----------
+    songs : list of Song
+    folder : Path
+        Receives a folder for each song.
+    ports : bool
+        Whether to look if the endpoints are free; not while our own server holds them.
+    """
+
+    def __init__(self, songs: list[Song], folder: Path, ports: bool = True) -> None:
+        self._songs = songs
+        self._folders = [folder / f"song{k}" for k in range(len(songs))]
+        for path in self._folders:
+            path.mkdir(parents=True, exist_ok=True)
+        orders = Orders([song.name for song in songs], [song.config for song in songs], list(map(str, self._folders)), ports)
+        self._input = folder / "orders.json"
+        self._input.write_bytes(msgspec.json.encode(orders))
+        self._errors = folder / "preflight.txt"
+        with self._input.open("rb") as stdin, self._errors.open("wb") as stderr:
+            command = [sys.executable, "-m", "rtserver.preflight"]
+            self._process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    def result(self) -> list[Prepared]:
+        """Wait for the end. Raises what it found: `ConfigError` or `RtserverError`."""
+        status = self._process.wait()
+        message = self._errors.read_text(errors="replace").strip()
+        if status == 2:
+            raise ConfigError("", message)
+        if status != 0:
+            raise RtserverError(message or f"preflight ended with status {status}")
+        if message:
+            print(message, file=sys.stderr)
+        plans = [msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan) for folder in self._folders]
+        return [Prepared(*three) for three in zip(self._songs, plans, self._folders, strict=True)]
+
+    def cancel(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+
+
+def preflight(songs: list[Song], folder: Path) -> list[Prepared]:
+    """Run a preflight to its end. Raises what it found: `ConfigError` or `RtserverError`."""
+    return Preflight(songs, folder).result()
 
 
 def check(config: Config, folder: Path) -> Plan:
@@ -85,19 +152,19 @@ def main() -> int:
     if sys.argv[1:] == ["--warm"]:
         warm()
         return 0
-    folder = Path(sys.argv[1])
+    orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
+    name = ""
     try:
-        config = msgspec.json.decode(sys.stdin.buffer.read(), type=Config)
-        plan = check(config, folder)
-        if config.wire.enabled:
-            Sockets(config.wire, "", 0).close()  # a taken port is found now, not by a gateway that cannot start
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+        for song, config, folder in zip(orders.names, orders.configs, orders.folders, strict=True):
+            name = song
+            plan = check(config, Path(folder))
+            (Path(folder) / "plan.json").write_bytes(msgspec.json.encode(plan))
+        wire = orders.configs[0].wire
+        if orders.ports and wire.enabled:
+            Sockets(wire, "", 0).close()  # a taken port is found now, not by a gateway that cannot start
     except RtserverError as error:
-        print(error, file=sys.stderr)
-        return 1
-    (folder / "plan.json").write_bytes(msgspec.json.encode(plan))
+        print(f"song {name!r}: {error}" if len(orders.names) > 1 else error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
     return 0
 
 

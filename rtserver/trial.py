@@ -25,6 +25,7 @@ from rtserver.roles.role import CAST
 from rtserver.roles.supervisor import Supervisor
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import LOCKED, PRIORITY
+from rtserver.show import Song
 from rtserver.wire.client import Client
 
 START_S = 180.0  # with a cold kernel cache
@@ -60,15 +61,19 @@ class _NoteProbe:
         self.client.close()
 
 
-def trial(config: Config, seconds: float, *, with_note: bool = False) -> list[Check]:
-    """Start, wait, measure for `seconds`, end. Raises `ConfigError`; all else that goes wrong is among the checks."""
+def trial(songs: list[Song], seconds: float, *, with_note: bool = False) -> list[Check]:
+    """Check every song, start the first, wait, measure for `seconds`, end.
+
+    Raises `ConfigError`; all else that goes wrong is among the checks.
+    """
     with tempfile.TemporaryDirectory(prefix="rtserver-trial-") as name:
         folder = Path(name)
         wire = Wire(control=f"ipc://{name}/control", events=f"ipc://{name}/events", bulk=f"ipc://{name}/bulk")
-        config = msgspec.structs.replace(config, wire=wire, recording=Recording(), metrics=Metrics(), log=Log())
+        apart = {"wire": wire, "recording": Recording(), "metrics": Metrics(), "log": Log()}
+        songs = [Song(song.name, msgspec.structs.replace(song.config, **apart)) for song in songs]
         began_s = time.monotonic()
         try:
-            supervisor = Supervisor(config, preflight(config, folder), folder)
+            supervisor = Supervisor(preflight(songs, folder), folder)
         except ConfigError:
             raise
         except RtserverError as error:

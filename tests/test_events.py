@@ -27,6 +27,8 @@ def an_event(kind: type[Event]) -> st.SearchStrategy[Event]:
         "counters": st.dictionaries(st.text(max_size=12), counts, max_size=5),
         "value": numbers | st.text(max_size=12) | st.booleans(),
     }
+    if kind is events.Setting:
+        special["value"] = numbers | st.text(max_size=12)
     fields = {
         f.name: special[f.name] if f.name in special and (f.type is int or f.type not in values) else values[f.type]
         for f in msgspec.structs.fields(kind)

@@ -115,3 +115,40 @@ def test_a_configuration_that_wants_more_channels_than_the_file_has_is_refused()
     config = parse({"inputs": {"main": {"channels": [3]}}})
     with pytest.raises(ConfigError, match="uses channel 3, the file has 2"):
         fit(config, 2, 48000)
+
+
+def test_inputs_are_separated_each_on_its_own(tmp_path):
+    inputs = {"guitar": {"channels": [1]}, "voice": {"channels": [2, 3], "separation": {"preset": "stage"}}}
+    outputs = {
+        "guitar": {"source": "harmonic", "input": "guitar", "channels": [1]},
+        "voice": {"source": "percussive", "input": "voice", "channels": [2, 3]},
+        "rest": {"source": "residual", "input": "voice", "channels": [4, 5]},
+    }
+    config = parse({**QUIET, "inputs": inputs, "outputs": outputs})
+    stepper = Stepper(config, tmp_path)
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (20480, 3)).astype(np.float32)
+    out = np.zeros((len(x), 5), np.float32)
+    for start in range(0, len(x), 128):
+        stepper.exchange(x[start : start + 128], out[start : start + 128])
+        stepper.work()
+    graphs = build(config)
+    expected = {
+        "guitar": graphs["guitar"].freewheel(np.ascontiguousarray(x[:, :1].T))["harmonic"],
+        "voice": graphs["voice"].freewheel(np.ascontiguousarray(x[:, 1:].T))["percussive"],
+    }
+    for output in stepper.plan.outputs[:2]:
+        got = out[output.latency :, list(output.channels)].T
+        np.testing.assert_array_equal(got, expected[output.name][:, : got.shape[1]])
+    assert not out[:, 3:].any(), "without margins nothing is left over"
+
+
+def test_a_setting_holds_from_the_first_hop_at_its_frame(tmp_path):
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 40000).astype(np.float32)
+    plain = play(Stepper(settings("stage"), tmp_path), x)
+    stepper = Stepper(settings("stage"), tmp_path)
+    (lane,) = stepper.lanes
+    lane.schedule(20001, "mask", "hard")
+    changed = play(stepper, x)
+    assert lane.applied == [(20096, "mask", "hard")]
+    first = int(np.argmax((plain != changed).any(axis=1)))
+    assert abs(first - (20096 + stepper.plan.outputs[0].delay)) <= 128, "the first hop with the new mask"

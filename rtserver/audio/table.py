@@ -101,6 +101,11 @@ def epochs(block: Block) -> list[tuple[int, int, int]]:
     return [(k, int(row[0]), int(row[1])) for k, row in latest]
 
 
+def playing(block: Block) -> int:
+    """The deck that is heard, or about to be."""
+    return int(block["audio.table"][PLAYING]) if "audio.table" in block else 0
+
+
 def counters(block: Block) -> dict[str, int]:
     """The audio role's counters, since the session began."""
     table = block["audio.table"]

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtserver.config import Config, load
+from rtserver.config import Config
+from rtserver.show import Song, load_show
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -28,9 +29,14 @@ def add_json(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
+def show_of(arguments: Arguments) -> list[Song]:
+    """The songs of the configuration that was named, else one with the defaults."""
+    return load_show(arguments.config) if arguments.config else [Song("rtserver", Config())]
+
+
 def config_of(arguments: Arguments) -> Config:
-    """The configuration that was named, else the defaults."""
-    return load(arguments.config) if arguments.config else Config()
+    """The configuration that was named, of a show's first song, else the defaults."""
+    return show_of(arguments)[0].config
 
 
 def print_json(value: Any) -> None:

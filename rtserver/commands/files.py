@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtserver.commands.common import Add, Arguments, config_of, progress
+from rtserver.commands.common import Add, Arguments, config_of, progress, say
 from rtserver.config import Config, Score, Separation
 from rtserver.errors import ConfigError
 
@@ -21,6 +21,7 @@ def register(add: Add) -> None:
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for <output>.wav and events.jsonl")
     sub.add_argument("-c", "--config", type=Path, metavar="CONFIG.toml")
     sub.add_argument("--score", type=Path, metavar="SCORE", help="MusicXML or MIDI score to follow")
+    sub.add_argument("--replay", type=Path, metavar="LOG", help="a recording's folder or events.jsonl: let that session happen again")
 
     sub = add("separate", separate, "split a file into harmonic.wav, percussive.wav and, with a margin above 1, residual.wav")
     sub.add_argument("input", type=Path, metavar="IN.wav")
@@ -88,11 +89,29 @@ def render(arguments: Arguments) -> int:
     from rtserver.audio.file import info
     from rtserver.render import render as freewheel
 
+    if arguments.replay is not None:
+        return _replay(arguments)
     config = config_of(arguments)
     if arguments.score is not None:
         config = msgspec.structs.replace(config, score=Score(file=str(arguments.score.resolve())))
     with progress(info(arguments.input).n_frames, "render", " frames") as bar:
         done = freewheel(arguments.input, arguments.output, config, lambda frame: _go_to(bar, frame))
+    print(*done.files, sep="\n")
+    return 0
+
+
+def _replay(arguments: Arguments) -> int:
+    from rtserver.audio.file import info
+    from rtserver.render import replay
+    from rtserver.replay import Log
+
+    if arguments.config is not None or arguments.score is not None:
+        raise ConfigError("--replay", "the log holds the session's configuration; leave --config and --score out")
+    log = Log.read(arguments.replay)
+    for caveat in log.caveats:
+        say(arguments, f"the replay may differ: {caveat}", 0)
+    with progress(info(arguments.input).n_frames, "replay", " frames") as bar:
+        done = replay(arguments.input, arguments.output, log, lambda frame: _go_to(bar, frame))
     print(*done.files, sep="\n")
     return 0
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtserver.commands.common import Add, Arguments, add_config, config_of
+from rtserver.commands.common import Add, Arguments, add_config, show_of
 from rtserver.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def run(arguments: Arguments) -> int:
     from rtserver.devices import find, require
     from rtserver.roles.supervisor import run as run_server
 
-    config = config_of(arguments)
+    songs = show_of(arguments)
+    config = songs[0].config
     # Later a missing device is waited for; at the start it is a mistake.
     found = find()
     require(found, config.audio.device, config.audio.client_name or config.name)
@@ -52,7 +53,7 @@ def run(arguments: Arguments) -> int:
             print(f"rtserver: {config.name} is up: {outputs}{control}; Ctrl-C ends it", flush=True)
         return True
 
-    return run_server(config, announce)
+    return run_server(songs, announce, lambda: show_of(arguments))
 
 
 def demo(arguments: Arguments) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say
+from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say, show_of
 from rtserver.report import Check, describe, failed
 
 RUN_S = 5.0
@@ -57,12 +57,12 @@ def doctor(arguments: Arguments) -> int:
     """``rtserver doctor``"""
     from rtserver.doctor import examine
 
-    config = config_of(arguments)
-    checks = examine(config)
+    songs = show_of(arguments)
+    checks = examine(songs[0].config)
     if arguments.run and not failed(checks):
         from rtserver.trial import trial
 
-        checks += trial(config, RUN_S)
+        checks += trial(songs, RUN_S)
     return report(arguments, checks)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say
+from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say, show_of
 from rtserver.commands.machine import report
 from rtserver.config import Config
 from rtserver.report import Check, failed
@@ -41,13 +41,14 @@ def check(arguments: Arguments) -> int:
         if not arguments.json:
             print(line, flush=True)
 
-    config = config_of(arguments)
+    songs = show_of(arguments)
+    config = songs[0].config
     checks: list[Check] = examine(config)
     if not NEEDED & set(failed(checks)):
         if not arguments.silent:
             checks += play_tones(config, tell)
         tell(f"running for {arguments.seconds:.0f} s" + ("" if arguments.silent else ", with a note"))
-        checks += trial(config, arguments.seconds, with_note=not arguments.silent)
+        checks += trial(songs, arguments.seconds, with_note=not arguments.silent)
     return report(arguments, checks)
 
 

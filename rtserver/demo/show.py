@@ -27,6 +27,7 @@ from rtserver.errors import DeviceError, RtserverError
 from rtserver.preflight import preflight
 from rtserver.roles.supervisor import Supervisor
 from rtserver.shared.session import Session
+from rtserver.show import Song
 
 START_S = 120.0  # with a cold kernel cache
 
@@ -58,7 +59,7 @@ def run(folder: Path) -> int:
         print(f"rtserver demo: {stage.words}", flush=True)
         began = time.monotonic()
         config = settings(folder, Path(scratch), stage.period)
-        supervisor = Supervisor(config, preflight(config, Path(scratch)), Path(scratch))
+        supervisor = Supervisor(preflight([Song("demo", config)], Path(scratch)), Path(scratch))
         heard: list[tuple[float, bytes]] = []
         synth = _listen(heard)
         view = View(config)

@@ -11,9 +11,9 @@ import time
 from rtserver.audio import table as t
 from rtserver.audio.callback import bind, stream_callback
 from rtserver.audio.device import Stream, name_jack_client
+from rtserver.audio.stream import begin_stream
 from rtserver.events import Epoch
 from rtserver.roles.role import TURN_S
-from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import SECOND, Session
 
 
@@ -25,21 +25,6 @@ def next_epoch(session: Session, hop_size: int) -> int:
     lost = (time.monotonic_ns() - int(table[t.CLOCK_NS])) * 1e-9 * session.config.audio.sample_rate
     frame = int(table[t.CLOCK_FRAME]) + max(0, round(lost))
     return -(-frame // hop_size) * hop_size
-
-
-def begin_stream(session: Session, frame: int) -> None:
-    """Set the session on its next epoch, which begins at `frame`. What was lost is silence: no delay may reach back into older sound."""
-    table = session.block["audio.table"]
-    if frame:
-        for name in ("input", "played"):
-            ring = SampleRing.of(session.block, name)
-            ring.samples[:] = 0.0
-            ring.restart(frame)
-    epoch = int(table[t.EPOCHS])
-    session.block["audio.epochs"][epoch % t.EPOCH_RING] = (frame, time.monotonic_ns())
-    table[t.EPOCHS] = epoch + 1
-    table[t.FRAME] = frame
-    table[t.LAST_NS] = 0
 
 
 class AudioRole:

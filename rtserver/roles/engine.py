@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from rtserver.audio import table as t
+from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
-from rtserver.events import Absent, Change, Command, Event, Gap, Miss, Param, Resume
+from rtserver.dsp.hpss import MASK_PARAMETERS
+from rtserver.events import Command, Gap, Param, Resume, Setting
 from rtserver.fastlane import FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
@@ -64,6 +64,7 @@ class EngineRole:
         self.outputs = list(session.config.outputs)
         self.changes = Changes(session)
         self.running = False
+        self.tail = session.config.audio.sample_rate  # frames that a song is served after its end: longer than any fade or delay
 
     def prepare(self) -> None:
         self.lanes: list[FastLane] = fast_lanes(self.session)
@@ -85,20 +86,22 @@ class EngineRole:
             self.running = True
             if int(self.table[self.head + t.START]) > 0:
                 self._resume("song started")
-        if self.running:
+        self._follow_clock()
+        if self.running and self.session.frame < int(self.table[self.head + t.END]) + self.tail:
             self._work()
         self.changes.arm()
         self._report()
         return True
 
     def _work(self) -> None:
+        window = int(self.table[self.head + t.START]), int(self.table[self.head + t.END])
         for lane in self.lanes:
+            lane.window = window
             self._recover(lane)
             self._run_hops(lane)
-        self._follow_clock()
 
     def _run_hops(self, lane: FastLane) -> None:
-        """Every hop that has arrived, each timed."""
+        """Every hop that has arrived, each timed; and the settings that came with it."""
         start = time.perf_counter_ns()
         while lane.run_hop():
             end = time.perf_counter_ns()
@@ -107,6 +110,9 @@ class EngineRole:
             self.session.count_max("engine", "hop_ns_max", end - start)
             self.session.count("engine", "hops")
             start = end
+        for frame, key, value in lane.applied:
+            self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
+        lane.applied.clear()
 
     def _watch(self) -> None:
         """Time every node; where there are several inputs, a node is called after its own."""
@@ -123,6 +129,9 @@ class EngineRole:
         for lane in self.lanes:
             features_to = self._features_to()
             frame, begin = lane.resume()
+            for key in MASK_PARAMETERS if "hpss" in lane.graph else ():  # a new process begins with the song's own
+                value = getattr(self.session.config.separation_of(lane.name), key)
+                self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
             self.session.emit("engine", Resume(frame, frame, lane.name, begin, features_to, reason))
 
     def _features_to(self) -> int:
@@ -143,7 +152,7 @@ class EngineRole:
                 self.session.emit("engine", Gap(frame, frame, lost, reason))
 
     def _follow_clock(self) -> None:
-        """Feed the newest (frame, time) pair of the callback to the delay-locked loop; the engine that plays publishes its line."""
+        """Feed the newest (frame, time) pair of the callback to the delay-locked loop; the deck that plays publishes it."""
         before = int(self.table[t.CLOCK_SEQUENCE])
         frame, stamp = int(self.table[t.CLOCK_FRAME]), int(self.table[t.CLOCK_NS])
         if before == 0 or before % 2 or before != int(self.table[t.CLOCK_SEQUENCE]):
@@ -160,7 +169,9 @@ class EngineRole:
 
     def _obey(self) -> None:
         for event in self.session.receive("engine"):
-            if isinstance(event, Param):
+            if isinstance(event, Param) and event.name.startswith("inputs."):
+                self._schedule(event)
+            elif isinstance(event, Param):
                 self.changes.add(event)
             elif isinstance(event, Command) and event.name == "reset":
                 for lane in self.lanes:
@@ -168,27 +179,17 @@ class EngineRole:
                     frame = lane.position
                     self.session.emit("engine", Resume(frame, frame, lane.name, frame, frame, "reset"))
 
+    def _schedule(self, event: Param) -> None:
+        """``inputs.NAME.mask``, ``.exponent`` and the margins hold from the first hop at the event's frame on."""
+        _, name, key = event.name.split(".")
+        for lane in self.lanes:
+            if lane.name == name:
+                lane.schedule(event.frame, key, event.value)
+
     def _report(self) -> None:
         """Tell what the mixer did to this deck's outputs since the last look, a predecessor's included."""
-        written, log = int(self.table[t.LOG_WRITTEN]), self.session.block["audio.log"]
-        read = max(int(self.table[self.head + t.LOG_READ]), written - t.LOG_RING)
-        for k in range(read, written):
-            row = log[k % t.LOG_RING]
-            kind, output, frame, value = (int(v) for v in row)
-            deck, index = divmod(output, t.MAX_OUTPUTS)
-            if deck == self.session.deck:
-                bits = float(row[3:].view(np.float32)[0])
-                self.session.emit("engine", told(kind, self.outputs[index], frame, value, bits))
-        self.table[self.head + t.LOG_READ] = written
+        for event in unread(self.session.block, self.session.deck, self.outputs):
+            self.session.emit("engine", event)
 
     def close(self) -> None:
-        return None
-
-
-def told(kind: int, output: str, frame: int, value: int, bits: float) -> Event:
-    """The event behind a row of the mixer's log. `bits` is `value` read as a float32."""
-    if kind == t.LOG_MISS:
-        return Miss(frame, frame + value, output, value)
-    if kind == t.LOG_ABSENT:
-        return Absent(frame, frame + value, output, value)
-    return Change(frame, frame, output, t.KEYS[kind - t.LOG_LEVEL], bits)
+        self._report()

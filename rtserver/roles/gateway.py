@@ -16,10 +16,11 @@ import time
 import zmq
 
 from rtserver import __version__
-from rtserver.events import Event, Note, Status
+from rtserver.audio.table import playing
+from rtserver.events import Event, Note, Song, Status
 from rtserver.log import EventLog
 from rtserver.roles.role import TURN_S
-from rtserver.shared.session import COUNTERS, EVENT_PATHS, Session
+from rtserver.shared.session import COUNTERS, EVENT_PATHS, SECOND, Session
 from rtserver.wire import discovery
 from rtserver.wire.bulk import FeatureTap, audio_taps
 from rtserver.wire.control import HEARTBEAT_S, Control
@@ -80,20 +81,20 @@ class GatewayRole:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._next: Song | None = None  # the song that is about to begin
         self._replies: list[tuple[list[bytes], list[bytes]]] = []  # to be sent at the end of the turn
 
     def prepare(self) -> None:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_SIZE, resource.getrlimit(resource.RLIMIT_DATA)[1]))
             resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # its memory holds the secret key
+        self.session.turn_to(playing(self.session.block))
         session, wire = self.session, self.session.config.wire
         epoch = time.monotonic_ns() // 1_000_000  # grows with every start of the gateway on this machine
         self.sockets = Sockets(wire, f"{session.block.boot_id:016x}", epoch)
         session.block["counters.gateway"][:] = 0  # totals since this start
-        self.audio = audio_taps(session)
-        self.features = FeatureTap(session.features)
         self.meters = MeterTap(session)
-        self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
+        self._take_song()
         self.control = Control(
             session,
             publish=self.publish,
@@ -116,6 +117,18 @@ class GatewayRole:
             discovery.write(self.notice)
         except OSError as error:
             print(f"rtserver gateway: clients cannot find this server by its name: {error}", file=sys.stderr, flush=True)
+
+    def _take_song(self) -> None:
+        """What there is to hear of the song that plays."""
+        self.audio = audio_taps(self.session)
+        self.features = FeatureTap(self.session.features)
+        self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
+
+    def _turn_to(self, song: Song) -> None:
+        """Go with the song that begins."""
+        self.session.turn_to(song.deck)
+        self._take_song()
+        self.control.take_song(self.bulk_topics)
 
     def publish(self, event: Event) -> None:
         """One event to the subscribers and to what snapshots tell."""
@@ -143,6 +156,11 @@ class GatewayRole:
         self.doorbell.clear()
         for event in self.session.receive("gateway"):
             self.publish(event)
+            if isinstance(event, Song) and event.state == "playing":
+                self._next = event
+        if self._next is not None and self.session.frame >= self._next.frame:
+            song, self._next = self._next, None
+            self._turn_to(song)
         for who, envelope, frames in self.sockets.requests(REQUESTS_A_TURN):
             refused = self.control.handle(frames, lambda reply, to=envelope: self._replies.append((to, reply)), who)
             self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
@@ -200,7 +218,7 @@ class GatewayRole:
                 self.session.count_max("gateway", "log_failures", self.log.failures)
             self.session.count_max("gateway", "denied", self.sockets.doorman.denied)
             frame = self.session.frame
-            for role in ("audio", *COUNTERS):
+            for role in ("audio", *(r for r in COUNTERS if not r.endswith(SECOND))):
                 values = self.control.view.counters(role)
                 if values:
                     self.publish(Status(frame, frame, role, values))

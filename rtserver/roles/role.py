@@ -19,7 +19,7 @@ from typing import Protocol
 
 from rtserver.errors import RtserverError
 from rtserver.roles.locking import lock_memory
-from rtserver.shared.session import COMPILATIONS, LOCKED, PRIORITY, STATE, UP, Session
+from rtserver.shared.session import COMPILATIONS, LOCKED, PRIORITY, SECOND, STATE, UP, Session
 
 TURN_S = 0.05  # a turn waits at most this long, so that heartbeats come at least 20 times a second
 
@@ -67,7 +67,7 @@ def realtime(priority: int) -> bool:
 
 def play(name: str, session: Session, stopping: Callable[[], bool]) -> None:
     """Run the role `name` until it, its signal or its supervisor ends it."""
-    module, cls, priority = CAST[name]
+    module, cls, priority = CAST[name.removesuffix(SECOND)]
     role: Role = getattr(importlib.import_module(module), cls)(session)
     session.beat(name)
     role.prepare()

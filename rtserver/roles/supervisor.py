@@ -20,16 +20,20 @@ from pathlib import Path
 from types import FrameType
 
 from rtserver.audio import table as t
-from rtserver.config import Config
+from rtserver.audio.journal import unfinished, unread
+from rtserver.errors import ConfigError
 from rtserver.events import Command, Device
 from rtserver.events import Role as RoleEvent
-from rtserver.plan import Plan, open_session
-from rtserver.preflight import SCORE_FILE, preflight
+from rtserver.plan import open_session
+from rtserver.preflight import Prepared, preflight
+from rtserver.roles.decks import Decks, roles_of
 from rtserver.roles.locking import memory_of
+from rtserver.roles.spares import call, dismiss
 from rtserver.shared.session import (
     BEAT_NS,
     CLOSING,
     COMPILATIONS,
+    DECK_ROLES,
     LOCKED,
     MEMORY,
     PID,
@@ -39,8 +43,8 @@ from rtserver.shared.session import (
     STATE,
     UP,
     Session,
-    Setup,
 )
+from rtserver.show import Song
 
 TURN_S = 0.02
 PREFIX = "rtserver-"  # of run folders; the supervisor's pid follows
@@ -50,6 +54,7 @@ HANG_LIMITS_S = {"recorder": 10.0, "midi": 0.5}
 STALL_S = 0.2  # a turn of our own that took this long: the whole machine stood still, and every heart with it
 START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
+DISMISS_S = 0.2  # what the roles of a song that has ended have to close; they have nothing to finish
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
 WEIGH_S = 1.0  # the memory of one role is looked at, which takes some milliseconds
@@ -78,28 +83,30 @@ class Supervisor:
 
     Parameters
     ----------
-    config : Config
-    plan : Plan
-        From the preflight.
+    setlist : list of Prepared
+        The songs of the show, from the preflight. The first one plays at once.
     run_folder : Path
-        Private folder of the session; the parsed score lies in it.
+        Private folder of the session.
+    read_show : callable, optional
+        Reads the show anew, for ``reload``. Raises `ConfigError`.
     """
 
-    def __init__(self, config: Config, plan: Plan, run_folder: Path) -> None:
-        score = run_folder / SCORE_FILE
-        latencies = {output.name: output.latency for output in plan.outputs}
-        setup = Setup(config, str(run_folder), str(score) if score.exists() else "", plan.tracks, latencies=latencies)
-        self.session: Session = open_session(setup, plan)
+    def __init__(self, setlist: list[Prepared], run_folder: Path, read_show: Callable[[], list[Song]] | None = None) -> None:
+        first = setlist[0]
+        config = first.song.config
+        audio = config.audio
+        device = (
+            max(audio.input_channels, *(s.plan.device_in for s in setlist)),
+            max(audio.output_channels, *(s.plan.device_out for s in setlist)),
+        )
+        self.session: Session = open_session(first.setup(run_folder), first.plan, device)
         self.table = self.session.block["audio.table"]
-        self.plan = plan
+        self.plan = first.plan
+        self._read_show = read_show
         # Whoever silences notes comes first, whoever makes them later, and sound last, when there is someone to process it.
-        names = ["cables", "standby", "midi", "engine"]
+        names = ["cables", "standby", "midi", *roles_of(first)]
         if config.recording.folder:
             names.insert(0, "recorder")  # up before the first sound
-        if setup.score_file:
-            names.append("follower")
-        if config.generation.enabled:
-            names.append("performer")
         if config.wire.enabled:
             names.append("gateway")
         if config.metrics.port and metrics_available():
@@ -108,7 +115,9 @@ class Supervisor:
         self._callbacks = (0, time.monotonic())
         self._turned_s = time.monotonic()
         self._stalled_s = 0.0  # when we ourselves last stood still
+        self.decks = Decks(self.session, setlist, run_folder, spawn=self._begin, end=self._end, up=self._all_up)
         self.stopping = False
+        self._begun = False
         self._weigh_s, self._weighed = 0.0, 0
 
     def start(self) -> None:
@@ -126,7 +135,7 @@ class Supervisor:
         row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
         row[LOCKED], row[PRIORITY], row[MEMORY], row[COMPILATIONS] = 0, 0, 0, 0
         command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
-        child.process = _call(child.spare) or subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
+        child.process = call(child.spare) or subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
         child.spare = None
         row[PID] = child.process.pid
 
@@ -139,15 +148,18 @@ class Supervisor:
         """Look after every role once, waiting at most `TURN_S`. False when the session is to end."""
         self.session.waker("supervisor").wait(TURN_S)
         for event in self.session.receive("supervisor"):
-            if isinstance(event, Command) and event.name == "quit":
-                self.stopping = True
+            if isinstance(event, Command):
+                self._obey(event)
             elif isinstance(event, Device):
                 self._hasten()
         now = time.monotonic()
         if now - self._turned_s > STALL_S:
             self._stalled_s = now
-        for child in self.children.values():
+        for child in list(self.children.values()):
             self._look_after(child, now)
+        self._begun = self._begun or self.ready
+        if self._begun:
+            self.decks.turn()
         if now >= self._weigh_s:
             self._weigh_s = now + WEIGH_S
             self._weigh()
@@ -158,6 +170,40 @@ class Supervisor:
         """The audio server has come back, or another: whoever waits to be started again need not wait."""
         for child in self.children.values():
             child.due_s, child.failures = 0.0, 0
+
+    def _obey(self, command: Command) -> None:
+        if command.name == "quit":
+            self.stopping = True
+        elif command.name == "song":
+            self.decks.order(str(command.value), command.frame)
+        elif command.name == "reload":
+            self.reload()
+
+    def reload(self) -> None:
+        """Read the show anew and change to it without a gap; what is wrong in it is told, and leaves what plays untouched."""
+        if self._read_show is None:
+            self.decks.refuse("reload", "the server was started without a configuration file")
+            return
+        try:
+            self.decks.reload(self._read_show())
+        except ConfigError as error:
+            self.decks.refuse("reload", str(error))
+
+    def _begin(self, names: list[str]) -> None:
+        """Start roles beside those that run."""
+        for name in names:
+            self.children[name] = Child(name)
+            self._spawn(self.children[name])
+
+    def _end(self, names: list[str]) -> None:
+        """End roles that are not needed any more."""
+        children = [self.children.pop(name) for name in names if name in self.children]
+        for child in children:
+            if child.process is not None:
+                self.session.role(child.name)[STATE] = CLOSING
+                child.process.terminate()
+            dismiss(child.spare)
+        self._reap(children, time.monotonic() + DISMISS_S)
 
     def _weigh(self) -> None:
         """Note how much memory one role takes; the others have their turns."""
@@ -241,13 +287,19 @@ class Supervisor:
         """Whether a role has finished preparing."""
         return int(self.session.role(name)[STATE]) == UP
 
+    def _all_up(self, names: list[str]) -> bool:
+        return all(self.up(name) for name in names)
+
     @property
     def ready(self) -> bool:
-        """Whether every role is up and audio flows."""
-        return all(self.up(name) for name in self.children) and int(self.table[t.CALLBACKS]) > 0
+        """Whether audio flows, and every role is up but those of a song that waits."""
+        idle = self.decks.idle.suffix
+        waiting = {role + idle for role in DECK_ROLES}
+        return int(self.table[t.CALLBACKS]) > 0 and all(self.up(name) for name in self.children if name not in waiting)
 
     def close(self) -> None:
         """End all roles: notes and audio first; then those who let go of what is left and tell of it. What does not close is killed."""
+        self.decks.close()
         last = [child for child in self.children.values() if child.name in ("standby", "gateway", "recorder")]
         first = [child for child in self.children.values() if child not in last]
         for children, limit_s in ((first, CLOSE_S), (last, CLOSE_LAST_S)):
@@ -256,8 +308,18 @@ class Supervisor:
                     self.session.role(child.name)[STATE] = CLOSING
                     child.process.terminate()
             self._reap(children, time.monotonic() + limit_s)
+            if children is first:
+                self._tell_the_rest()
         for child in self.children.values():
-            _dismiss(child.spare)
+            dismiss(child.spare)
+
+    def _tell_the_rest(self) -> None:
+        """What the mixer did after the engine had gone."""
+        for deck in self.decks.decks:
+            if deck.song is not None:
+                outputs = list(deck.song.song.config.outputs)
+                for event in (*unread(self.session.block, deck.number, outputs), *unfinished(self.session.block, deck.number, outputs)):
+                    self.session.emit("supervisor", event)
 
     def _reap(self, children: list[Child], until: float) -> None:
         for child in children:
@@ -278,30 +340,6 @@ def metrics_available() -> bool:
     return False
 
 
-def _call(spare: subprocess.Popen[bytes] | None) -> subprocess.Popen[bytes] | None:
-    """Let a spare play; None if there is none, or none that lives."""
-    if spare is None or spare.stdin is None or spare.poll() is not None:
-        return None
-    try:
-        spare.stdin.write(b"\n")
-        spare.stdin.close()
-    except OSError:
-        return None
-    return spare
-
-
-def _dismiss(spare: subprocess.Popen[bytes] | None) -> None:
-    """A spare that is not needed any more ends when its standard input does; it holds nothing, so a hung one is killed."""
-    if spare is None or spare.stdin is None:
-        return
-    spare.stdin.close()
-    try:
-        spare.wait(0.2)
-    except subprocess.TimeoutExpired:
-        spare.kill()
-        spare.wait()
-
-
 def _sweep() -> None:
     """Remove the run folders of servers that were killed: nothing in them is of use to anybody."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
@@ -310,23 +348,33 @@ def _sweep() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def run(config: Config, on_turn: Callable[[Supervisor], bool] | None = None) -> int:
-    """Run a server until SIGINT, SIGTERM, a client's ``quit``, or `on_turn` returns False. Returns the exit code."""
-    stop = False
+def run(songs: list[Song], on_turn: Callable[[Supervisor], bool] | None = None, read_show: Callable[[], list[Song]] | None = None) -> int:
+    """Run a server until SIGINT, SIGTERM, a client's ``quit``, or `on_turn` returns False. SIGHUP reads the show anew.
+
+    Returns the exit code.
+    """
+    stop = reload = False
 
     def handler(_signal: int, _frame: FrameType | None) -> None:
         nonlocal stop
         stop = True
 
+    def on_hangup(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal reload
+        reload = True
+
+    signal.signal(signal.SIGHUP, on_hangup)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
     _sweep()
     with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as folder:
-        plan = preflight(config, Path(folder))
-        supervisor = Supervisor(config, plan, Path(folder))
+        supervisor = Supervisor(preflight(songs, Path(folder)), Path(folder), read_show)
         try:
             supervisor.start()
             while not stop and supervisor.turn():
+                if reload:
+                    reload = False
+                    supervisor.reload()
                 if on_turn is not None and not on_turn(supervisor):
                     break
         finally:

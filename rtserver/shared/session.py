@@ -3,8 +3,7 @@
 The supervisor makes one `Session`; every role attaches to it. A field has one writer; the comments beside the declarations say which.
 
 Two songs can be loaded at once, each on a deck with an engine, a follower and a performer of its own. On the second deck these roles are
-called ``engine.b`` and so on. A role of a deck need not know: its session takes ``engine`` as the one of its deck. To all others
-names are literal, and `playing` tells which one is heard.
+called ``engine.b`` and so on. Nobody need know: a session looks at one deck, and takes ``engine`` as the one of that deck.
 """
 
 from __future__ import annotations
@@ -161,22 +160,19 @@ class Session:
     Parameters
     ----------
     block : Block
-    deck : int, optional
-        The deck that the process belongs to: `config` and `setup` are those of its song, the names of the deck's roles mean its own.
+    deck : int
+        The deck whose song `config` and `setup` tell of, and whose roles are meant by their names. A process that belongs to none goes
+        with the song that plays, by `turn_to`.
     """
 
-    def __init__(self, block: Block, deck: int | None = None) -> None:
+    def __init__(self, block: Block, deck: int = 0) -> None:
         self.block = block
-        self.base = msgspec.json.decode(block.setup, type=Setup)  # of the show
-        self.deck = deck or 0
-        self.setup = self.base if deck is None else self.setup_of(deck)
-        self.config = self.setup.config
+        self.base = msgspec.json.decode(block.setup, type=Setup)
+        self.turn_to(deck)
         self.clock = SharedClock(self)
         self.roles: Array = block["roles"]
         self.input_ring = SampleRing.of(block, "input")
         self.played = SampleRing.of(block, "played")
-        self.features = VectorRing(block, f"deck{self.deck}.features")
-        self._suffix = SECOND if deck == 1 else ""
         recorded = bool(self.base.config.recording.folder)
         self._records = {producer: recorded and "recorder" in to for producer, to in EVENT_PATHS.items()}
         self._rings: dict[tuple[str, str], MessageRing] = {}
@@ -217,9 +213,17 @@ class Session:
         return session
 
     @staticmethod
-    def attach(fd: int, deck: int | None = None) -> Session:
+    def attach(fd: int, deck: int = 0) -> Session:
         """The session behind an inherited descriptor, as a process of `deck` sees it."""
         return Session(Block.attach(fd), deck)
+
+    def turn_to(self, deck: int) -> None:
+        """See the session as a process of `deck` does: for one that belongs to none and goes with the song that plays."""
+        self.deck = deck
+        self.setup = self.setup_of(deck)
+        self.config = self.setup.config
+        self.features = VectorRing(self.block, f"deck{deck}.features")
+        self._suffix = SECOND if deck == 1 else ""
 
     def own(self, role: str) -> str:
         """The literal name of a role as this process means it."""
@@ -246,14 +250,16 @@ class Session:
 
     def waker(self, role: str) -> Waker:
         """The semaphore that `role` waits on."""
-        role = self.own(role)
+        return self._waker(self.own(role))
+
+    def _waker(self, role: str) -> Waker:
         if role not in self._wakers:
             self._wakers[role] = Waker(self.block, f"waker.{role}")
         return self._wakers[role]
 
     def ring(self, producer: str, consumer: str) -> MessageRing:
-        """The ring of events from one role to another."""
-        key = producer, consumer = self.own(producer), self.own(consumer)
+        """The ring of events from one role to another, both by their literal names."""
+        key = producer, consumer
         if key not in self._rings:
             self._rings[key] = MessageRing(self.block, f"events.{producer}.{consumer}")
         return self._rings[key]
@@ -264,13 +270,13 @@ class Session:
         What the gateway is told the recorder is told too, and nobody cares whether it had room.
         """
         message = encode(event)
-        sent = True
-        for consumer in consumers or EVENT_PATHS[self.own(producer)]:
+        producer, sent = self.own(producer), True
+        for consumer in [self.own(consumer) for consumer in consumers] or EVENT_PATHS[producer]:
             if consumer == "recorder" or (consumer.endswith(SECOND) and not self.role(consumer)[PID]):
                 continue  # the recorder comes last; an empty deck has no roles
             sent &= self.ring(producer, consumer).put(message)
-            self.waker(consumer).post()
-        if self._records[self.own(producer)] and (not consumers or "gateway" in consumers or "recorder" in consumers):
+            self._waker(consumer).post()
+        if self._records[producer] and (not consumers or "gateway" in consumers or "recorder" in consumers):
             self.ring(producer, "recorder").put(message)
         return sent
 
@@ -303,12 +309,12 @@ class Session:
         return {name: int(values[i]) for i, name in enumerate(COUNTERS[role])}
 
     def role(self, name: str) -> Array:
-        """The row of `name` in the table of roles."""
-        return self.roles[ROLES.index(self.own(name))]
+        """The row of the literal `name` in the table of roles."""
+        return self.roles[ROLES.index(name)]
 
     def beat(self, name: str, busy_s: float = 0.0) -> None:
         """Say that `name` is alive, and for how long it may now be too busy to say so."""
-        self.role(name)[BEAT_NS] = time.monotonic_ns() + round(busy_s * 1e9)
+        self.role(self.own(name))[BEAT_NS] = time.monotonic_ns() + round(busy_s * 1e9)
 
     @property
     def frame(self) -> int:

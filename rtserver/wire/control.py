@@ -10,9 +10,8 @@ from typing import Any
 
 import rtserver
 from rtserver import events
-from rtserver.audio import table as audio_table
 from rtserver.events import Event
-from rtserver.shared.session import EVENT_PATHS, STATE, UP, Session
+from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
 from rtserver.wire.limits import BURST, RATE, Accounts
@@ -30,7 +29,7 @@ SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
-EFFECTS = {"record", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
+EFFECTS = {"record", "song", "reload", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
 Respond = Callable[[list[bytes]], None]
 
 
@@ -77,19 +76,11 @@ class Control:
         self.sequences = sequences
         self.epoch = epoch
         self.endpoints = endpoints
-        self.bulk_topics = bulk_topics
         self.boot_id = f"{session.block.boot_id:016x}"
-        self.parameters = Parameters(session.config, session.run_folder / "parameters.json")
-        self.absent: dict[str, str] = {}  # roles that the session has not, and why
-        if not session.setup.score_file:
-            self.absent["follower"] = "the session follows no score; set score.file in the configuration"
-        if not session.config.generation.enabled:
-            self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
         self.view = View(session)
+        self.absent: dict[str, str] = {}  # roles that the song has not, and why
+        self.take_song(bulk_topics)
         self.accounts = Accounts(time.monotonic())
-        if not session.config.recording.folder:
-            self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
-        self.position: events.Position | None = None
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
         self.syncs: list[_Sync] = []
         self._ahead: list[int] = []  # frames that changes wait for
@@ -111,7 +102,22 @@ class Control:
             "note": self._note,
             "quit": self._quit,
             "record": self._record,
+            "song": self._song,
+            "reload": self._reload,
         }
+
+    def take_song(self, bulk_topics: list[str]) -> None:
+        """Take the parameters and roles of the song that plays; what was set for another song is its own."""
+        session, self.bulk_topics = self.session, bulk_topics
+        self.parameters = Parameters(session.config, session.run_folder / f"parameters-{session.setup.song or 'show'}.json")
+        self.absent.clear()
+        if not session.setup.score_file:
+            self.absent["follower"] = "the session follows no score; set score.file in the configuration"
+        if not session.config.generation.enabled:
+            self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
+        if not session.config.recording.folder:
+            self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
+        self.position: events.Position | None = None
 
     def handle(self, frames: list[bytes], respond: Respond, who: str = "") -> str:
         """Take one request of the client `who` and answer it through `respond`, at once or (sync) later.
@@ -181,7 +187,7 @@ class Control:
             "epoch": self.epoch,
             "sample_rate": config.audio.sample_rate,
             "inputs": {name: list(source.channels) for name, source in config.inputs.items()},
-            "stream_epochs": audio_table.epochs(self.session.block),
+            "stream_epochs": self.view.stream_epochs(),
             "heartbeat_s": HEARTBEAT_S,
             "endpoints": self.endpoints,
             "ops": list(r.REQUESTS),
@@ -218,7 +224,7 @@ class Control:
             "sequences": dict(self.sequences),
             "frame": frame,
             "clock": self.view.clock(),
-            "stream_epochs": audio_table.epochs(self.session.block),
+            "stream_epochs": self.view.stream_epochs(),
             "position": self.position,
             "notes": self.view.notes(),
             "planned": list(self.planned.values()),
@@ -273,6 +279,15 @@ class Control:
             raise p.Refusal("unavailable", self.absent["recorder"])
         return self._command("record", "recorder", value=request.action)
 
+    def _song(self, request: r.SongRequest) -> dict[str, Any]:
+        now = self.session.frame
+        frame = now if request.at_frame is None else max(request.at_frame, now)
+        self._send(events.Command(frame, now, "song", request.name), "supervisor")
+        return {"frame": frame}
+
+    def _reload(self, _: r.ReloadRequest) -> dict[str, Any]:
+        return self._command("reload", "supervisor")
+
     def _note(self, request: r.NoteRequest) -> dict[str, Any]:
         sample_rate = self.session.config.audio.sample_rate
         now = self.session.frame
@@ -323,8 +338,9 @@ class Control:
             self.planned.clear()
         elif isinstance(event, events.Role) and event.state in {"up", "restarted"}:
             frame = self.session.frame
-            for name, value in self.parameters.set_for(event.role).items():
-                self.session.emit("gateway", events.Param(frame, frame, name, value), event.role, "recorder")
+            role = event.role.removesuffix(SECOND)
+            for name, value in self.parameters.set_for(role).items() if self.session.own(role) == event.role else ():
+                self.session.emit("gateway", events.Param(frame, frame, name, value), role, "recorder")
 
     def heartbeat(self) -> p.Heartbeat:
         """The heartbeat of this moment."""

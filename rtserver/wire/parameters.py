@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 
 import msgspec
 
-from rtserver.config import Config, Generation
+from rtserver.config import MASK_LIMITS, Config, Generation, Separation
 from rtserver.errors import ConfigError
 from rtserver.generation.constraints import parse_scale
 from rtserver.wire.protocol import Refusal, nearest
@@ -71,6 +71,12 @@ def table(config: Config) -> dict[str, Parameter]:
     for name, output in config.outputs.items():
         known[f"outputs.{name}.gain_db"] = Parameter("engine", output.gain_db, -120.0, 24.0)
         known[f"outputs.{name}.mute"] = Parameter("engine", output.mute)
+        known[f"outputs.{name}.bypass"] = Parameter("engine", output.bypass)
+    for name in dict.fromkeys(config.input_of(output) for output in config.outputs.values() if output.source != "dry"):
+        separation = config.separation_of(name)
+        known[f"inputs.{name}.mask"] = Parameter("engine", separation.mask, choices=get_args(get_type_hints(Separation)["mask"]))
+        for key, (low, high) in MASK_LIMITS.items():
+            known[f"inputs.{name}.{key}"] = Parameter("engine", getattr(separation, key), low, high)
     generation = config.generation
     modes: tuple[str, ...] = get_args(get_type_hints(Generation)["mode"])
     known["generation.enabled"] = Parameter("performer", generation.enabled)

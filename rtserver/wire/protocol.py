@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 import numpy as np
@@ -48,29 +48,8 @@ class Heartbeat(events.Event, frozen=True):
 
 WireEvent = events.AnyEvent | Heartbeat | Meters
 
-_EVENT_CLASSES: tuple[type[events.Event], ...] = (
-    events.Position,
-    events.Note,
-    events.NoteOn,
-    events.NoteOff,
-    events.MidiIn,
-    events.Beat,
-    events.Miss,
-    events.Gap,
-    events.Status,
-    events.Role,
-    events.Device,
-    events.Param,
-    events.Command,
-    events.Epoch,
-    events.Late,
-    events.Entry,
-    events.Recording,
-    Heartbeat,
-    Meters,
-)
 # topic -> class of its payload. A topic is the kind of its events.
-TOPICS: dict[str, type[events.Event]] = {str(cls.__struct_config__.tag): cls for cls in _EVENT_CLASSES}
+TOPICS: dict[str, type[events.Event]] = {str(cls.__struct_config__.tag): cls for cls in (*get_args(events.AnyEvent), Heartbeat, Meters)}
 AUDIO_TOPIC = "audio."  # followed by the name of the stem
 FEATURE_TOPIC = "features"
 

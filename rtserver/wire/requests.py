@@ -95,6 +95,17 @@ class RecordRequest(Request, frozen=True):
     action: Literal["start", "stop"]
 
 
+class SongRequest(Request, frozen=True):
+    """Play a song of the set list from session frame `at_frame` on, or as soon as it is loaded: its name, ``next`` or ``previous``."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+    at_frame: Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] | None = None
+
+
+class ReloadRequest(Request, frozen=True):
+    """Read the configuration anew and change to it without a gap."""
+
+
 REQUESTS: dict[str, type[Request]] = {
     str(cls.__struct_config__.tag): cls
     for cls in (
@@ -111,5 +122,7 @@ REQUESTS: dict[str, type[Request]] = {
         NoteRequest,
         QuitRequest,
         RecordRequest,
+        SongRequest,
+        ReloadRequest,
     )
 }

@@ -19,6 +19,7 @@ from rtserver.shared.session import (
     PRIORITY,
     RESTARTS,
     ROLES,
+    SECOND,
     STARTING,
     STATE,
     UP,
@@ -42,6 +43,10 @@ class View:
             return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
         return self.session.counters(role) if role in COUNTERS else {}
 
+    def stream_epochs(self) -> list[tuple[int, int, int]]:
+        """The starts of the stream, as `hello` and snapshots tell them."""
+        return audio_table.epochs(self.session.block) if "audio.table" in self.session.block else []
+
     def notes(self) -> list[tuple[int, int, int]]:
         """(channel, pitch, due end in ns) of each note that sounds. Negative cells are notes already let go."""
         cells = self.session.block["notes"]
@@ -60,11 +65,11 @@ class View:
         return {producer: int(self.session.ring(producer, "gateway").dropped[0]) for producer in producers}
 
     def roles(self) -> dict[str, dict[str, Any]]:
-        """Every role that has been started."""
+        """Every role that has been started, of the show and of the song that plays."""
         now_ns = time.monotonic_ns()
         roles: dict[str, dict[str, Any]] = {}
-        for name in ROLES:
-            row = self.session.role(name)
+        for name in (role for role in ROLES if not role.endswith(SECOND)):
+            row = self.session.role(self.session.own(name))
             if row[PID] or row[BEAT_NS]:
                 roles[name] = {
                     "state": STATES.get(int(row[STATE]), "closing"),

@@ -28,8 +28,8 @@ def live_server(tmp_path) -> Iterator[Callable[[dict], LiveServer]]:
     """Starts servers (the JACK server must be there) and ends them."""
     with contextlib.ExitStack() as stack:
 
-        def start(raw: dict) -> LiveServer:
-            server = LiveServer(tmp_path, raw)
+        def start(raw: dict, songs: dict[str, dict] | None = None) -> LiveServer:
+            server = LiveServer(tmp_path, raw, songs)
             stack.callback(server.close)
             return server
 

@@ -16,6 +16,7 @@ from rtserver.config import parse
 from rtserver.preflight import preflight
 from rtserver.replay import Log
 from rtserver.roles.supervisor import Supervisor
+from rtserver.show import Song
 
 RATE = 48000
 
@@ -23,15 +24,18 @@ RATE = 48000
 class LiveServer:
     """A supervisor with all its roles as processes, looked after by a thread of the test."""
 
-    def __init__(self, folder: Path, raw: dict) -> None:
+    def __init__(self, folder: Path, raw: dict, songs: dict[str, dict] | None = None) -> None:
+        """`songs`: what each song of the set list sets over `raw`, by name; None: a show of one song."""
         self.folder = folder
         self.name = raw["name"]
         wire = {key: f"ipc://{folder}/{key}" for key in ("control", "events", "bulk")}
         recording = {"folder": str(folder / "record")} | raw.get("recording", {})
-        self.config = parse({"wire": wire, **raw, "recording": recording})
+        base = {"wire": wire, **raw, "recording": recording}
+        self.config = parse(base)
+        self.show = [Song(name, parse(base | song)) for name, song in (songs or {self.name: {}}).items()]
         run_folder = folder / "run"
         run_folder.mkdir()
-        self.supervisor = Supervisor(self.config, preflight(self.config, run_folder), run_folder)
+        self.supervisor = Supervisor(preflight(self.show, run_folder), run_folder, lambda: self.show)
         self.session = self.supervisor.session
         self.supervisor.start()
         self._stop = False

@@ -23,6 +23,11 @@ SAMPLES = {
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
     "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
+    "absent": events.Absent(1, 2, "harmonic", 64),
+    "change": events.Change(1, 2, "harmonic", "level", 0.5),
+    "setting": events.Setting(1, 2, "main", "mask", "hard"),
+    "resume": events.Resume(1, 2, "main", 0, 0, "engine started"),
+    "song": events.Song(1, 2, "second", "playing", 1),
     "gap": events.Gap(1, 2, 128, "restart"),
     "status": events.Status(1, 2, "engine", {"hops": 3}),
     "role": events.Role(1, 2, "engine", "up", 99, 0),
@@ -44,6 +49,7 @@ REQUESTS = {
     "seek": {"quarter": 4},
     "note": {"pitch": 60},
     "record": {"action": "start"},
+    "song": {"name": "next"},
 }
 DECODERS = [p.decode_event, p.decode_bulk, p.decode_request, p.decode_reply]
 

@@ -87,7 +87,7 @@ def test_the_error_codes_are_those_on_the_page() -> None:
 
 
 def test_the_parameters_are_those_on_the_page() -> None:
-    known = {re.sub(r"^outputs\.\w+\.", "outputs.<name>.", name) for name in table(Config())}
+    known = {re.sub(r"^(inputs|outputs)\.\w+\.", r"\1.<name>.", name) for name in table(Config())}
     assert {name for name in rows("Control") if "." in name} == known
 
 
