@@ -6,6 +6,7 @@ through the callback counter that stands still.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -56,6 +57,7 @@ START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
 SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
 DISMISS_S = 0.2  # what the roles of a song that has ended have to close; they have nothing to finish
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
+KILL_S = 0.2  # what a killed process takes to be gone, unless the kernel holds it
 BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
 WEIGH_S = 1.0  # the memory of one role is looked at, which takes some milliseconds
 STEADY_S = 10.0  # up for so long, a role's failures are forgotten
@@ -75,6 +77,7 @@ class Child:
     restarts: int = -1
     due_s: float = 0.0
     was_up: bool = False
+    fault: str = ""  # why it was killed, from then until it is gone
     spare: subprocess.Popen[bytes] | None = None
 
 
@@ -131,7 +134,7 @@ class Supervisor:
         fd = self.session.block.fd
         child.restarts += 1
         child.started_s = time.monotonic()
-        child.was_up = False
+        child.was_up, child.fault = False, ""
         row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
         row[LOCKED], row[PRIORITY], row[MEMORY], row[COMPILATIONS] = 0, 0, 0, 0
         command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
@@ -223,8 +226,10 @@ class Supervisor:
             return
         status = child.process.poll()
         if status is not None:
-            self._bury(child, now, self._why(child.name, status))
+            self._bury(child, now, child.fault or self._why(child.name, status))
             return
+        if child.fault:
+            return  # killed, but it waits for a disk that does not answer: we do not
         if self.up(child.name) and not child.was_up:
             child.was_up = True
             self._tell(child, "restarted" if child.restarts else "up", "")
@@ -234,9 +239,8 @@ class Supervisor:
             self._make_spare(child)
         fault = self._fault(child, now)
         if fault:
+            child.fault = fault
             child.process.kill()
-            child.process.wait()
-            self._bury(child, now, fault)
 
     def _why(self, name: str, status: int) -> str:
         """What an ended role says itself, or its status."""
@@ -329,7 +333,8 @@ class Supervisor:
                 child.process.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.process.kill()
-                child.process.wait()
+                with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a disk; it is gone when that answers
+                    child.process.wait(KILL_S)
 
 
 def metrics_available() -> bool:
