@@ -17,7 +17,7 @@ from rtserver.audio import table as audio_table
 from rtserver.errors import RtserverError
 from rtserver.events import Command, Event, Recording, Status, encode
 from rtserver.recording.take import Take, new_folder, oldest, reason, sources
-from rtserver.shared.session import COUNTERS, RESTARTS, Session
+from rtserver.shared.session import COUNTERS, PID, RESTARTS, SECOND, Session
 
 POLL_S = 0.02  # nobody wakes us: one wait and one turn cost less than a wake for every event
 CHECK_S = 1.0  # how often the files are looked for, and the counters of all roles written down
@@ -136,6 +136,8 @@ class RecorderRole:
             return
         frame = self.session.frame
         for role in ("audio", *COUNTERS):
+            if role.endswith(SECOND) and not self.session.role(role)[PID]:
+                continue  # an empty deck
             self._record(Status(frame, frame, role, self._counters(role)))
 
     def _counters(self, role: str) -> dict[str, int]:
