@@ -105,7 +105,7 @@ def main() -> int:
         importlib.import_module(CAST[name][0])
         if not sys.stdin.buffer.readline():  # the supervisor needs us no more, or is gone
             return 0
-    session = Session.attach(fd)
+    session = Session.attach(fd, deck=int(name.endswith(SECOND)))
     try:
         play(name, session, lambda: stopped)
     except RtserverError as error:
