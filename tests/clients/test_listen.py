@@ -71,7 +71,7 @@ def test_it_prints_events_as_json(gateway: Gateway, listen: Callable[..., Listen
     messages = [listener.next("position") for _ in range(3)]
     assert [message["payload"]["frame"] for message in messages] == [0, 1, 2]
     assert [message["header"][3] for message in messages] == [1, 2, 3]
-    assert all(0 <= message["age_s"] < PATIENCE_S for message in messages)
+    assert all(abs(message["age_s"]) < PATIENCE_S for message in messages)  # below 0 by what the clock's offset may be off
 
 
 def test_it_prints_events_for_people(gateway: Gateway, listen: Callable[..., Listener]) -> None:
