@@ -24,6 +24,7 @@ from rtserver.shared.memory import Layout
 from rtserver.shared.session import Session, Setup
 from rtserver.wire import discovery, parameters, security
 from rtserver.wire import protocol as p
+from rtserver.wire import requests as r
 from rtserver.wire.control import Control
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "clients"))
@@ -57,6 +58,9 @@ VALID_REQUESTS: list[dict[str, Any]] = [
     {"op": "seek", "quarter": 4.0},
     {"op": "note", "pitch": 60, "velocity": 70, "duration_s": 0.5, "channel": 1, "delay_s": 0.1},
     {"op": "quit"},
+    {"op": "record", "action": "start"},
+    {"op": "song", "name": "next", "at_frame": 480000},
+    {"op": "reload"},
 ]
 VALID_EVENTS: list[events.Event] = [
     events.Position(1, 2, 0.5, 0.5, 120.0, 0.9, "LOCKED"),
@@ -102,6 +106,10 @@ def requests() -> st.SearchStrategy[list[bytes]]:
     plain = st.sampled_from(VALID_REQUESTS).map(lambda request: {"id": "a-1"} | request)
     body = plain.flatmap(altered).map(msgspec.msgpack.encode) | plain.map(msgspec.msgpack.encode).flatmap(scratched)
     return st.lists(st.binary(max_size=40), max_size=4) | st.tuples(st.just(p.MARK), body).map(list)
+
+
+def test_every_op_is_among_the_requests_to_alter() -> None:
+    assert {request["op"] for request in VALID_REQUESTS} == set(r.REQUESTS)
 
 
 @fuzz
