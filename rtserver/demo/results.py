@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import mido
@@ -13,6 +13,7 @@ import numpy as np
 
 from rtserver.audio import file as audio_file
 from rtserver.demo import TRUTH
+from rtserver.demo.again import Again
 from rtserver.demo.stage import RATE
 from rtserver.demo.truth import Accuracy, judge, read_truth
 from rtserver.events import AnyEvent, Miss, NoteOff, NoteOn, Position
@@ -41,8 +42,8 @@ class Take:
 class Results:
     """Reads, writes and judges one run."""
 
-    def __init__(self, folder: Path, supervisor: Supervisor, take: Take, heard: list[tuple[float, bytes]]) -> None:
-        self.folder, self.supervisor, self.take, self.heard = folder, supervisor, take, heard
+    def __init__(self, folder: Path, supervisor: Supervisor, take: Take, heard: list[tuple[float, bytes]], again: Again) -> None:
+        self.folder, self.supervisor, self.take, self.heard, self.again = folder, supervisor, take, heard, again
         self.events: list[AnyEvent] = Log.read(folder).events
         self.files = [folder / "events.jsonl"]
         monitor = take.record[-1]
@@ -66,6 +67,7 @@ class Results:
             ("least share of frames on time", 1.0 - max(late.values()), ">=", CLEAN, ""),
             ("notes heard at the MIDI port", float(sum(m[0] & 0xF0 == 0x90 for _, m in self.heard)), ">=", 1.0, ""),
             ("notes left hanging", float(hanging), "<=", 0.0, ""),
+            ("frames that differ when the recording is replayed", float(self.again.n_different), "<=", 0.0, "frames"),
             *((f"{name}: measured minus stated latency", float(abs(m - s)), "<=", 0.0, "frames") for name, (s, m) in latency.items()),
         ]
         failed = [c for c in checks if not (c[1] <= c[3] if c[2] == "<=" else c[1] >= c[3])]
@@ -77,6 +79,7 @@ class Results:
             "lost": accuracy.lost,
             "relock_s": accuracy.relock_s,
             "late": late,
+            "replay": asdict(self.again),
             "notes_on": notes_on,
             "notes_off": notes_off,
             "checks": {name: {"value": value, "rule": f"{rule} {limit}"} for name, value, rule, limit, _ in checks},
@@ -104,6 +107,11 @@ class Results:
         print(f"  after the skipped repeat: found again after {', '.join(f'{s:.2f} s' for s in accuracy.relock_s)}")
         heard = sum(m[0] & 0xF0 == 0x90 for _, m in self.heard)
         print(f"  notes: {notes[0]} sent, {notes[1]} released, {heard} heard at the MIDI port, {_hanging(self.heard)} left hanging")
+        again = self.again
+        print(
+            f"  the session's recording lived through again: {again.n_different} of {again.n_frames} frames differ,"
+            f" {again.n_same_notes} of {again.n_notes} notes are the same"
+        )
         print(f"  tape faults: {self.take.faults}")
 
     def _accuracy(self) -> Accuracy:

@@ -20,6 +20,7 @@ import numpy as np
 from rtserver.audio import file as audio_file
 from rtserver.config import Config, parse
 from rtserver.demo import RECORDING, SCORE
+from rtserver.demo.again import again
 from rtserver.demo.results import Results, Take
 from rtserver.demo.stage import CHANNELS, RATE, jack_server
 from rtserver.demo.view import View
@@ -47,7 +48,7 @@ def settings(folder: Path, sockets: Path, period: int) -> Config:
             "generation": {"scale": "G major", "seed": 1725, "pitch_low": 55, "pitch_high": 79, "polyphony": 2},
             "midi": {"connect": ["rtserver-demo-synth"], "program": 48},
             "wire": {key: f"ipc://{sockets}/{key}" for key in ("control", "events", "bulk")},
-            "recording": {"folder": str(sockets / "recording"), "input": False, "played": False},
+            "recording": {"folder": str(sockets / "recording")},
         }
     )
 
@@ -75,8 +76,10 @@ def run(folder: Path) -> int:
             synth.cancel_callback()
             synth.close_port()
             synth.delete()
-        shutil.copyfile(next((Path(scratch) / "recording").glob("*/events.jsonl")), folder / "events.jsonl")
-    results = Results(folder, supervisor, take, [(at - origin_s, message) for at, message in heard])
+        (recording,) = (Path(scratch) / "recording").iterdir()
+        shutil.copyfile(recording / "events.jsonl", folder / "events.jsonl")
+        replayed = again(recording, Path(scratch) / "again")
+    results = Results(folder, supervisor, take, [(at - origin_s, message) for at, message in heard], replayed)
     return results.judge()
 
 

@@ -1,0 +1,40 @@
+"""The recorded demonstration lived through again, offline, and compared with what was played: the same, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtserver.audio import file as audio_file
+from rtserver.errors import RtserverError
+from rtserver.events import Note, from_json
+from rtserver.replay import Log
+
+
+@dataclass(frozen=True)
+class Again:
+    """What the replay of a recording gave: frames compared, frames that differ, and of the performer's notes how many are the same."""
+
+    n_frames: int
+    n_different: int
+    n_notes: int
+    n_same_notes: int
+
+
+def again(recording: Path, folder: Path) -> Again:
+    """Replay the recording in a folder into another."""
+    command = [sys.executable, "-m", "rtserver", "render", str(recording / "input.wav"), "-o", str(folder), "--replay", str(recording)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RtserverError(f"the replay failed: {done.stderr.strip()}")
+    live, _ = audio_file.read(recording / "played.wav")
+    replayed, _ = audio_file.read(folder / "played.wav")
+    n = min(live.shape[1], replayed.shape[1])
+    different = (live[:, :n] != replayed[:, :n]).any(axis=0)
+    notes = {e for e in Log.read(recording).events if isinstance(e, Note)}
+    same = notes & {e for e in map(from_json, (folder / "events.jsonl").read_text().splitlines()) if isinstance(e, Note)}
+    return Again(n, int(np.count_nonzero(different)), len(notes), len(same))
