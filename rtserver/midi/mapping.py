@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], type | None]] = {
     "reset": (("engine", "follower", "performer"), None),
     "seek": (("follower",), float),
     "note": (("midi",), str),
+    "song": (("supervisor",), str),
+    "reload": (("supervisor",), None),
     "quit": (("supervisor",), None),
 }
 

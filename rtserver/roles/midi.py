@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
+from rtserver.audio.table import playing
 from rtserver.errors import DeviceError
 from rtserver.events import Beat, Command, MidiIn, Note, NoteOff, NoteOn, Param
 from rtserver.midi.clock import CLOCK_MESSAGES, TICKS_PER_QUARTER, TICKS_PER_SIXTEENTH, ClockIn, Fix
@@ -67,6 +68,8 @@ class MidiRole:
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
         self._look_for_faults()
+        if self.session.deck != playing(self.session.block):
+            self.session.turn_to(playing(self.session.block))  # whom we speak to and listen to
         self._take_events()
         self._take_input()
         now_ns = time.monotonic_ns()

@@ -34,6 +34,7 @@ def test_keys_and_programs_and_transport():
         a={"message": "note", "number": 36, "channel": 10, "command": "seek", "value": 16},
         b={"message": "pc", "number": 3, "command": "reset"},
         c={"message": "start", "command": "seek", "value": 0},
+        d={"message": "note", "number": 37, "command": "song", "value": "next"},
     )
     seek = Action("seek", 16.0, ("follower",), False)
     assert m.take("midi_in", bytes((0x99, 36, 1))) == [seek], "at any velocity"
@@ -42,6 +43,7 @@ def test_keys_and_programs_and_transport():
     assert m.take("midi_in", bytes((0x89, 36, 0))) == []
     assert m.take("midi_in", bytes((0x90, 36, 90))) == [], "another channel"
     assert m.take("midi_in", bytes((0xC5, 3))) == [Action("reset", None, ("engine", "follower", "performer"), False)]
+    assert m.take("midi_in", bytes((0x90, 37, 90))) == [Action("song", "next", ("supervisor",), False)]
     assert m.take("midi_in", b"\xfa") == [Action("seek", 0.0, ("follower",), False)]
 
 
