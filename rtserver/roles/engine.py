@@ -8,10 +8,11 @@ from rtserver.audio import table as t
 from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
 from rtserver.dsp.hpss import MASK_PARAMETERS
-from rtserver.events import Command, Gap, Param, Resume, Setting
+from rtserver.events import Command, Gap, Late, Param, Resume, Setting
 from rtserver.fastlane import FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
+from rtserver.roles.agenda import what
 from rtserver.roles.role import TURN_S
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import Session
@@ -168,7 +169,10 @@ class EngineRole:
             self.session.clock.publish(self.loop.frame, self.loop.time_s, self.loop.rate, self.loop.error_s)
 
     def _obey(self) -> None:
+        now = self.session.frame
         for event in self.session.receive("engine"):
+            if isinstance(event, Param) and event.frame < now:
+                self.session.emit("engine", Late(event.frame, event.frame, self.session.own("engine"), what(event), now))
             if isinstance(event, Param) and event.name.startswith("inputs."):
                 self._schedule(event)
             elif isinstance(event, Param):
