@@ -250,3 +250,12 @@ def test_the_version_is_stated_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "rtserver.__version__"}
     assert f"[{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_latency_tells_of_every_song(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "show.toml").write_text('[setlist]\nsongs = ["a.toml", "b.toml"]')
+    (tmp_path / "a.toml").write_text('[separation]\npreset = "stage"')
+    (tmp_path / "b.toml").write_text("")
+    assert cli.main(["latency", str(tmp_path / "show.toml"), "--json"]) == 0
+    songs = json.loads(capsys.readouterr().out)["songs"]
+    assert [songs[name][0]["frames"] for name in ("a", "b")] == [512, 768]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say, show_of
+from rtserver.commands.common import Add, Arguments, add_config, add_json, print_json, say, show_of
 from rtserver.report import Check, describe, failed
 
 RUN_S = 5.0
@@ -26,15 +26,20 @@ def latency(arguments: Arguments) -> int:
     """``rtserver latency``"""
     from rtserver.pipeline import build, plan_of
 
-    config = config_of(arguments)
-    plan = plan_of(config, build(config))
+    songs = show_of(arguments)
+    plans = {song.name: plan_of(song.config, build(song.config)) for song in songs}
+    first = plans[songs[0].name]
     if arguments.json:
-        print_json({"sample_rate": plan.sample_rate, "outputs": plan.report()})
+        report = {"sample_rate": first.sample_rate, "outputs": first.report()}
+        print_json(report | {"songs": {name: plan.report() for name, plan in plans.items()}} if len(plans) > 1 else report)
         return 0
-    for output in plan.outputs:
-        print(f"{output.name}: {output.latency} frames = {output.latency / plan.sample_rate * 1e3:.1f} ms")
-        for term in output.terms:
-            print(f"  {term.frames:6}  {term.cause}")
+    for name, plan in plans.items():
+        if len(plans) > 1:
+            print(f"song {name}")
+        for output in plan.outputs:
+            print(f"{output.name}: {output.latency} frames = {output.latency / plan.sample_rate * 1e3:.1f} ms")
+            for term in output.terms:
+                print(f"  {term.frames:6}  {term.cause}")
     print("The device's own input and output latency comes on top.")
     return 0
 

@@ -101,6 +101,7 @@ class Decks:
         self.rate = session.config.audio.sample_rate
         self.decks = [Deck(0, State.PLAYING, 0, setlist[0]), Deck(1)]
         self._preflight: tuple[Preflight, str] | None = None
+        self._impossible: set[int] = set()  # songs of the set list that the open device cannot serve
         self._waiting: tuple[str, int] | None = None  # an order that came while a song was ending
         self._offer(setlist[0], 0)
 
@@ -113,6 +114,12 @@ class Decks:
     def idle(self) -> Deck:
         """The other one."""
         return self.decks[1 - int(self.table[t.PLAYING])]
+
+    @property
+    def _coming(self) -> int | None:
+        """The song to be loaded ahead of time."""
+        index = self.playing.index + 1
+        return index if 0 < index < len(self.setlist) and index not in self._impossible else None
 
     def turn(self) -> None:
         """Take every deck one step further. Called often; waits for nothing."""
@@ -129,8 +136,8 @@ class Decks:
             self._change(idle, idle.go)
         elif idle.state is State.ENDING and self.session.frame > idle.end + TAIL_S * self.rate:
             self._unload(idle)
-        elif idle.state is State.EMPTY and self._preflight is None and 0 <= self.playing.index < len(self.setlist) - 1:
-            self.load(self.playing.index + 1)
+        elif idle.state is State.EMPTY and self._preflight is None and self._coming is not None:
+            self.load(self._coming)
 
     def order(self, which: str, frame: int) -> None:
         """Play a song from `frame` on, or as soon as it is ready: its name, ``next`` or ``previous``."""
@@ -147,7 +154,8 @@ class Decks:
             self._unload(idle)
         if idle.state is State.EMPTY:
             self.load(index)
-        idle.go = frame
+        if idle.state is not State.EMPTY:
+            idle.go = frame
 
     def reload(self, show: list[Song]) -> None:
         """Take a show that has been read anew: check it, load its version of the song that plays, and change to it."""
@@ -167,6 +175,7 @@ class Decks:
         needs, has = (song.plan.device_in, song.plan.device_out), (int(self.table[t.DEVICE_IN]), int(self.table[t.DEVICE_OUT]))
         if needs[0] > has[0] or needs[1] > has[1]:
             wants = f"wants {needs[0]} inputs and {needs[1]} outputs of the device"
+            self._impossible.add(index)
             self.refuse(song.song.name, f"{wants}, {has[0]} and {has[1]} are open: restart with audio.input_channels and output_channels")
             return
         idle.song, idle.index, idle.state, idle.end = song, index, State.LOADING, t.FOREVER
@@ -198,12 +207,14 @@ class Decks:
             self.refuse("reload", str(error))
             return
         self.setlist = prepared
+        self._impossible.clear()
         names = [s.song.name for s in prepared]
         self.playing.index = names.index(name) if name in names else -1
         if self.idle.state is not State.EMPTY:
             self._unload(self.idle)
         self.load(max(self.playing.index, 0))
-        self.idle.go = 0
+        if self.idle.state is not State.EMPTY:
+            self.idle.go = 0
 
     def _index(self, which: str) -> int | None:
         names = [s.song.name for s in self.setlist]
