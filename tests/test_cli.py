@@ -258,4 +258,4 @@ def test_latency_tells_of_every_song(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "b.toml").write_text("")
     assert cli.main(["latency", str(tmp_path / "show.toml"), "--json"]) == 0
     songs = json.loads(capsys.readouterr().out)["songs"]
-    assert [songs[name][0]["frames"] for name in ("a", "b")] == [512, 768]
+    assert [songs[name][0]["frames"] for name in ("a", "b")] == [384, 640]
