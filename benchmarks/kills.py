@@ -30,6 +30,7 @@ from liveserver import RATE
 ROLES = ("audio", "engine", "performer", "midi", "sender", "standby", "cables", "gateway", "recorder")
 PACE_S = (1.5, 2.2)
 PROMISE_S = 0.3
+MARGIN_S = 0.4  # by which a silence may seem to come before its kill: half of what is between the end of one and the next kill
 
 
 def sender(stage: Stage) -> int:
@@ -64,10 +65,14 @@ def kill(stage: Stage, role: str, wait_s: float) -> dict[str, Any]:
     return {"role": role, "at_s": at_s, "notes": len(held), "hang_s": stage.synth.hang_s(due, at_s), "back_s": back_s}
 
 
-def gaps(rows: list[dict[str, Any]], record: np.ndarray, started_s: float) -> None:
-    """The longest silence after each kill, until the next one."""
+def gaps(rows: list[dict[str, Any]], record: np.ndarray, started_s: float, ended_s: float) -> None:
+    """The longest silence after each kill, until the next one.
+
+    The dummy driver loses periods when the machine stalls, so that its frames run behind the time: by seconds in minutes.
+    """
     loud = np.abs(record.sum(axis=0)) >= SILENT
-    frames = [round((row["at_s"] - started_s) * RATE) for row in rows] + [len(loud) - RATE]
+    rate = len(loud) / (ended_s - started_s)
+    frames = [round((row["at_s"] - MARGIN_S - started_s) * rate) for row in rows] + [len(loud)]
     for row, start, end in zip(rows, frames, frames[1:], strict=False):
         edges = np.concatenate([[start], start + np.flatnonzero(loud[start:end]), [end]])
         row["gap_s"] = float(np.diff(edges).max(initial=0)) / RATE
@@ -91,10 +96,11 @@ def run(folder: Path, kills: int, period: int, seed: int) -> list[dict[str, Any]
             print(f"\r{n + 1}/{len(order)} {role:<10}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         time.sleep(1.5)
+        ended_s = time.monotonic()
         record = tape.stop()
     finally:
         stage.close()
-    gaps(rows, record, tape.started)
+    gaps(rows, record, tape.started, ended_s)
     return rows
 
 
