@@ -93,7 +93,6 @@ class GatewayRole:
         epoch = time.monotonic_ns() // 1_000_000  # grows with every start of the gateway on this machine
         self.sockets = Sockets(wire, f"{session.block.boot_id:016x}", epoch)
         session.block["counters.gateway"][:] = 0  # totals since this start
-        self.meters = MeterTap(session)
         self._take_song()
         self.control = Control(
             session,
@@ -122,6 +121,7 @@ class GatewayRole:
         """What there is to hear of the song that plays."""
         self.audio = audio_taps(self.session)
         self.features = FeatureTap(self.session.features)
+        self.meters = MeterTap(self.session)
         self.bulk_topics = [*(tap.topic for tap in self.audio), FEATURE_TOPIC]
 
     def _turn_to(self, song: Song) -> None:
