@@ -12,6 +12,7 @@ from rtserver.audio import table as t
 from rtserver.events import Absent, Change, Recording, Resume, Setting, Song
 from rtserver.fastlane import FastLane
 from rtserver.plan import Plan
+from rtserver.recording.take import TOO_SLOW
 from rtserver.replay import Log, LogError
 from rtserver.shared.memory import Block
 
@@ -43,7 +44,8 @@ class MixerScript:
             elif isinstance(event, Song) and event.state == "playing":
                 raise LogError(f"{log.path}: the song changed at frame {event.frame}; a replay plays one song")
         # [end of the stream, start of the next one): what the recorder found missing
-        self.gaps = {e.frame: e.available_frame for e in log.events if isinstance(e, Recording) and e.state == "gap"}
+        missing = [e for e in log.events if isinstance(e, Recording) and e.state == "gap" and TOO_SLOW not in e.detail]
+        self.gaps = {e.frame: e.available_frame for e in missing}
         self._edges = sorted(edges | set(self.gaps))
 
     def stage(self, frame: int) -> int:
