@@ -70,6 +70,8 @@ def private_jackd(period: int, rate: int, channels: int = 8, realtime: bool = Tr
                 time.sleep(0.05)
         else:
             raise SystemExit(f"jackd {name} does not start")
+        if server.poll() is not None:
+            raise SystemExit(f"a jackd called {name} runs already: is another benchmark at work?")
         yield os.environ | {"JACK_DEFAULT_SERVER": name, "JACK_NO_START_SERVER": "1"}
     finally:
         server.terminate()
