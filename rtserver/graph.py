@@ -97,10 +97,6 @@ class Graph:
         """Frames by which an output lags the input."""
         return self._outputs[output].latency
 
-    def node(self, name: str) -> Any:
-        """The node called `name`, for whoever sets its parameters."""
-        return self._edges[name].node
-
     def spec(self, edge: str) -> Spec:
         """What flows along an edge, once prepared."""
         spec = self._edges[edge].spec

@@ -44,7 +44,7 @@ for sample_rate in (44100, 48000, 96000):
                 (lane,) = stepper.lanes
                 for i in range(200):
                     for name, values in SETTINGS.items():
-                        lane.graph.node("hpss").set(name, values[i % 2])
+                        lane.graph.set("hpss", name, values[i % 2])
                     x = np.full((stepper.plan.block_size, n_channels), 0.1 * (-1) ** i, np.float32)
                     stepper.exchange(x, np.zeros((len(x), n_channels), np.float32))
                     stepper.work()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtserver.commands.common import Add, Arguments, add_config, add_json, print_json, say, show_of
-from rtserver.report import Check, describe, failed
+from rtserver.operations.report import Check, describe, failed
 
 RUN_S = 5.0
 
@@ -60,12 +60,12 @@ def devices(arguments: Arguments) -> int:
 
 def doctor(arguments: Arguments) -> int:
     """``rtserver doctor``"""
-    from rtserver.doctor import examine
+    from rtserver.operations.doctor import examine
 
     songs = show_of(arguments)
     checks = examine(songs[0].config)
     if arguments.run and not failed(checks):
-        from rtserver.trial import trial
+        from rtserver.operations.trial import trial
 
         checks += trial(songs, RUN_S)
     return report(arguments, checks)

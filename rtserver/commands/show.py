@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from rtserver.commands.common import Add, Arguments, add_config, add_json, config_of, print_json, say, show_of
 from rtserver.commands.machine import report
 from rtserver.config import Config
-from rtserver.report import Check, failed
+from rtserver.operations.report import Check, failed
 
 if TYPE_CHECKING:
-    from rtserver.calibration import RoundTrip
+    from rtserver.operations.calibration import RoundTrip
 
 NEEDED = {"PortAudio", "native callback", "audio devices", "audio.device", "JACK"}  # without them there is nothing to play on
 
@@ -33,9 +33,9 @@ def register(add: Add) -> None:
 
 def check(arguments: Arguments) -> int:
     """``rtserver check``"""
-    from rtserver.doctor import examine
-    from rtserver.tone import play_tones
-    from rtserver.trial import trial
+    from rtserver.operations.doctor import examine
+    from rtserver.operations.tone import play_tones
+    from rtserver.operations.trial import trial
 
     def tell(line: str) -> None:
         if not arguments.json:
@@ -56,7 +56,7 @@ def calibrate(arguments: Arguments) -> int:
     """``rtserver calibrate``"""
     import msgspec
 
-    from rtserver.calibration import CONFIDENT
+    from rtserver.operations.calibration import CONFIDENT
 
     config = config_of(arguments)
     outputs, inputs = _channels(arguments, config)
@@ -86,8 +86,8 @@ def _measure(arguments: Arguments, config: Config, outputs: list[int], inputs: l
     """Every pair of channels, output by output."""
     import numpy as np
 
-    from rtserver.calibration import bursts, round_trip
-    from rtserver.through import through
+    from rtserver.operations.calibration import bursts, round_trip
+    from rtserver.operations.through import through
 
     audio = config.audio
     played = bursts(audio.sample_rate, arguments.level_db)

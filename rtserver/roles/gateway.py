@@ -18,7 +18,7 @@ import zmq
 from rtserver import __version__
 from rtserver.audio.table import playing
 from rtserver.events import Event, Note, Song, Status
-from rtserver.log import EventLog
+from rtserver.operations.log import EventLog
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import COUNTERS, EVENT_PATHS, SECOND, Session
 from rtserver.wire import discovery

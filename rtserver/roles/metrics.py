@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 
-from rtserver.metrics import SessionCollector
+from rtserver.operations.metrics import SessionCollector
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import Session
 

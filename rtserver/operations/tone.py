@@ -9,8 +9,8 @@ import numpy as np
 from rtserver.config import Config
 from rtserver.errors import DeviceError
 from rtserver.node import Array
-from rtserver.report import Check
-from rtserver.through import through
+from rtserver.operations.report import Check
+from rtserver.operations.through import through
 
 LEVEL_DB, FREQUENCY = -20.0, 440.0  # dBFS peak, Hz
 TONE_S, PAUSE_S, FADE_S = 0.3, 0.1, 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtserver.config import Config, Output
-from rtserver.tone import LEVEL_DB, channels, step_size, tones
+from rtserver.operations.tone import LEVEL_DB, channels, step_size, tones
 
 RATE = 48000
 

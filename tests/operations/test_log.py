@@ -11,7 +11,7 @@ import pytest
 
 from rtserver import events, log
 from rtserver.config import Log
-from rtserver.log import EventLog
+from rtserver.operations.log import EventLog
 
 
 def written(path: Path, *taken: events.Event, **settings: Any) -> list[dict[str, Any]]:

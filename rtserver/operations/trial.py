@@ -14,13 +14,13 @@ from typing import Any
 import msgspec
 
 from rtserver.config import Config, Log, Metrics, Recording, Wire
-from rtserver.doctor import hop_sizes
 from rtserver.errors import ConfigError, RtserverError
 from rtserver.midi import links
 from rtserver.midi.patchbay import CONNECTIONS
 from rtserver.midi.ports import OUT_PORT
+from rtserver.operations.doctor import hop_sizes
+from rtserver.operations.report import Check, State
 from rtserver.preflight import preflight
-from rtserver.report import Check, State
 from rtserver.roles.role import CAST
 from rtserver.roles.supervisor import Supervisor
 from rtserver.shared.histogram import HopTimes

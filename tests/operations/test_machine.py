@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rtserver import machine
+from rtserver.operations import machine
 
 
 def test_asking_for_priority_leaves_the_process_as_it_was() -> None:

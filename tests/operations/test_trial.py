@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtserver.config import Config
-from rtserver.trial import measured
+from rtserver.operations.trial import measured
 
 BLOCKS_A_SECOND = 48000 / 128
 NONE = {"callbacks": round(10 * BLOCKS_A_SECOND), "input_overflows": 0, "output_underflows": 0, "long_intervals": 0, "misses": 0}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rtserver import doctor
 from rtserver.config import Audio, Config, Generation, Wire
 from rtserver.devices import AudioDevice, Devices, Jack, MidiApi
+from rtserver.operations import doctor
 from rtserver.wire import security
 
 DEVICE = AudioDevice(0, "system", "JACK", 2, 2, 48000.0, (0.0, 0.0))

@@ -13,8 +13,8 @@ from pathlib import Path
 from rtserver.config import Config
 from rtserver.devices import AudioDevice, Devices, find, require
 from rtserver.errors import ConfigError, DeviceError, ModelError
-from rtserver.machine import PRIORITY, machine
-from rtserver.report import Check
+from rtserver.operations.machine import PRIORITY, machine
+from rtserver.operations.report import Check
 from rtserver.wire.security import Security
 
 FREE_BYTES = 1 << 30  # an hour of events is some 10 MB, an hour of a stereo output in float32 1.3 GB

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.calibration import CONFIDENT, N_BURSTS, bursts, gap_size, round_trip
+from rtserver.operations.calibration import CONFIDENT, N_BURSTS, bursts, gap_size, round_trip
 
 RATE = 8000  # short transforms: what is tested does not depend on it
 LEVEL_DB = -20.0

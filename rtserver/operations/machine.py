@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rtserver.report import Check
+from rtserver.operations.report import Check
 from rtserver.roles.locking import unlimited
 
 PRIORITY = 50  # what the engine asks for, see `roles.role.CAST`

@@ -1,7 +1,8 @@
 """Plays a signal on the device and records what comes in meanwhile, in a process that is thrown away, as all owners of streams are.
 
-``python -m rtserver.through FOLDER`` reads ``FOLDER/orders.json`` and ``FOLDER/play.npy``, leaves ``FOLDER/record.npy``, and prints lines:
-``position N`` as it goes, ``done FAULTS`` at the end. `through` is that process as its caller sees it.
+``python -m rtserver.operations.through FOLDER`` reads ``FOLDER/orders.json`` and ``FOLDER/play.npy``, leaves
+``FOLDER/record.npy``, and prints lines: ``position N`` as it goes, ``done FAULTS`` at the end. `through` is that process as its caller
+sees it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def through(
         folder = Path(name)
         np.save(folder / "play.npy", np.ascontiguousarray(signal, np.float32))
         (folder / "orders.json").write_bytes(msgspec.json.encode(Orders(audio, client_name, n_inputs, lead_s)))
-        command = [sys.executable, "-m", "rtserver.through", name]
+        command = [sys.executable, "-m", "rtserver.operations.through", name]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout is not None
         faults = -1

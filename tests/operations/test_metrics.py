@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rtserver.audio import table as t
 from rtserver.config import Config, Metrics
-from rtserver.metrics import COUNTED, LONGEST_S, SessionCollector
+from rtserver.operations.metrics import COUNTED, LONGEST_S, SessionCollector
 from rtserver.roles import supervisor
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.memory import Layout
