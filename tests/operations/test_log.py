@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rtserver import events, log
+from rtserver import events
 from rtserver.config import Log
+from rtserver.operations import log
 from rtserver.operations.log import EventLog
 
 
