@@ -16,7 +16,7 @@ import msgspec
 
 from rtserver.config import Config
 from rtserver.errors import RtserverError
-from rtserver.events import AnyEvent, Beat, Command, Entry, Event, Late, MidiIn, Param, Recording, Role, encode
+from rtserver.events import AnyEvent, Beat, Command, Device, Entry, Event, Late, MidiIn, Param, Recording, Role, encode
 from rtserver.recording.log import FILE_NAME, LOG_VERSION, SessionHeader
 from rtserver.recording.take import TOO_SLOW
 from rtserver.roles.agenda import Agenda, declared_frame, what
@@ -113,6 +113,8 @@ class Log:
         for event in self.events:
             if isinstance(event, Role) and event.state == "down" and event.role in WORKERS:
                 found.append(f"{event.role} died at frame {event.frame}: when exactly it stopped is unknown")
+            if isinstance(event, Device) and event.added_latency:
+                found.append(f"JACK's period was {event.block_size} from frame {event.frame} on, longer than audio.block_size")
             if isinstance(event, Recording) and event.state == "gap" and TOO_SLOW in event.detail:
                 found.append(f"the disk was too slow at frame {event.frame}: {event.detail}")
         return found
