@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--server-key", default="", metavar="FILE", help="the server's public key, where it asks for keys")
     parser.add_argument("--key", default="", metavar="FILE", help="the secret key of this client")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us in the background
     keys = {"server_key": arguments.server_key, "key": arguments.key}
     with Client(arguments.control, server=arguments.name, topics=arguments.topics or None, name="listen", **keys) as client:
         while not client.wait(1.0):

@@ -28,7 +28,7 @@ _types: Any = numba.types
 _carray: Any = numba.carray
 POSITION, N_FRAMES, N_IN, N_OUT, FLAGS = range(5)
 HEADER = 8  # int64; the samples to play (n_frames, n_out) and the record (n_frames, n_in) follow as float32
-CONNECT_S = 10.0
+CONNECT_S, JOIN_S = 10.0, 2.0
 
 
 @cfunc(_types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.voidptr, _types.uint64, _types.voidptr))
@@ -137,13 +137,16 @@ def connect(name: str, play_to: str, record_from: str, n_out: int, n_in: int) ->
 
 
 def _join(client: Any, source: Any, destination: Any) -> None:
-    """Connect two ports, unless the server has done so: it remembers a tape of the same name."""
+    """Connect two ports, unless the server has done so: it remembers a tape of the same name. A busy JACK may take a moment."""
     import jack
 
-    with contextlib.suppress(jack.JackError):
-        client.connect(source, destination)
-    if destination not in client.get_all_connections(source):
-        raise DeviceError(f"JACK does not connect {source.name} to {destination.name}")
+    until = time.monotonic() + JOIN_S
+    while destination not in client.get_all_connections(source):
+        if time.monotonic() > until:
+            raise DeviceError(f"JACK does not connect {source.name} to {destination.name}")
+        with contextlib.suppress(jack.JackError):
+            client.connect(source, destination)
+        time.sleep(0.02)
 
 
 def main() -> int:

@@ -145,7 +145,7 @@ def test_jackd_killed_and_started_again(stage, jackd, row):
     assert trial.lost_s > 0.9
     assert connections("rtdevice:out_0") == {"system:playback_1"}
     assert level(plays(stage)) > 0.2
-    assert stage.wait(lambda: "rtdevice-midi:midi_out" in _ports(), 20.0), "MIDI too"
+    assert stage.wait(lambda: "rtdevice-midi:midi_out" in _ports(), 40.0), f"MIDI too: {_ports()}"
 
 
 def _ports() -> list[str]:

@@ -13,6 +13,7 @@ from rtserver.config import load, parse
 from rtserver.errors import ConfigError, ModelError, RtserverError, ScoreError
 from rtserver.following.score import load_score
 from rtserver.preflight import preflight
+from rtserver.show import Song
 
 REFUSED = "does not start: nothing is running yet"
 
@@ -94,7 +95,7 @@ def test_a_wrong_model(row, tmp_path, name):
 def test_a_model_that_is_not_there_keeps_the_show_from_starting(row, tmp_path):
     row.fault = "model: not in the zoo"
     with pytest.raises(RtserverError, match="no model 'nobody'") as refused:
-        preflight(parse({"generation": {"model": "nobody"}, "wire": {"enabled": False}}), tmp_path)
+        preflight([Song("solo", parse({"generation": {"model": "nobody"}, "wire": {"enabled": False}}))], tmp_path)
     assert len(str(refused.value).splitlines()) == 1, "one clear line"
     row.audio, row.learned = REFUSED, "exit code 1, one line with the models that there are"
 
