@@ -36,12 +36,6 @@ def run(arguments: Arguments) -> int:
     # Later a missing device is waited for; at the start it is a mistake.
     found = find()
     require(found, config.audio.device, config.audio.client_name or config.name)
-    if found.jack.running and found.jack.block_size != config.audio.block_size:
-        print(
-            f"rtserver: audio.block_size is {config.audio.block_size}, JACK's period is {found.jack.block_size}: blocks come in bursts,"
-            " some may be late; set them alike",
-            file=sys.stderr,
-        )
     announced = False
 
     def announce(supervisor: Supervisor) -> bool:

@@ -37,12 +37,6 @@ def lock_memory() -> bool:
         return False
 
 
-def unlock_memory() -> None:
-    """Take it back."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).munlockall()
-
-
 def memory_of(pid: int) -> dict[str, int]:
     """What a process takes, in bytes: ``rss`` (shared pages in full), ``pss`` (divided by those who share them), ``locked``, ``swapped``.
 
