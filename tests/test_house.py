@@ -21,7 +21,7 @@ CORE = ("rtserver.dsp", "rtserver.following", "rtserver.generation")  # function
 LIGHT = (
     "cli",
     "devices",
-    "doctor",
+    "operations.doctor",
     "roles.supervisor",
     "roles.midi",
     "roles.standby",
