@@ -34,7 +34,7 @@ def noise(seconds):
 def test_a_session_with_all_its_faults_happens_again_bit_for_bit(own_jackd_of, live_server, tmp_path):
     with own_jackd_of(PERIOD):
         server = live_server(SETTINGS)
-        server.play(noise(9.0))
+        tape = server.play(noise(9.0))
 
         def set_parameter(name, value, in_s=0.05):
             now = server.session.frame
@@ -61,6 +61,8 @@ def test_a_session_with_all_its_faults_happens_again_bit_for_bit(own_jackd_of, l
         set_parameter("outputs.both.bypass", False)
         pause(1.0)
         server.close()
+        tape.process.kill()
+        tape.process.communicate()
     (folder,) = (tmp_path / "record").iterdir()
     log = Log.read(folder)
     kinds = {type(event) for event in log.events}
