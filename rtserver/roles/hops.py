@@ -23,7 +23,7 @@ class HopReader:
     Attributes
     ----------
     first_frame : int
-        Hops that end before this session frame are left out: a replay begins where the session's own worker began.
+        Hops that end before this frame are left out: a replay begins where the recorded worker began.
     """
 
     def __init__(self, session: Session, role: str) -> None:

@@ -18,9 +18,9 @@ BASE = {"audio": {"block_size": BLOCK}, "generation": {"enabled": False}}
 class Mixer:
     """A private session without an engine: the test writes the tracks itself."""
 
-    def __init__(self, outputs, latency=100, n_channels=1):
-        config = parse({**BASE, "inputs": {"main": {"channels": list(range(1, n_channels + 1))}}, "outputs": outputs})
-        branches = [Branch("main", 32, {"harmonic": latency, "percussive": latency})]
+    def __init__(self, outputs, latency=100, inputs=None):
+        config = parse({**BASE, "inputs": inputs or {"main": {}}, "outputs": outputs})
+        branches = [] if inputs else [Branch("main", 32, {"harmonic": latency, "percussive": latency})]
         self.plan = plan(config, branches, 1)
         self.session = open_session(Setup(config, "", "", self.plan.tracks), self.plan)
         block = self.session.block
@@ -312,12 +312,6 @@ def test_inputs_have_their_own_dry_sound():
         "guitar": {"source": "dry", "input": "guitar", "channels": [1]},
         "voice": {"source": "dry", "input": "voice", "channels": [2, 3]},
     }
-    config = parse({**BASE, "inputs": inputs, "outputs": outputs})
-    mixer = Mixer.__new__(Mixer)
-    mixer.plan = plan(config, [], 1)
-    mixer.session = open_session(Setup(config, ""), mixer.plan)
-    mixer.table = mixer.session.block["audio.table"]
-    mixer.i64 = mixer.session.block.bytes[: len(mixer.session.block.bytes) // 8 * 8].view(np.int64)
-    mixer.f32 = mixer.i64.view(np.float32)
+    mixer = Mixer(outputs, inputs=inputs)
     x = noise(BLOCK, 3)
     np.testing.assert_array_equal(mixer.run(x), x[:, [1, 0, 2]])
