@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rtserver.config import Config
+from rtserver.config.bounds import within
+from rtserver.config.midi import MidiMap, inputs_of
 from rtserver.errors import ConfigError
 from rtserver.midi.clock import CONTINUE, START, STOP
 from rtserver.midi.messages import CONTROL, N_CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
-from rtserver.midi.settings import MidiMap, inputs_of, within
 from rtserver.wire.parameters import Parameter, table
 from rtserver.wire.protocol import Refusal, nearest
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+from rtserver.config.midi import MidiPort
 from rtserver.events import Note
 from rtserver.midi.gate import Bucket
 from rtserver.midi.messages import bank_select, note_off, program_change, silence
 from rtserver.midi.notes import NoteTable
 from rtserver.midi.schedule import Due, Schedule
-from rtserver.midi.settings import MidiPort
 from rtserver.node import Array
 
 # After a note-off; longer than a hiccup of a machine, and the second one longer than a bad hiccup.

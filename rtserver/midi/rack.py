@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtserver.config import Config
+from rtserver.config.midi import ports_of
 from rtserver.errors import DeviceError
 from rtserver.events import Note
 from rtserver.midi import patchbay as pb
@@ -15,7 +16,6 @@ from rtserver.midi.gate import Gate
 from rtserver.midi.player import PortPlayer
 from rtserver.midi.ports import Input, NullOutput, Output, client_name, find_api, rtmidi_api
 from rtserver.midi.pulse import ClockOut
-from rtserver.midi.settings import ports_of
 from rtserver.node import Array
 
 

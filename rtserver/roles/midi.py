@@ -11,6 +11,7 @@ import sys
 import time
 
 from rtserver.audio.table import playing
+from rtserver.config.midi import IN_PORT_NAME
 from rtserver.errors import DeviceError
 from rtserver.events import Beat, Command, MidiIn, Note, NoteOff, NoteOn, Param
 from rtserver.midi.clock import CLOCK_MESSAGES, TICKS_PER_QUARTER, TICKS_PER_SIXTEENTH, ClockIn, Fix
@@ -20,7 +21,6 @@ from rtserver.midi.patchbay import INPUT_POLL_S, Patchbay
 from rtserver.midi.player import Step
 from rtserver.midi.rack import Rack, Slot
 from rtserver.midi.schedule import MAX_NOTES
-from rtserver.midi.settings import IN_PORT_NAME
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import RESTARTS, Session
 from rtserver.wire.parameters import EFFECT_S

@@ -11,12 +11,12 @@ import time
 import numpy as np
 
 from rtserver.config import Generation
+from rtserver.config.midi import ports_of
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.events import Beat, Command, Event, MidiIn, Note, Param, Position
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
-from rtserver.midi.settings import ports_of
 from rtserver.roles.agenda import Agenda
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S

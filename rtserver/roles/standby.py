@@ -12,13 +12,13 @@ import select
 import time
 from collections.abc import Collection
 
+from rtserver.config.midi import ports_of
 from rtserver.errors import DeviceError
 from rtserver.midi import links
 from rtserver.midi.messages import note_off, silence
 from rtserver.midi.notes import NoteTable
 from rtserver.midi.patchbay import STANDBY
 from rtserver.midi.ports import OUT_PORT, NullOutput, Output, client_name, find_api, jack_has, open_output
-from rtserver.midi.settings import ports_of
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import PID, Session
 

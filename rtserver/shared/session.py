@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from rtserver.config import Config
+from rtserver.config.midi import MAX_PORTS
 from rtserver.events import AnyEvent, Event, decode, encode
-from rtserver.midi.settings import MAX_PORTS
 from rtserver.node import Array
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.memory import Block, Layout

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from rtserver.config import Midi
+from rtserver.config.midi import MidiMap
 from rtserver.events import Beat, Command, Param
-from rtserver.midi.settings import MidiMap
 
 PEDALS = {
     "panic": MidiMap(message="cc", number=64, command="panic"),

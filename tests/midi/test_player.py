@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtserver.config.midi import MidiPort
 from rtserver.events import Note
 from rtserver.midi.messages import note_off, note_on, program_change, silence
 from rtserver.midi.player import ECHO_NS, MAX_BURST, MAX_RATE, PortPlayer
-from rtserver.midi.settings import MidiPort
 
 MS = 1_000_000
 

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from rtserver.config import Midi
+from rtserver.config.midi import MidiPort
 from rtserver.events import MidiIn, Note
-from rtserver.midi.settings import MidiPort
 
 PORTS = {
     "lead": MidiPort(connect=["rtstest-synth"], parts=["performer"], channels={"1": 3}, programs={"3": 7}, input=True),

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from rtserver.config.bounds import within
 from rtserver.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rtserver.config import Config
+    from rtserver.config.tree import Config
 
 MAX_PORTS = 8  # each is a process, and a table of notes in shared memory
 MAX_OFFSET_S = 0.5
@@ -121,9 +122,3 @@ def _check_port(field: str, name: str, port: MidiPort) -> None:
             if channel not in CHANNELS:
                 raise ConfigError(f"{field}.{key}", f"expected channels 1 to 16 as keys, got {channel!r}")
             within(f"{field}.{key}.{channel}", value, low, high)
-
-
-def within(field: str, value: float, low: float, high: float) -> None:
-    """Raises `ConfigError` unless `value` lies from `low` to `high`."""
-    if not low <= value <= high:
-        raise ConfigError(field, f"expected {low:g} to {high:g}, got {value:g}")

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from rtserver.config import Config, Midi, parse
+from rtserver.config.midi import MidiPort, ports_of
 from rtserver.errors import ConfigError
-from rtserver.midi.settings import MidiPort, ports_of
 
 
 def test_without_names_there_is_one_port_for_everything():

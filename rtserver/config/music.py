@@ -1,0 +1,59 @@
+"""The sections `setlist`, `score`, `following` and `generation`: what is played, and who plays along."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from rtserver.config.bounds import within
+
+
+class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The songs of a show: TOML files beside this one, in the order in which they are played. Empty: the show is one song."""
+
+    songs: list[str] = msgspec.field(default_factory=list[str])
+
+
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The score to follow: MusicXML or MIDI; a relative path counts from the configuration file. Empty: nothing is followed."""
+
+    file: str = ""
+
+
+class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the score is followed, and by which input; empty means the first."""
+
+    method: str = "dixon"
+    input: str = ""
+
+
+class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The performer: the network that plays along."""
+
+    enabled: bool = True
+    model: str = "performer"
+    mode: Literal["accompany", "continue"] = "accompany"
+    scale: str = "chromatic"
+    pitch_low: int = 48  # MIDI pitch
+    pitch_high: int = 84
+    polyphony: int = 3  # notes sounding at once
+    grid: int = 12  # onsets fall on multiples of this many ticks of 1/24 quarter: 12 = eighths, 6 = sixteenths
+    temperature: float = 0.9
+    top_p: float = 0.95
+    tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
+    velocity: int = 72
+    channel: int = 1  # MIDI channel from 1
+    seed: int = 0
+
+
+def check_generation(generation: Generation) -> None:
+    """Raises `ConfigError` with the path of the field."""
+    within("generation.pitch_low", generation.pitch_low, 0, 127)
+    within("generation.pitch_high", generation.pitch_high, generation.pitch_low + 11, 127)
+    within("generation.polyphony", generation.polyphony, 1, 16)
+    within("generation.temperature", generation.temperature, 0.01, 5)
+    within("generation.top_p", generation.top_p, 0.01, 1)
+    within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
+    within("generation.velocity", generation.velocity, 1, 127)
+    within("generation.channel", generation.channel, 1, 16)

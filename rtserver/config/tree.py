@@ -1,0 +1,49 @@
+"""The whole tree, with what a server needs to ask of more than one section."""
+
+from __future__ import annotations
+
+import msgspec
+
+from rtserver.config.audio import Audio, Input, Output
+from rtserver.config.midi import Midi
+from rtserver.config.music import Following, Generation, Score, Setlist
+from rtserver.config.operations import Log, Metrics, Recording
+from rtserver.config.separation import Separation
+from rtserver.config.wire import Wire
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a server needs to know."""
+
+    name: str = "rtserver"
+    audio: Audio = Audio()
+    setlist: Setlist = Setlist()
+    inputs: dict[str, Input] = msgspec.field(default_factory=lambda: {"main": Input()})
+    outputs: dict[str, Output] = msgspec.field(
+        default_factory=lambda: {
+            "harmonic": Output(source="harmonic", channels=[1], on_late="dry"),
+            "percussive": Output(source="percussive", channels=[2], on_late="dry"),
+        }
+    )
+    separation: Separation = Separation()
+    score: Score = Score()
+    following: Following = Following()
+    generation: Generation = Generation()
+    midi: Midi = Midi()
+    wire: Wire = Wire()
+    recording: Recording = Recording()
+    metrics: Metrics = Metrics()
+    log: Log = Log()
+
+    def input_of(self, output: Output) -> str:
+        """Name of the input that an output is made of."""
+        return output.input or next(iter(self.inputs))
+
+    @property
+    def followed_input(self) -> str:
+        """Name of the input that follower and performer listen to."""
+        return self.following.input or next(iter(self.inputs))
+
+    def separation_of(self, name: str) -> Separation:
+        """How an input is separated."""
+        return self.inputs[name].separation or self.separation
