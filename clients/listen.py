@@ -2,7 +2,7 @@
 
     python clients/listen.py [--topics position note ...] [--json] [--count N] [--control ENDPOINT | --name NAME]
 
-It joins without losing anything, reports every message that it lost, and a server that falls silent; `rtclient.py` beside it does the work.
+It joins without losing anything, reports every message that it lost, and a server that falls silent; `rtclient` beside it does the work.
 """
 
 from __future__ import annotations

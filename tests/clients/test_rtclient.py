@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "clients"))
 
+import rtclient
 from rtclient import LEASE_S, Clock, NoteLease, Stream, reached
 
 MS = 1_000_000  # nanoseconds
@@ -255,3 +258,10 @@ def test_a_snapshot_of_another_server_is_asked_for_again() -> None:
 )
 def test_an_endpoint_that_listens_everywhere_is_where_the_server_was_reached(endpoint: str, control: str, expected: str) -> None:
     assert reached(endpoint, control) == expected
+
+
+def test_a_copy_of_it_under_another_name_needs_nothing_of_the_server(tmp_path: Path) -> None:
+    shutil.copytree(Path(rtclient.__file__).parent, tmp_path / "copied")
+    code = "import sys, copied; print(copied.Client.__module__, *{'rtserver', 'rtclient'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("copied.client", "")
