@@ -1,8 +1,8 @@
 """What happens before a show, in a process of its own: check every song against its graph, parse its score, warm the kernels.
 
-``python -m rtserver.preflight`` reads `Orders` as JSON from its standard input and leaves ``plan.json`` and, if there is a score,
+``python -m rtserver.preflight`` reads `Orders` as JSON from its standard input and leaves ``verdict.json`` and, if there is a score,
 ``score.npz`` in each song's folder. ``python -m rtserver.preflight --warm`` fills the kernel cache and ends. The supervisor stays
-small and never imports numba; what can fail slowly or loudly fails here.
+small and never imports numba; what can fail slowly or loudly fails here. Songs that passed before, unchanged, are not looked at again.
 """
 
 from __future__ import annotations
@@ -22,19 +22,17 @@ from rtserver.errors import ConfigError, RtserverError
 from rtserver.plan import Plan
 from rtserver.shared.session import Setup
 from rtserver.show import Song
+from rtserver.verdict import SCORE_FILE, Verdict, keep, read_verdict, recall, write_verdict
 from rtserver.wire.zeromq import Sockets
 from rtserver.zoo import verified_file
 
-SCORE_FILE = "score.npz"
-
 
 class Orders(msgspec.Struct, frozen=True):
-    """What the process is to look at. `ports`: also whether the ZeroMQ endpoints are free."""
+    """What the process is to look at."""
 
     names: list[str]
     configs: list[Config]
     folders: list[str]
-    ports: bool
 
 
 @dataclass(frozen=True)
@@ -53,62 +51,77 @@ class Prepared:
 
 
 class Preflight:
-    """A preflight that runs.
+    """A preflight that runs, unless every song has passed before.
 
     Parameters
     ----------
     songs : list of Song
     folder : Path
         Receives a folder for each song.
-    ports : bool
-        Whether to look if the endpoints are free; not while our own server holds them.
     """
 
-    def __init__(self, songs: list[Song], folder: Path, ports: bool = True) -> None:
+    def __init__(self, songs: list[Song], folder: Path) -> None:
         self._songs = songs
         self._folders = [folder / f"song{k}" for k in range(len(songs))]
         for path in self._folders:
             path.mkdir(parents=True, exist_ok=True)
-        orders = Orders([song.name for song in songs], [song.config for song in songs], list(map(str, self._folders)), ports)
-        self._input = folder / "orders.json"
-        self._input.write_bytes(msgspec.json.encode(orders))
         self._errors = folder / "preflight.txt"
-        with self._input.open("rb") as stdin, self._errors.open("wb") as stderr:
+        new = [(song, path) for song, path in zip(songs, self._folders, strict=True) if not recall(song.config, path)]
+        self._process = self._start(new, folder) if new else None
+
+    def _start(self, songs: list[tuple[Song, Path]], folder: Path) -> subprocess.Popen[bytes]:
+        orders = Orders([song.name for song, _ in songs], [song.config for song, _ in songs], [str(path) for _, path in songs])
+        path = folder / "orders.json"
+        path.write_bytes(msgspec.json.encode(orders))
+        with path.open("rb") as stdin, self._errors.open("wb") as stderr:
             command = [sys.executable, "-m", "rtserver.preflight"]
-            self._process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr)
+            return subprocess.Popen(command, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr)
 
     @property
     def done(self) -> bool:
         """Whether it has ended."""
-        return self._process.poll() is not None
+        return self._process is None or self._process.poll() is not None
 
     def result(self) -> list[Prepared]:
-        """Wait for the end. Raises what it found: `ConfigError` or `RtserverError`."""
-        status = self._process.wait()
-        message = self._errors.read_text(errors="replace").strip()
-        if status == 2:
-            raise ConfigError("", message)
-        if status != 0:
-            raise RtserverError(message or f"preflight ended with status {status}")
-        if message:
-            print(message, file=sys.stderr)
-        plans = [msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan) for folder in self._folders]
-        return [Prepared(*three) for three in zip(self._songs, plans, self._folders, strict=True)]
+        """Wait for the end. Raises what it found: `ConfigError`, `ModelError` or `RtserverError`."""
+        if self._process is not None:
+            status = self._process.wait()
+            message = self._errors.read_text(errors="replace").strip()
+            if status == 2:
+                raise ConfigError("", message)
+            if status != 0:
+                raise RtserverError(message or f"preflight ended with status {status}")
+        prepared: list[Prepared] = []
+        for song, folder in zip(self._songs, self._folders, strict=True):
+            verdict = read_verdict(folder)
+            if verdict is None:
+                raise RtserverError(f"preflight: {folder} should hold the verdict of song {song.name!r}, but it is gone; start again")
+            if song.config.generation.enabled:
+                verified_file(song.config.generation.model)
+            for warning in verdict.warnings:
+                print(f"rtserver: {song.config.score.file}: {warning}", file=sys.stderr)
+            prepared.append(Prepared(song, verdict.plan, folder))
+        return prepared
 
     def cancel(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
 
 
 def preflight(songs: list[Song], folder: Path) -> list[Prepared]:
-    """Run a preflight to its end. Raises what it found: `ConfigError` or `RtserverError`."""
-    return Preflight(songs, folder).result()
+    """Run a preflight to its end, and see whether the endpoints are free. Raises what it found: `ConfigError` or `RtserverError`."""
+    prepared = Preflight(songs, folder).result()
+    wire = songs[0].config.wire
+    if wire.enabled:
+        Sockets(wire, "", 0).close()  # a taken port is found now, not by a gateway that cannot start
+    return prepared
 
 
-def check(config: Config, folder: Path) -> Plan:
-    """The same within this process: build the graph, compile and call every kernel once, parse the score."""
-    from rtserver.kernels import cache_folder, warming
+def check(config: Config, folder: Path) -> Verdict:
+    """The same within this process: build the graph, compile and call every kernel once, parse the score into `folder`."""
+    from rtserver.kernelcache import cache_folder, warming
 
     with warming():
         from rtserver.pipeline import build, plan_of
@@ -118,6 +131,7 @@ def check(config: Config, folder: Path) -> Plan:
         plan = plan_of(config, graphs)
     if config.generation.enabled:
         verified_file(config.generation.model)
+    warnings: list[str] = []
     if config.score.file:
         from rtserver.following.follower import METHODS, Follower
         from rtserver.following.parsed import parsed_score
@@ -125,12 +139,11 @@ def check(config: Config, folder: Path) -> Plan:
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
         score = parsed_score(config.score.file, cache_folder().parent.parent / "scores")
-        for warning in score.warnings:
-            print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
+        warnings += score.warnings
         score.to_npz(folder / SCORE_FILE)
         with warming():
             Follower(score, config.following.method).prepare(graphs[config.followed_input].spec("features"))
-    return plan
+    return Verdict(plan, warnings)
 
 
 def warm() -> None:
@@ -157,11 +170,8 @@ def main() -> int:
     try:
         for song, config, folder in zip(orders.names, orders.configs, orders.folders, strict=True):
             name = song
-            plan = check(config, Path(folder))
-            (Path(folder) / "plan.json").write_bytes(msgspec.json.encode(plan))
-        wire = orders.configs[0].wire
-        if orders.ports and wire.enabled:
-            Sockets(wire, "", 0).close()  # a taken port is found now, not by a gateway that cannot start
+            write_verdict(check(config, Path(folder)), Path(folder))
+            keep(config, Path(folder))
     except RtserverError as error:
         print(f"song {name!r}: {error}" if len(orders.names) > 1 else error, file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1

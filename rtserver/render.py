@@ -6,6 +6,7 @@ nothing can come late, and what a live session calls clean is the same, bit for 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,12 +26,13 @@ from rtserver.fastlane import FastLane
 from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, open_session
-from rtserver.preflight import SCORE_FILE, check
+from rtserver.preflight import check
 from rtserver.reenact import LaneScript, MixerScript
 from rtserver.replay import Feed, Log, LogError
 from rtserver.roles.follower import FollowerRole
 from rtserver.roles.performer import PerformerRole
 from rtserver.shared.session import Session, Setup
+from rtserver.verdict import SCORE_FILE
 from rtserver.wire.sink import FileSink
 
 PRODUCERS = ("engine", "follower", "performer")
@@ -58,7 +60,10 @@ class Stepper:
     """
 
     def __init__(self, config: Config, folder: Path, log: Log | None = None) -> None:
-        self.plan: Plan = check(config, folder)
+        verdict = check(config, folder)
+        for warning in verdict.warnings:
+            print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
+        self.plan: Plan = verdict.plan
         score = folder / SCORE_FILE
         setup = Setup(config, str(folder), str(score) if score.exists() else "", self.plan.tracks)
         self.session: Session = open_session(setup, self.plan)

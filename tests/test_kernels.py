@@ -1,17 +1,11 @@
-"""The cache of kernels: one warm-up fills it, nothing is compiled after it, and what is stale goes."""
+"""Kernels: one warm-up compiles them all, and nothing is compiled after it."""
 
-import fcntl
 import os
-import select
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from rtserver import kernels
-
-DAY_S = 86400
+from rtserver import kernelcache, kernels
 
 # What a show does, in a process of its own: everything at every rate of the warm-up, mono and stereo, while settings change.
 SHOWS = """
@@ -79,41 +73,5 @@ def test_a_process_that_computes_does_not_load_scipy() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-def test_the_cache_is_named_after_the_sources() -> None:
-    assert kernels.cache_folder().name == kernels.source_hash()
-    assert os.environ["NUMBA_CACHE_DIR"] == str(kernels.cache_folder())
-
-
-@pytest.fixture
-def caches(tmp_path: Path) -> Path:
-    """Five caches, one a day."""
-    for age in range(5):
-        folder = tmp_path / f"age{age}"
-        folder.mkdir()
-        (folder / "kernel.nbi").touch()
-        (folder / "lock").touch()
-        os.utime(folder / "lock", (1e9 - age * 0.9 * DAY_S,) * 2)
-    return tmp_path
-
-
-def test_stale_caches_go_but_the_two_last_used_and_those_of_the_last_day_stay(caches: Path) -> None:
-    (caches / "age4" / "kernel.nbi").touch()  # what lies in it does not count
-    os.utime(caches / "age3" / "lock", (1e9 - 0.95 * DAY_S,) * 2)
-    removed = kernels.prune(caches)
-    assert {folder.name for folder in removed} == {"age2", "age4"}
-    assert {folder.name for folder in caches.iterdir()} == {"age0", "age1", "age3"}
-
-
-def test_a_second_warm_up_waits_for_the_first(tmp_path: Path) -> None:
-    code = "from rtserver import kernels\nprint(kernels.cache_folder(), flush=True)\nwith kernels.warming(): print('in', flush=True)"
-    command = [sys.executable, "-c", code]
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    folder = Path(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[0])
-    with (folder / "lock").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as second:
-            assert second.stdout is not None
-            assert second.stdout.readline().decode().strip() == str(folder)
-            assert select.select([second.stdout], [], [], 0.3)[0] == []
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            assert second.stdout.readline() == b"in\n"
+def test_numba_keeps_them_in_the_folder_of_the_cache() -> None:
+    assert str(kernelcache.cache_folder()) == kernels.numba.config.CACHE_DIR

@@ -88,7 +88,7 @@ def clock_source(path: Path = CLOCK_SOURCE) -> Check:
 
 def kernel_cache() -> Check:
     """Whether the first start will have to compile."""
-    from rtserver.kernels import cache_folder
+    from rtserver.kernelcache import cache_folder
 
     folder = cache_folder()
     n_kernels = len(list(folder.rglob("*.nbi")))

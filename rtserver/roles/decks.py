@@ -166,7 +166,7 @@ class Decks:
         if self._preflight is not None:
             self._preflight[0].cancel()
         folder = Path(tempfile.mkdtemp(prefix="reload-", dir=self.run_folder))
-        self._preflight = (Preflight(show, folder, ports=False), self._name(self.playing))
+        self._preflight = (Preflight(show, folder), self._name(self.playing))
         self._tell(self.playing, "checking")
 
     def load(self, index: int) -> None:
