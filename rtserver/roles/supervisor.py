@@ -1,22 +1,18 @@
 """The supervisor: spawns the roles, watches them, kills what hangs, starts again what died, ends everything in good order.
 
-It imports no numba and opens no device. A role's death is seen through its process; a hang through its heartbeat; a dead audio server
-through the callback counter that stands still.
+It imports no numba and opens no device. How a dead or a stuck role is known: `rtserver.roles.child`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -27,58 +23,20 @@ from rtserver.events import Command, Device
 from rtserver.events import Role as RoleEvent
 from rtserver.plan import open_session
 from rtserver.preflight import Prepared, preflight
+from rtserver.roles.child import Child
 from rtserver.roles.decks import Decks, roles_of
 from rtserver.roles.locking import memory_of
-from rtserver.roles.spares import call, dismiss
-from rtserver.shared.session import (
-    BEAT_NS,
-    CLOSING,
-    COMPILATIONS,
-    DECK_ROLES,
-    LOCKED,
-    MEMORY,
-    PID,
-    PRIORITY,
-    RESTARTS,
-    STARTING,
-    STATE,
-    UP,
-    Session,
-)
+from rtserver.roles.spares import dismiss
+from rtserver.shared.session import DECK_ROLES, MEMORY, PID, STATE, UP, Session
 from rtserver.show import Song
 
 TURN_S = 0.02
 PREFIX = "rtserver-"  # of run folders; the supervisor's pid follows
-HANG_S = 1.0  # heartbeats come every 50 ms at most; a role silent for this long is stuck, not slow
-# A disk may take its time: the music does not wait for it. But notes sound on while midi is stuck.
-HANG_LIMITS_S = {"recorder": 10.0, "midi": 0.5}
 STALL_S = 0.2  # a turn of our own that took this long: the whole machine stood still, and every heart with it
-START_S = 120.0  # a cold kernel cache can take a minute on a slow machine
-SILENT_CALLBACKS_S = 0.25  # or ten periods, if that is more: the audio server is gone
 DISMISS_S = 0.2  # what the roles of a song that has ended have to close; they have nothing to finish
 CLOSE_S, CLOSE_LAST_S = 1.2, 0.7  # what roles have to close before they are killed: together under 2 s
-KILL_S = 0.2  # what a killed process takes to be gone, unless the kernel holds it
-BACKOFF_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)  # waits before the n-th restart in a row
 WEIGH_S = 1.0  # the memory of one role is looked at, which takes some milliseconds
-STEADY_S = 10.0  # up for so long, a role's failures are forgotten
 MAX_DETAIL_SIZE = 120  # bytes
-SPARES = ("audio",)  # roles whose next process waits, its code loaded, for the present one's death: nothing conceals their absence
-SPARE_S = 1.0  # when a role has been up for so long, its spare is made: not while everything starts
-
-
-@dataclass
-class Child:
-    """One role's process and its history."""
-
-    name: str
-    process: subprocess.Popen[bytes] | None = None
-    started_s: float = 0.0
-    failures: int = 0
-    restarts: int = -1
-    due_s: float = 0.0
-    was_up: bool = False
-    fault: str = ""  # why it was killed, from then until it is gone
-    spare: subprocess.Popen[bytes] | None = None
 
 
 class Supervisor:
@@ -114,8 +72,7 @@ class Supervisor:
             names.append("gateway")
         if config.metrics.port and metrics_available():
             names.append("metrics")
-        self.children = {name: Child(name) for name in (*names, "audio")}
-        self._callbacks = (0, time.monotonic())
+        self.children = {name: Child(name, self.session) for name in (*names, "audio")}
         self._turned_s = time.monotonic()
         self._stalled_s = 0.0  # when we ourselves last stood still
         self.decks = Decks(self.session, setlist, run_folder, spawn=self._begin, end=self._end, up=self._all_up)
@@ -127,25 +84,7 @@ class Supervisor:
         """Spawn all roles; audio waits until the engine is up, so that the first sound is already served."""
         for child in self.children.values():
             if child.name != "audio":
-                self._spawn(child)
-
-    def _spawn(self, child: Child) -> None:
-        row = self.session.role(child.name)
-        fd = self.session.block.fd
-        child.restarts += 1
-        child.started_s = time.monotonic()
-        child.was_up, child.fault = False, ""
-        row[STATE], row[RESTARTS], row[BEAT_NS] = STARTING, child.restarts, time.monotonic_ns()
-        row[LOCKED], row[PRIORITY], row[MEMORY], row[COMPILATIONS] = 0, 0, 0, 0
-        command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd)]
-        child.process = call(child.spare) or subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL)
-        child.spare = None
-        row[PID] = child.process.pid
-
-    def _make_spare(self, child: Child) -> None:
-        fd = self.session.block.fd
-        command = [sys.executable, "-m", "rtserver.roles.role", child.name, str(fd), "--spare"]
-        child.spare = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.PIPE)
+                child.spawn()
 
     def turn(self) -> bool:
         """Look after every role once, waiting at most `TURN_S`. False when the session is to end."""
@@ -195,18 +134,16 @@ class Supervisor:
     def _begin(self, names: list[str]) -> None:
         """Start roles beside those that run."""
         for name in names:
-            self.children[name] = Child(name)
-            self._spawn(self.children[name])
+            self.children[name] = Child(name, self.session)
+            self.children[name].spawn()
 
     def _end(self, names: list[str]) -> None:
         """End roles that are not needed any more."""
         children = [self.children.pop(name) for name in names if name in self.children]
         for child in children:
-            if child.process is not None:
-                self.session.role(child.name)[STATE] = CLOSING
-                child.process.terminate()
+            child.terminate()
             dismiss(child.spare)
-        self._reap(children, time.monotonic() + DISMISS_S)
+        _reap(children, DISMISS_S)
 
     def _weigh(self) -> None:
         """Note how much memory one role takes; the others have their turns."""
@@ -220,64 +157,26 @@ class Supervisor:
         if child.process is None:
             too_early = child.name == "audio" and child.restarts < 0 and not self.up("engine")
             if now >= child.due_s and not too_early:
-                self._spawn(child)
-            elif child.name in SPARES and child.spare is None:
-                self._make_spare(child)  # it loads while it waits
+                child.spawn()
+            elif child.lacks_spare(now):
+                child.make_spare()  # it loads while it waits
             return
-        status = child.process.poll()
-        if status is not None:
-            self._bury(child, now, child.fault or self._why(child.name, status))
+        why = child.ended()
+        if why:
+            child.bury(now)
+            self._tell(child, "down", why)
             return
         if child.fault:
             return  # killed, but it waits for a disk that does not answer: we do not
-        if self.up(child.name) and not child.was_up:
+        if child.up and not child.was_up:
             child.was_up = True
             self._tell(child, "restarted" if child.restarts else "up", "")
-        if child.failures and child.was_up and now - child.started_s > STEADY_S:
-            child.failures = 0
-        if child.was_up and child.name in SPARES and child.spare is None and now - child.started_s > SPARE_S:
-            self._make_spare(child)
-        fault = self._fault(child, now)
+        child.forgive(now)
+        if child.lacks_spare(now):
+            child.make_spare()
+        fault = child.diagnose(now, self._stalled_s)
         if fault:
-            child.fault = fault
-            child.process.kill()
-
-    def _why(self, name: str, status: int) -> str:
-        """What an ended role says itself, or its status."""
-        try:
-            path = self.session.last_words(name)
-            words = path.read_text(encoding="utf-8")
-            path.unlink()
-        except OSError:
-            return f"ended with status {status}"
-        return words
-
-    def _fault(self, child: Child, now: float) -> str:
-        """Why a living role must be killed; empty if it is well."""
-        row = self.session.role(child.name)
-        # Whoever stood still together with us has its time again to show that it lives.
-        silent_s = now - max(int(row[BEAT_NS]) * 1e-9, self._stalled_s)
-        if not self.up(child.name):
-            return "did not start in time" if now - child.started_s > START_S else ""
-        if silent_s > HANG_LIMITS_S.get(child.name, HANG_S):
-            return f"no heartbeat for {silent_s:.1f} s"
-        if child.name == "audio":
-            callbacks, since = self._callbacks
-            if callbacks != int(self.table[t.CALLBACKS]) or now - child.started_s < HANG_S or now == self._stalled_s:
-                self._callbacks = (int(self.table[t.CALLBACKS]), now)
-            else:
-                audio = self.session.config.audio
-                limit = max(SILENT_CALLBACKS_S, 10 * audio.block_size / audio.sample_rate)
-                if now - since > limit:
-                    return f"no callback for {now - since:.2f} s: the audio server or the device is gone"
-        return ""
-
-    def _bury(self, child: Child, now: float, why: str) -> None:
-        child.process = None
-        self.session.role(child.name)[STATE] = STARTING
-        child.due_s = now + BACKOFF_S[min(child.failures, len(BACKOFF_S) - 1)]
-        child.failures += 1
-        self._tell(child, "down", why)
+            child.kill(fault)
 
     def _tell(self, child: Child, state: str, detail: str) -> None:
         frame = self.session.frame
@@ -308,10 +207,8 @@ class Supervisor:
         first = [child for child in self.children.values() if child not in last]
         for children, limit_s in ((first, CLOSE_S), (last, CLOSE_LAST_S)):
             for child in children:
-                if child.process is not None:
-                    self.session.role(child.name)[STATE] = CLOSING
-                    child.process.terminate()
-            self._reap(children, time.monotonic() + limit_s)
+                child.terminate()
+            _reap(children, limit_s)
             if children is first:
                 self._tell_the_rest()
         for child in self.children.values():
@@ -325,16 +222,12 @@ class Supervisor:
                 for event in (*unread(self.session.block, deck.number, outputs), *unfinished(self.session.block, deck.number, outputs)):
                     self.session.emit("supervisor", event)
 
-    def _reap(self, children: list[Child], until: float) -> None:
-        for child in children:
-            if child.process is None:
-                continue
-            try:
-                child.process.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                with contextlib.suppress(subprocess.TimeoutExpired):  # it waits for a disk; it is gone when that answers
-                    child.process.wait(KILL_S)
+
+def _reap(children: list[Child], limit_s: float) -> None:
+    """Wait until all have closed, `limit_s` at most; kill those that have not."""
+    until = time.monotonic() + limit_s
+    for child in children:
+        child.reap(until)
 
 
 def metrics_available() -> bool:

@@ -8,7 +8,7 @@ import soundfile
 
 from rtserver.audio import table as t
 from rtserver.events import Epoch, Recording, Role
-from rtserver.roles import supervisor
+from rtserver.roles.child import HANG_LIMITS_S
 
 RATE = 48000
 PERIOD = 1024
@@ -42,7 +42,7 @@ def test_input_and_what_was_played_are_kept_bit_for_bit(jack_server, live_server
 
 
 def test_a_recorder_that_hangs_touches_nobody_and_is_replaced(jack_server, live_server, monkeypatch):
-    monkeypatch.setitem(supervisor.HANG_LIMITS_S, "recorder", 4.0)
+    monkeypatch.setitem(HANG_LIMITS_S, "recorder", 4.0)
     server = live_server(SETTINGS)
     server.wait(lambda: server.session.frame > RATE, 10.0)
     others = {name: child.restarts for name, child in server.supervisor.children.items() if name != "recorder"}
