@@ -39,6 +39,7 @@ class Note(Event, frozen=True):
     """A note to be played at ``frame`` (its due frame) and released ``duration`` frames later.
 
     A note is born with its release, so that it cannot hang. note_id is unique within a boot; channel is 0..15.
+    port : the one MIDI port that plays it; empty: all that play its part.
     """
 
     note_id: int
@@ -47,6 +48,7 @@ class Note(Event, frozen=True):
     duration: int
     channel: int
     part: str = "performer"
+    port: str = ""
 
 
 class NoteOn(Event, frozen=True):

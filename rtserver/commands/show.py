@@ -20,7 +20,7 @@ def register(add: Add) -> None:
     sub = add("check", check, "load and warm everything, send a tone and a note to every output, say what would fail on stage")
     add_config(sub)
     sub.add_argument("--seconds", type=float, default=5.0, metavar="N", help="how long to run and count (default: %(default)s)")
-    sub.add_argument("--silent", action="store_true", help="neither tones nor a note")
+    sub.add_argument("--silent", action="store_true", help="neither tones nor notes")
     add_json(sub)
 
     sub = add("calibrate", calibrate, "measure the round trip through a cable from an output to an input")
@@ -42,13 +42,12 @@ def check(arguments: Arguments) -> int:
             print(line, flush=True)
 
     songs = show_of(arguments)
-    config = songs[0].config
-    checks: list[Check] = examine(config)
+    checks: list[Check] = examine(songs[0].config)
     if not NEEDED & set(failed(checks)):
         if not arguments.silent:
-            checks += play_tones(config, tell)
-        tell(f"running for {arguments.seconds:.0f} s" + ("" if arguments.silent else ", with a note"))
-        checks += trial(songs, arguments.seconds, with_note=not arguments.silent)
+            checks += play_tones([song.config for song in songs], tell)
+        tell(f"running for {arguments.seconds:.0f} s")
+        checks += trial(songs, arguments.seconds, with_note=not arguments.silent, say=tell)
     return report(arguments, checks)
 
 

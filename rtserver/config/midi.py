@@ -86,6 +86,11 @@ def inputs_of(config: Config) -> list[str]:
     return [name or IN_PORT_NAME for name, port in ports_of(config).items() if port.input]
 
 
+def outputs_of(config: Config) -> dict[str, MidiPort]:
+    """The ports that send, by name."""
+    return {name: port for name, port in ports_of(config).items() if port.output}
+
+
 def check_midi(config: Config) -> None:
     """What types cannot say. Raises `ConfigError` with the path of the field."""
     midi = config.midi

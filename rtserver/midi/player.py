@@ -45,18 +45,23 @@ class PortPlayer:
         What it plays, and how.
     cells : Array
         Its table of sounding notes, int64 ``(16, 128)``; see `rtserver.midi.notes`.
+    name : str
+        As in the configuration.
     """
 
-    def __init__(self, port: MidiPort, cells: Array) -> None:
+    def __init__(self, port: MidiPort, cells: Array, name: str = "") -> None:
         self.table = NoteTable(cells, {int(here) - 1: there - 1 for here, there in port.channels.items()})
         self.schedule = Schedule(gate=Bucket(MAX_RATE, MAX_BURST))
         self._port = port
+        self._name = name
         self._offset_ns = round(port.offset_s * 1e9)
         self._echoes: list[tuple[int, int, int]] = []  # (due, channel, pitch): note-offs to be sent again
         self._silences: list[int] = []  # when to silence all channels again, unless something has begun
 
     def plays(self, note: Note) -> bool:
         """Whether `note` is for this port."""
+        if note.port:
+            return self._port.output and note.port == self._name
         return self._port.output and (not self._port.parts or note.part in self._port.parts)
 
     def greeting(self) -> list[bytes]:

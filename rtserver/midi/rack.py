@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtserver.config import Config
-from rtserver.config.midi import ports_of
+from rtserver.config.midi import outputs_of, ports_of
 from rtserver.errors import DeviceError
 from rtserver.events import Note
 from rtserver.midi import patchbay as pb
@@ -66,10 +66,9 @@ class Rack:
         self._pids = pids
         self._inputs: dict[str, Input] = {}  # on ALSA and CoreMIDI
         self._gates: dict[str, Gate] = {}
-        outputs = [(name, port) for name, port in self.ports.items() if port.output]
         self.slots = [
-            Slot(name, PortPlayer(port, cells[i]), NullOutput(), None, ClockOut() if port.clock else None, round(port.offset_s * 1e9))
-            for i, (name, port) in enumerate(outputs)
+            Slot(name, PortPlayer(port, cells[i], name), NullOutput(), None, ClockOut() if port.clock else None, round(port.offset_s * 1e9))
+            for i, (name, port) in enumerate(outputs_of(config).items())
         ]
 
     def open(self, wake: Callable[[], None]) -> str:

@@ -16,13 +16,14 @@ LEVEL_DB, FREQUENCY = -20.0, 440.0  # dBFS peak, Hz
 TONE_S, PAUSE_S, FADE_S = 0.3, 0.1, 0.01
 
 
-def channels(config: Config) -> dict[int, list[str]]:
-    """Device channels in use, from 1, each with the outputs that play on it."""
-    used: dict[int, list[str]] = {}
-    for name, output in config.outputs.items():
-        for channel in output.channels:
-            used.setdefault(channel, []).append(name)
-    return dict(sorted(used.items()))
+def channels(songs: list[Config]) -> dict[int, list[str]]:
+    """Device channels that any of `songs` uses, from 1, each with the outputs that play on it."""
+    used: dict[int, dict[str, None]] = {}
+    for config in songs:
+        for name, output in config.outputs.items():
+            for channel in output.channels:
+                used.setdefault(channel, {})[name] = None
+    return {channel: list(names) for channel, names in sorted(used.items())}
 
 
 def step_size(sample_rate: int) -> int:
@@ -42,9 +43,9 @@ def tones(used: list[int], sample_rate: int) -> Array:
     return signal
 
 
-def play_tones(config: Config, say: Callable[[str], object]) -> list[Check]:
-    """Play them on the configured device, naming each through `say`; whether the device took every frame."""
-    audio, used = config.audio, channels(config)
+def play_tones(songs: list[Config], say: Callable[[str], object]) -> list[Check]:
+    """Play them on the device of the show whose songs these are, naming each through `say`; whether the device took every frame."""
+    audio, used = songs[0].audio, channels(songs)
     step, numbers = step_size(audio.sample_rate), list(used)
     said = -1
 
@@ -56,10 +57,10 @@ def play_tones(config: Config, say: Callable[[str], object]) -> list[Check]:
 
     name(0)
     signal = tones(numbers, audio.sample_rate)
-    n_inputs = max(c for source in config.inputs.values() for c in source.channels)
+    n_inputs = max(c for config in songs for source in config.inputs.values() for c in source.channels)
     expected = "every frame taken, no xrun"
     try:
-        take = through(signal, n_inputs, audio, audio.client_name or config.name, on_position=name)
+        take = through(signal, n_inputs, audio, audio.client_name or songs[0].name, on_position=name)
     except DeviceError as error:
         return [Check("tone", "fail", str(error), "see the message, and `rtserver doctor`", expected)]
     found = f"{signal.shape[1]} frames taken by the device, {take.faults} xruns"

@@ -10,6 +10,7 @@ from typing import Any
 
 import rtserver
 from rtserver import events
+from rtserver.config.midi import outputs_of
 from rtserver.events import Event
 from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
@@ -289,12 +290,16 @@ class Control:
         return self._command("reload", "supervisor")
 
     def _note(self, request: r.NoteRequest) -> dict[str, Any]:
+        ports = dict.fromkeys(outputs_of(self.session.config))
+        if request.port and request.port not in ports:
+            raise p.Refusal("unknown_name", f"no MIDI output port {request.port!r}; {p.nearest(request.port, ports)}", "port")
         sample_rate = self.session.config.audio.sample_rate
         now = self.session.frame
         self._next_note_id += 1
         frame = now + round(request.delay_s * sample_rate)
         duration = round(request.duration_s * sample_rate)
-        note = events.Note(frame, now, self._next_note_id, request.pitch, request.velocity, duration, request.channel, part="client")
+        note_id, pitch, velocity = self._next_note_id, request.pitch, request.velocity
+        note = events.Note(frame, now, note_id, pitch, velocity, duration, request.channel, "client", request.port)
         self._send(note, "midi")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
 

@@ -76,13 +76,14 @@ class SeekRequest(Request, frozen=True):
 
 
 class NoteRequest(Request, frozen=True):
-    """Play a note on the MIDI output. It is born with its release: at most a minute long."""
+    """Play a note on the MIDI ports that play clients' notes, or on the one called `port`. It is born with its release."""
 
     pitch: Annotated[int, msgspec.Meta(ge=0, le=127)]
     velocity: Annotated[int, msgspec.Meta(ge=1, le=127)] = 72
     duration_s: Annotated[float, msgspec.Meta(ge=0.01, le=60)] = 0.5
     channel: Annotated[int, msgspec.Meta(ge=0, le=15)] = 0
     delay_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.0
+    port: Annotated[str, msgspec.Meta(max_length=24)] = ""
 
 
 class QuitRequest(Request, frozen=True):

@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 import jack
+from faults import Synth
 from prometheus_client.parser import text_string_to_metric_families
 
 PERIOD = 1024
@@ -70,17 +71,24 @@ def test_a_running_server_is_seen_by_monitor_metrics_and_log_and_obeys_panic(own
     assert midi[-2:] == [("error", "down"), ("warning", "restarted")]
 
 
-def test_check_plays_a_tone_and_a_note_and_counts(own_jackd_of, tmp_path):
+def test_check_plays_a_tone_and_a_note_on_every_port_and_counts(own_jackd_of, tmp_path):
     show = f'name = "rtcheck"\n[audio]\nblock_size = {PERIOD}\nspare_blocks = 2\ndevice = "system"\n[outputs.both]\nsource = "dry"\n'
-    (tmp_path / "show.toml").write_text(show + "channels = [1, 3]\nalign = false\n")
+    show += 'channels = [1, 3]\nalign = false\n[generation]\nenabled = false\n[midi.ports.lead]\nconnect = ["rtops-synth"]\n'
+    show += '[midi.ports.drums]\nparts = ["performer"]\nchannels = { 10 = 2 }\n'
+    (tmp_path / "show.toml").write_text(show)
     with own_jackd_of(PERIOD):
+        synth = Synth("rtops-synth")
         done = rtserver("check", tmp_path / "show.toml", "--seconds", 3, "--json")
+        synth.close()
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     # How punctual a busy machine is says nothing about the command; what it did and how it counts does.
     assert checks["preflight"]["state"] == checks["start"]["state"] == "ok"
     assert checks["tone on channel 1 (both), channel 3 (both)"]["found"].startswith("38400 frames taken")
-    assert checks["note on MIDI channel 1"]["found"].startswith("note-on and note-off sent")
-    assert "nothing is connected" in checks["MIDI port"]["found"]
+    for where in ("MIDI port lead, channel 1", "MIDI port drums, channel 10"):
+        assert checks[f"note on {where}"]["found"].startswith("note-on and note-off sent")
+    assert "rtops-synth" in checks["MIDI port lead"]["found"]
+    assert "nothing is connected" in checks["MIDI port drums"]["found"]
+    assert [m[0] & 0xF0 for _, m in synth.heard if m[0] & 0xF0 == 0x90] == [0x90], "one note, and not the other port's"
     assert checks["time of a hop"]["found"].startswith("p99 ")
     assert {"callbacks", "xruns", "late callbacks", "misses", "JACK", "disk"} <= set(checks)
     assert done.returncode == int(any(check["state"] == "fail" for check in checks.values()))

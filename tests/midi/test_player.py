@@ -158,3 +158,11 @@ def test_a_flood_of_notes_is_cut_and_whole():
     assert MAX_BURST <= ons <= MAX_BURST + 0.4 * MAX_RATE + 1
     assert p.schedule.dropped == 4000 - ons
     assert not (p.table.cells > 0).any()
+
+
+def test_a_note_for_one_port_is_played_there_whatever_its_parts() -> None:
+    lead = PortPlayer(MidiPort(parts=["performer"]), np.zeros((16, 128), np.int64), "lead")
+    click = PortPlayer(MidiPort(), np.zeros((16, 128), np.int64), "click")
+    note = Note(0, 0, 1, 60, 80, 100, 0, part="client", port="lead")
+    assert lead.plays(note)
+    assert not click.plays(note)

@@ -12,7 +12,12 @@ RATE = 48000
 
 def test_every_channel_in_use_is_named_with_its_outputs() -> None:
     outputs = {"a": Output(source="dry", channels=[3, 1]), "b": Output(source="harmonic", channels=[3])}
-    assert channels(Config(outputs=outputs)) == {1: ["a"], 3: ["a", "b"]}
+    assert channels([Config(outputs=outputs)]) == {1: ["a"], 3: ["a", "b"]}
+
+
+def test_channels_of_every_song_are_in_use() -> None:
+    first, second = {"a": Output(source="dry", channels=[2])}, {"a": Output(source="dry", channels=[2, 1])}
+    assert channels([Config(outputs=first), Config(outputs=second)]) == {1: ["a"], 2: ["a"]}
 
 
 def test_one_channel_sounds_at_a_time_in_the_order_of_channels() -> None:

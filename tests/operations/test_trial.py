@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rtserver.config import Config
-from rtserver.operations.trial import measured
+from rtserver.config.midi import MidiPort
+from rtserver.operations.trial import PortNote, channel_of, measured, note
 
 BLOCKS_A_SECOND = 48000 / 128
 NONE = {"callbacks": round(10 * BLOCKS_A_SECOND), "input_overflows": 0, "output_underflows": 0, "long_intervals": 0, "misses": 0}
@@ -44,3 +45,36 @@ def test_a_device_that_stands_still_fails() -> None:
 def test_whatever_is_wrong_has_a_remedy() -> None:
     for check in measured(NONE | {"misses": 1, "long_intervals": 100, "callbacks": 10}, 10.0, Config()):
         assert (check.state == "ok") == (not check.remedy), check
+
+
+@pytest.mark.parametrize(
+    ("port", "channel"),
+    [
+        (MidiPort(), 5),
+        (MidiPort(channels={"5": 1}), 5),
+        (MidiPort(channels={"2": 1}), 2),
+        (MidiPort(programs={"10": 0}), 10),
+        (MidiPort(programs={"5": 0, "10": 0}), 5),
+    ],
+)
+def test_a_port_gets_its_note_on_a_channel_that_it_plays(port: MidiPort, channel: int) -> None:
+    assert channel_of(port, 5) == channel
+
+
+ON, OFF = {"sent_ns": 3_000_000, "due_ns": 1_000_000}, {"sent_ns": 0, "due_ns": 0}
+
+
+@pytest.mark.parametrize(
+    ("port", "state", "found"),
+    [
+        (PortNote("lead", 1, 1, 7, ON, OFF), "ok", "2.00 ms late"),
+        (PortNote("lead", 1, 2, 7, ON, OFF), "warn", "at try 2"),
+        (PortNote("lead", 1, 3, 7), "fail", "no note-on was sent in 3 tries"),
+        (PortNote("lead", 1, 3, 7, ON), "fail", "no note-off"),
+    ],
+)
+def test_a_note_counts_when_both_its_ends_were_sent(port: PortNote, state: str, found: str) -> None:
+    check = note(port)
+    assert (check.name, check.state) == ("note on MIDI port lead, channel 1", state)
+    assert found in check.found
+    assert bool(check.remedy) == (state != "ok")

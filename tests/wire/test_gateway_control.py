@@ -101,6 +101,12 @@ def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
     assert note.frame == result["frame"] == note.available_frame + 24000
 
 
+def test_a_note_for_a_port_that_is_not_there_is_refused(gateway: Gateway) -> None:
+    error = gateway.refused("note", pitch=60, port="piano")
+    assert (error.code, error.argument) == ("unknown_name", "port")
+    assert gateway.session.receive("midi") == []
+
+
 def test_an_id_that_comes_twice_acts_once(gateway: Gateway) -> None:
     request = {"id": str(uuid.uuid4()), "op": "note", "pitch": 61}
     assert gateway.ask_raw(request) == gateway.ask_raw(request)
