@@ -70,18 +70,17 @@ class NoteTable:
         self.cells[key] = -now_ns
         return [note_off(*key)]
 
-    def held(self, now_ns: int) -> list[tuple[int, int]]:
+    def held(self) -> list[tuple[int, int]]:
         """(channel, pitch) of every note that sounds, or whose note-off may still be on its way."""
-        held = (self.cells > 0) | ((self.cells < 0) & (now_ns + self.cells < IN_FLIGHT_NS))
-        return [(int(channel), int(pitch)) for channel, pitch in np.argwhere(held)]
+        return [(int(channel), int(pitch)) for channel, pitch in np.argwhere(self.cells)]
 
     def settle(self, now_ns: int) -> None:
-        """Turn the cells of notes that were let go long enough ago into silence."""
+        """Turn the cells of notes that were let go long enough before `now_ns` into silence."""
         self.cells[(self.cells < 0) & (now_ns + self.cells >= IN_FLIGHT_NS)] = 0
 
     def release_all(self, now_ns: int) -> list[bytes]:
         """Everything ends now: a note-off for every note that is `held`, then `silence`."""
-        messages = [note_off(channel, pitch) for channel, pitch in self.held(now_ns)]
+        messages = [note_off(channel, pitch) for channel, pitch in self.held()]
         self.cells[self.cells > 0] = -now_ns
         self._holders.clear()
         return messages + silence()

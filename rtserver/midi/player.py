@@ -109,7 +109,7 @@ class PortPlayer:
         self.schedule.clear()
         self._echoes.clear()
         ended = self.table.holders()
-        for channel, pitch in self.table.held(now_ns):
+        for channel, pitch in self.table.held():
             self._echo(channel, pitch, now_ns)
         self._silences = [now_ns + after for after in ECHO_NS]
         return self.table.release_all(now_ns), ended

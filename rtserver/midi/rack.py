@@ -18,6 +18,9 @@ from rtserver.midi.ports import Input, NullOutput, Output, client_name, find_api
 from rtserver.midi.pulse import ClockOut
 from rtserver.node import Array
 
+# A sender silent for so long is stuck, not slow. On JACK all that it is connected to stands still with it: nobody else can end its notes.
+HANG_S = 0.3
+
 
 @dataclass
 class Slot:
@@ -40,6 +43,25 @@ class Slot:
     def ended(self) -> bool:
         """Whether the process behind the port has ended."""
         return isinstance(self.output, sender.Sender) and self.output.ended
+
+    def settle(self, now_ns: int) -> None:
+        """Strike off what was let go long enough before the last sign of life of the process behind the port: that it has sent."""
+        self.player.table.settle(self.output.heard_ns if isinstance(self.output, sender.Sender) else now_ns)
+
+    def hangs(self, now_ns: int, steady_ns: int) -> float:
+        """Seconds for which the process behind the port has given no sign of life, if they are too many; else 0.
+
+        steady_ns : the end of the last stall of the whole machine, for which no sender is to blame.
+        """
+        if not isinstance(self.output, sender.Sender):
+            return 0.0
+        silent_s = (now_ns - max(self.output.heard_ns, steady_ns)) * 1e-9
+        return silent_s if silent_s > HANG_S else 0.0
+
+    def kill(self) -> None:
+        """End the process behind the port."""
+        if isinstance(self.output, sender.Sender):
+            self.output.kill()
 
 
 class Rack:
@@ -134,9 +156,14 @@ class Rack:
     def made(self) -> set[str]:
         """The ports that have got a new connection since the last call."""
         made = self.patchbay.made() if self.patchbay is not None else set[str]()
-        if self.api != "jack":
-            made |= {slot.name for slot in self.slots if isinstance(slot.output, sender.Sender) and slot.output.made()}
+        made |= {slot.name for slot in self.slots if isinstance(slot.output, sender.Sender) and slot.output.made()}
         return made
+
+    def listen(self, now_ns: int) -> None:
+        """Take what the senders have said."""
+        for slot in self.slots:
+            if isinstance(slot.output, sender.Sender):
+                slot.output.listen(now_ns)
 
     def totals(self) -> dict[str, int]:
         """What ports, schedules and patchbay have counted since they exist."""

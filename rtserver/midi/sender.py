@@ -4,7 +4,8 @@ It has one JACK client and nothing else to do, so the death of the midi role dis
 lets go of what it has sounding, and leaves in peace. If a sender itself dies, the standby releases.
 
 Packets to it hold messages, each after its length (two bytes, little end first); ``quit`` ends it. It answers ``ready NAME``,
-``error WHY``, and ``made`` for a new connection (on ALSA and CoreMIDI; on JACK the patchbay makes them).
+``error WHY``, ``made`` for a new connection (on ALSA and CoreMIDI; on JACK the patchbay makes them), and ``beat`` twenty times a second:
+a sender that is silent hangs, and the midi role ends it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ READY_S = 10.0
 LOOK_S = 1.0  # how often ALSA and CoreMIDI are looked at for destinations that have come or gone
 REPEATS, REPEAT_S = 4, 0.05  # times that a release is sent again, and how far apart
 CLOSE_S = 2.0  # what closing a port may take
+BEAT_S = 0.05
+KILL_S = 0.2  # what a killed process takes to be gone, unless the kernel holds it
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -50,6 +53,8 @@ class Sender:
         self.errors = 0
         self.complaint = ""
         self.lost = False
+        self.heard_ns = 0  # the last sign of life
+        self._made = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             command = [sys.executable, "-m", "rtserver.midi.sender", msgspec.json.encode(orders).decode(), str(theirs.fileno())]
@@ -80,14 +85,25 @@ class Sender:
             self._process.wait()
             raise DeviceError(rest or "the MIDI sender ended while it opened its port")
         self.name = rest
+        self.heard_ns = time.monotonic_ns()
+
+    def listen(self, now_ns: int) -> None:
+        """Take what the process has said up to now."""
+        with contextlib.suppress(OSError):
+            while word := self._socket.recv(64):
+                self.heard_ns = now_ns
+                self._made |= word == b"made"
 
     def made(self) -> bool:
         """Whether the port has got a new connection since the last call."""
-        made = False
-        with contextlib.suppress(OSError):
-            while self._socket.recv(64) == b"made":
-                made = True
+        made, self._made = self._made, False
         return made
+
+    def kill(self) -> None:
+        """End a process that hangs; whoever watches it (the standby) releases what it leaves."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILL_S)
 
     def send(self, *messages: bytes) -> bool:
         sendable = [message for message in messages if not (why := refuse(message)) or self._fail(why)]
@@ -147,21 +163,28 @@ class Desk:
 
     def run(self) -> None:
         """Until told to quit, or until the midi role has gone."""
-        looks = self.output.api != "jack"  # there the patchbay does
-        look_s = time.monotonic() + LOOK_S
+        self.orders.settimeout(BEAT_S)
+        beat_s, look_s = 0.0, time.monotonic() + LOOK_S
         while True:
-            self.orders.settimeout(max(look_s - time.monotonic(), 0.001) if looks else None)
-            try:
+            with contextlib.suppress(TimeoutError):
                 packet = self.orders.recv(MAX_PACKET_SIZE)
-            except TimeoutError:
-                look_s = time.monotonic() + LOOK_S
+                if packet in (b"", QUIT):
+                    self.release(REPEATS if packet == b"" else 1)
+                    return
+                self.send(unpack(packet))
+            now_s = time.monotonic()
+            if now_s >= beat_s:
+                beat_s = now_s + BEAT_S
+                self.tell(b"beat")
+            if self.output.api != "jack" and now_s >= look_s:  # there the patchbay does
+                look_s = now_s + LOOK_S
                 if self.output.look():
-                    self.orders.send(b"made")
-                continue
-            if packet in (b"", QUIT):
-                self.release(REPEATS if packet == b"" else 1)
-                return
-            self.send(unpack(packet))
+                    self.tell(b"made")
+
+    def tell(self, word: bytes) -> None:
+        """Say something to the midi role, which may hang: that is not waited for."""
+        with contextlib.suppress(OSError):
+            self.orders.send(word, socket.MSG_DONTWAIT)
 
     def send(self, messages: list[bytes]) -> None:
         """Send, and note what begins and ends."""

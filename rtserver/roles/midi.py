@@ -29,6 +29,7 @@ EARLY_NS = 300_000  # wake this long before a deadline and spin the rest: a sema
 LATE_NS = 5_000_000  # a note this late is counted as late, and played
 RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a missing one looks whether it has come
 OPEN_S = 5.0  # what opening ports again may take; nothing sounds meanwhile
+STALL_NS = 200_000_000  # a turn of our own that took this long: the machine stood still, or we opened ports, and heard no sender
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
 INPUT_EFFECT_S = 0.01  # what comes in takes effect so long after it came: the way to the performer, so that it is there in time
@@ -52,6 +53,7 @@ class MidiRole:
         self._n_played = 0  # notes asked for by command
         self._counted: dict[str, int] = {}  # totals kept elsewhere, as far as they have been added to our counters
         self._complained = ""
+        self._turned_ns = self._steady_ns = 0  # when we last turned; when we ourselves last stood still
 
     def prepare(self) -> None:
         """Open the ports and connect them as before, or as configured."""
@@ -107,9 +109,17 @@ class MidiRole:
         if patchbay is not None and patchbay.lost:
             self.rack.lost = True
             raise DeviceError("the JACK server behind the MIDI ports is gone; they open again when it, or another MIDI system, is back")
+        now_ns = time.monotonic_ns()
+        if now_ns - self._turned_ns > STALL_NS:
+            self._steady_ns = now_ns
+        self._turned_ns = now_ns
+        self.rack.listen(now_ns)
         for slot in self.rack.slots:
             if slot.ended:
                 raise DeviceError(f"the sender of the MIDI port {slot.output.name} has ended; everything opens anew")
+            if silent_s := slot.hangs(now_ns, self._steady_ns):
+                slot.kill()
+                raise DeviceError(f"the sender of the MIDI port {slot.output.name} hung for {silent_s:.1f} s; everything opens anew")
 
     def _complain(self, complaint: str) -> None:
         print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
@@ -253,7 +263,7 @@ class MidiRole:
         """Counters; programs for a synth that has just come; what has broken or is missing, while nothing is due."""
         made = self.rack.made()
         for slot in self.rack.slots:
-            slot.player.table.settle(now_ns)
+            slot.settle(now_ns)
             if slot.name in made:
                 slot.greet_ns = now_ns + GREET_NS
             if slot.greet_ns is not None and now_ns >= slot.greet_ns:

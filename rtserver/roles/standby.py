@@ -136,8 +136,7 @@ class StandbyRole:
 
     def _release(self, clear: bool) -> None:
         """Release what the tables hold; `clear` them if nobody else writes them any more."""
-        now_ns = time.monotonic_ns()
-        held = {key for table in self.tables for key in table.held(now_ns)}
+        held = {key for table in self.tables for key in table.held()}
         if not held:
             return
         self._messages = [*(note_off(*key) for key in sorted(held)), *silence()]

@@ -74,6 +74,24 @@ def test_a_sender_killed(stage, row):
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
 
 
+def test_a_sender_hangs(stage, row):
+    row.fault = "the process of a MIDI port (sender): SIGSTOP, for ever"
+    (sender,) = (int(pid) for pid in stage.session.block["midi.senders"] if pid)
+    with Trial(stage, 4.5, note_s=10.0) as trial:
+        before = stage.restarts("midi")
+        trial.strike(lambda: os.kill(sender, signal.SIGSTOP))
+        trial.await_restart("midi", before)
+    row.take(trial, from_fault=True)
+    row.audio = "yes"
+    row.lost = "what it would have played until it was replaced"
+    assert trial.gap_s < 0.05
+    assert trial.hang_s(from_fault=True) < 3.0, "killed for its silence, then released by the standby"
+    assert trial.told() == ["midi down", "midi restarted"]
+    assert "hung" in trial.events("role")[0]["detail"]
+    back = len(stage.synth.heard)
+    assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
+
+
 def test_workers_killed_one_after_the_other(stage, row):
     lost = {"performer": "what it would have played meanwhile", "recorder": "silence in the recording, told as such"}
     rows = []

@@ -146,7 +146,8 @@ def test_the_table_holds_a_note_off_until_its_last_echo_is_out(later):
     p = player()
     p.add(note(), 0, 10 * MS, 0)
     sent(p, 0), sent(p, 10 * MS)
-    assert p.table.held(10 * MS + later) == [(0, 60)]
+    p.table.settle(10 * MS + later)
+    assert p.table.held() == [(0, 60)]
 
 
 def test_a_flood_of_notes_is_cut_and_whole():

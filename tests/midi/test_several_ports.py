@@ -122,6 +122,20 @@ def test_death_of_a_sender_is_the_standbys_to_answer_and_ends_the_role_with_a_li
     assert "rtstest-midi-lead:midi_out has ended" in complaint
 
 
+def test_a_sender_that_hangs_is_ended_with_a_line_and_the_standby_releases_its_notes(stage):
+    stage.start("standby")
+    found = ["jack_lsp", "-c", "rtstest-midi-standby:midi_out"]
+    stage.wait(lambda: "rtstest-synth" in subprocess.run(found, capture_output=True, text=True, check=False).stdout)
+    play(stage, "performer", 62, 60.0)
+    play(stage, "performer", 64, 0.4)
+    assert stage.wait(lambda: (True, 62) in stage.notes())
+    os.kill(senders(stage)[0], signal.SIGSTOP)
+    _, complaint = stage.processes["midi"].communicate(timeout=10.0)
+    assert stage.processes["midi"].returncode == 1
+    assert "rtstest-midi-lead:midi_out hung for" in complaint
+    assert stage.wait(lambda: sorted(pitch for on, pitch in stage.notes() if not on) == sorted(pitch for on, pitch in stage.notes() if on))
+
+
 def test_a_role_that_starts_again_has_its_names_again(stage):
     stage.processes["midi"].kill()
     stage.processes["midi"].wait()

@@ -103,7 +103,7 @@ def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
 
 def test_a_note_for_a_port_that_is_not_there_is_refused(gateway: Gateway) -> None:
     error = gateway.refused("note", pitch=60, port="piano")
-    assert (error.code, error.argument) == ("unknown_name", "port")
+    assert (error.code, error.field) == ("unknown_name", "port")
     assert gateway.session.receive("midi") == []
 
 
