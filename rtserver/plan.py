@@ -188,6 +188,7 @@ def _fill_device(block: Block, plan: Plan, n_in: int, n_out: int) -> None:
         (t.METER, "meter", 4),
         (t.METERS, "meters", 4),
         (t.INTERVALS, "intervals", 8),
+        (t.TIMES, "times", 8),
         (t.TIMESPEC, "timespec", 8),
     ):
         table[cell] = block.offset(f"audio.{name}") // size

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rtserver.kernels import cfunc, numba
+from rtserver.kernels import cfunc, jit, numba
 
 from rtserver.audio import table as t  # isort: skip
 from rtserver.audio.mixer import mix_output, take_input
+from rtserver.shared.histogram import LOWEST, MAX_NS, N_BUCKETS, SUM_NS
 from rtserver.shared.memory import Block
 
 _types: Any = numba.types
@@ -27,6 +28,18 @@ PA_INPUT_OVERFLOW, PA_OUTPUT_UNDERFLOW = 2, 4  # PaStreamCallbackFlags
 TABLE_INDEX = t.TABLE_OFFSET // 8
 
 _SIGNATURE = _types.int32(_types.voidptr, _types.voidptr, _types.uint64, _types.voidptr, _types.uint64, _types.voidptr)
+
+
+@jit(_types.int64(_types.int64))
+def bucket(ns: int) -> int:
+    """`rtserver.shared.histogram.bucket`, natively."""
+    octave, rest = -1, ns >> LOWEST
+    while rest:
+        rest >>= 1
+        octave += 1
+    if octave < 0:
+        return 0
+    return min((octave << 3) + ((ns >> (octave + LOWEST - 3)) & 7), N_BUCKETS - 1)
 
 
 @cfunc(_SIGNATURE)
@@ -67,6 +80,12 @@ def stream_callback(indata: Any, outdata: Any, frames: Any, _time: Any, flags: A
         row = t.DECKS + deck * t.DECK_WIDTH
         if table[row + t.START] < t.FOREVER and table[row + t.END] > table[t.FRAME] - table[t.SAMPLE_RATE]:
             _sem_post(table[t.SEMAPHORES + deck])
+    _clock_gettime(CLOCK_MONOTONIC, table[t.TIMESPEC_ADDRESS])
+    took = i64[stamp] * 1_000_000_000 + i64[stamp + 1] - now
+    times = table[t.TIMES]
+    i64[times + bucket(took)] += 1
+    i64[times + SUM_NS] += took
+    i64[times + MAX_NS] = max(i64[times + MAX_NS], took)
     return 0
 
 

@@ -11,11 +11,13 @@ while this one plays; an output's row is ``deck * MAX_OUTPUTS + its index``. Arr
 - ``audio.meter``, ``audio.meters`` float32 (2 MAX_CHANNELS, 3): peak, sum of squares (mean square in the second), clipped samples: the
   window being measured, and the last whole one; device inputs first, then device outputs
 - ``audio.intervals`` int64 (INTERVAL_RING,): nanoseconds between callbacks
+- ``audio.times`` int64 (N_CELLS,): a histogram of the time that a callback takes (`rtserver.shared.histogram`)
 - ``audio.epochs`` int64 (EPOCH_RING, 2): first session frame of every stream, CLOCK_MONOTONIC ns of its start (audio role)
 """
 
 from __future__ import annotations
 
+from rtserver.shared.histogram import N_CELLS
 from rtserver.shared.memory import ALIGNMENT, HEADER_SIZE, SETUP_SIZE, Block, Layout
 
 TABLE_SIZE = 1280
@@ -38,6 +40,7 @@ METER_SEQUENCE, METER_FRAME = range(44, 46)
 
 EPOCHS = 46  # streams started so far (audio role)
 PLAYING = 47  # the deck that is heard, or about to be (supervisor)
+TIMES = 48  # offset of `audio.times`; what the kernel is told, like those above
 EXTRA_DELAY = 60  # frames by which outputs of the engine lag more than planned: JACK's period is longer than the block (cables)
 
 COUNTERS = {
@@ -88,6 +91,7 @@ def declare(layout: Layout) -> None:
     layout.add("audio.meter", "<f4", (2 * MAX_CHANNELS, 3))
     layout.add("audio.meters", "<f4", (2 * MAX_CHANNELS, 3))
     layout.add("audio.intervals", "<i8", (INTERVAL_RING,))
+    layout.add("audio.times", "<i8", (N_CELLS,))
     layout.add("audio.epochs", "<i8", (EPOCH_RING, 2))
     layout.add("audio.timespec", "<i8", (2,))
 

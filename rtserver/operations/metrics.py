@@ -14,8 +14,22 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from rtserver.audio import table as t
-from rtserver.shared.histogram import HopTimes
-from rtserver.shared.session import BEAT_NS, COUNTERS, EVENT_PATHS, LOCKED, MEMORY, N_DECKS, PID, RESTARTS, ROLES, STATE, UP, Session
+from rtserver.shared.histogram import Histogram, HopTimes
+from rtserver.shared.session import (
+    BEAT_NS,
+    COUNTERS,
+    EVENT_PATHS,
+    LOCKED,
+    MEMORY,
+    N_DECKS,
+    PID,
+    POSITION,
+    RESTARTS,
+    ROLES,
+    STATE,
+    UP,
+    Session,
+)
 
 # name -> (what it says, label, {label's value: (role, counter)})
 COUNTED: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
@@ -80,6 +94,12 @@ COUNTED: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
     "rt_log_failures": ("Lines of the log that were lost", "", {"": ("gateway", "log_failures")}),
 }
 LONGEST_S = {"rt_note_lateness_max_seconds": ("midi", "late_ns_max"), "rt_performer_query_max_seconds": ("performer", "query_ns_max")}
+# Of the follower; nothing is told where nothing has been followed yet.
+FOLLOWED: dict[str, tuple[str, str]] = {
+    "rt_position_quarters": ("quarter", "Quarters from the first sounding note of the score"),
+    "rt_tempo_bpm": ("tempo_bpm", "Quarters a minute, as the player plays"),
+    "rt_confidence": ("confidence", "How sure the follower is, 0 to 1"),
+}
 QUANTILES = (0.5, 0.99, 1.0)
 
 
@@ -129,9 +149,11 @@ class SessionCollector(Collector):
         hops = HistogramMetricFamily("rt_hop_seconds", "Time that the engine of a deck takes for a hop, by node", labels=["node", "deck"])
         for deck in range(N_DECKS):
             for name, times in HopTimes(self.session.block, deck).all().items():
-                buckets = [(str(edge_s), count) for edge_s, count in times.cumulative()]
-                hops.add_metric([name, str(deck)], [*buckets, ("+Inf", buckets[-1][1])], times.sum_s)
+                hops.add_metric([name, str(deck)], *_buckets(times))
         yield hops
+        took = HistogramMetricFamily("rt_callback_seconds", "Time that a callback of the audio device takes")
+        took.add_metric([], *_buckets(Histogram(self.session.block["audio.times"])))
+        yield took
         callbacks = int(self.session.block["audio.table"][t.CALLBACKS])
         intervals = self.session.block["audio.intervals"][: min(max(callbacks - 1, 0), t.INTERVAL_RING)]
         quantiles = np.quantile(intervals, QUANTILES) * 1e-9 if len(intervals) else np.zeros(len(QUANTILES))
@@ -140,6 +162,11 @@ class SessionCollector(Collector):
 
     def _rest(self) -> Iterator[Metric]:
         session = self.session
+        yield GaugeMetricFamily("rt_clients", "Clients that asked something in the last 10 s", session.counters("gateway")["clients"])
+        position = session.block[f"deck{t.playing(session.block)}.position"]
+        if position[POSITION.index("frame")]:
+            for name, (key, says) in FOLLOWED.items():
+                yield GaugeMetricFamily(name, says, float(position[POSITION.index(key)]))
         latencies = session.setup.latencies.items()
         yield _of(GaugeMetricFamily, "rt_latency_frames", "Frames by which an output lags its input", "output", latencies)
         lost = ((producer, session.ring(producer, "gateway").dropped[0]) for producer, to in EVENT_PATHS.items() if "gateway" in to)
@@ -148,6 +175,12 @@ class SessionCollector(Collector):
         yield CounterMetricFamily("rt_frames", "Session frames so far", session.frame)
         rate = session.clock.line()[2] if session.clock.running else 0.0
         yield GaugeMetricFamily("rt_device_rate_hz", "Frames a second of the device, by our clock", rate)
+
+
+def _buckets(times: Histogram) -> tuple[list[tuple[str, float]], float]:
+    """A histogram as Prometheus has it: (upper edge in seconds, how many up to it), and the sum in seconds."""
+    buckets = [(str(edge_s), float(count)) for edge_s, count in times.cumulative()]
+    return [*buckets, ("+Inf", buckets[-1][1])], times.sum_s
 
 
 def _of(

@@ -180,8 +180,8 @@ class Decks:
             return
         idle.song, idle.index, idle.state, idle.end = song, index, State.LOADING, t.FOREVER
         block = self.session.block
-        for name in (f"deck{idle.number}.spans", f"deck{idle.number}.features.count", f"deck{idle.number}.features.frames"):
-            block[name][:] = 0
+        for name in ("spans", "features.count", "features.frames", "position"):
+            block[f"deck{idle.number}.{name}"][:] = 0
         fill(block, song.plan, idle.number)
         for producer, consumers in EVENT_PATHS.items():
             for consumer in consumers:  # what was meant for the song before

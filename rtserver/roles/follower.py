@@ -14,7 +14,7 @@ from rtserver.node import Spec
 from rtserver.roles.agenda import Agenda
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
-from rtserver.shared.session import Session
+from rtserver.shared.session import POSITION, Session
 
 # A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
 # below the distance at which listeners hear two players apart (20 to 30 ms).
@@ -35,6 +35,7 @@ class FollowerRole:
         vectors = session.features.vectors
         self.follower = Follower(Score.from_npz(session.setup.score_file), config.following.method)
         self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
+        self.position = session.block[f"deck{session.deck}.position"]
         self.x = np.zeros(vectors.shape[1], np.float32)
         self.agenda = Agenda(session, "follower")
         self.reader = HopReader(session, "follower")
@@ -67,6 +68,7 @@ class FollowerRole:
         self.session.emit("follower", msgspec.structs.replace(event, available_frame=event.frame + self.effect))
         if isinstance(event, Position):
             self.session.count("follower", "positions")
+            self.position[:] = [getattr(event, name) for name in POSITION]
 
     def _obey(self, command: Command) -> None:
         if command.name == "reset":

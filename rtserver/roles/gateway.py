@@ -211,6 +211,7 @@ class GatewayRole:
             self.session.count_max("gateway", "dropped_replies", self.sockets.dropped_replies)
             self.session.count_max("gateway", "lost_events", self.control.accounts.lost_events)
             self.session.count_max("gateway", "lost_bulk", self.control.accounts.lost_bulk)
+            self.session.count_set("gateway", "clients", self.control.accounts.active(now_s))
             self.sockets.doorman.tick()
             self.control.view.hop_times.tick(now_s)
             if self.log is not None:

@@ -69,7 +69,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "cables": ("looks", "restored"),
     "gateway": (
         *("events", "commands", "bad_messages", "rate_limited", "denied", "dropped_events", "dropped_bulk", "dropped_replies"),
-        *("lost_events", "lost_bulk", "log_failures"),
+        *("lost_events", "lost_bulk", "log_failures", "clients"),
     ),
     "recorder": ("recording", "frames", "gap_frames", "lost_frames", "events", "failures"),
 }
@@ -85,6 +85,7 @@ IN_RING_SIZE = 1 << 17  # frames: 2.7 s at 48 kHz, enough to rebuild an engine's
 TRACK_RING_SIZE = 1 << 15
 MAX_TRACKS, MAX_TRACK_CHANNELS = 16, 32  # of one deck
 N_DECKS = 2
+POSITION: tuple[str, ...] = ("frame", "quarter", "tempo_bpm", "confidence")  # columns of a deck's position; frame 0: none was told
 FEATURE_RING_SIZE = 1024  # hops: 10 s
 
 
@@ -188,6 +189,7 @@ class Session:
             layout.add(f"deck{deck}.spans", "<i8", (MAX_TRACKS, 2))
             layout.add(f"deck{deck}.levels", "<f8", (MAX_TRACKS, 3))  # gain in dB, mute, bypass of each output, for an engine that restarts
             VectorRing.declare(layout, f"deck{deck}.features", n_features, FEATURE_RING_SIZE)
+            layout.add(f"deck{deck}.position", "<f8", (4,))  # the last one that the follower told: see POSITION
             HopTimes.declare(layout, deck)
         layout.add("clock.line", "<f8", (4,))  # writer: the engine that plays
         layout.add("clock.sequence", "<i8", (1,))

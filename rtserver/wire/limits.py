@@ -11,6 +11,7 @@ from dataclasses import dataclass
 RATE, BURST = 500.0, 500.0  # requests a second and at once, per client: half of what a role's ring holds
 NEWCOMERS_RATE, NEWCOMERS_BURST = 10.0, 100.0  # new clients a second and at once that get a bucket of their own
 MAX_CLIENTS = 1024
+ACTIVE_S = 10.0  # a client that asked so long ago or less counts as being there
 OTHERS = "others"  # the account of all who got none
 
 
@@ -81,6 +82,10 @@ class Accounts:
         account.lost_bulk += more_bulk
         self.lost_events += more_events
         self.lost_bulk += more_bulk
+
+    def active(self, now_s: float) -> int:
+        """How many clients have asked something in the last `ACTIVE_S`."""
+        return sum(account.requests > 0 and now_s - account.bucket.filled_s <= ACTIVE_S for account in self._accounts.values())
 
     def latest(self, n: int) -> dict[str, Account]:
         """The `n` clients that asked last, and the others, by identity."""

@@ -8,11 +8,17 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import jack
 from faults import Synth
 from prometheus_client.parser import text_string_to_metric_families
 
+from rtserver.audio import file as audio_file
+from rtserver.wire.client import Client
+
+DEMO = Path(audio_file.__file__).parent.parent / "demo"
+RATE = 48000
 PERIOD = 1024
 LOOP = 2 * PERIOD  # a client's output back into its own input on JACK
 SETTINGS = {
@@ -69,6 +75,29 @@ def test_a_running_server_is_seen_by_monitor_metrics_and_log_and_obeys_panic(own
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     midi = [(line["level"], line["fields"]["state"]) for line in lines if line["event"] == "role" and line["role"] == "midi"]
     assert midi[-2:] == [("error", "down"), ("warning", "restarted")]
+
+
+def test_metrics_tell_what_goes_on(own_jackd_of, live_server):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with own_jackd_of(PERIOD):
+        server = live_server(SETTINGS | {"metrics": {"port": port}, "score": {"file": str(DEMO / "score.musicxml")}})
+        before = scraped(port)
+        tape = server.play(audio_file.read(DEMO / "performance.flac")[0][:1, : 12 * RATE], 1)
+        client = Client(server.config.wire.control, "test")
+        assert server.wait(lambda: client.ask("ping") and scraped(port)["rt_clients",] >= 1)
+        client.close()
+        assert server.wait(lambda: scraped(port).get(("rt_position_quarters",), 0.0) > 1.0, 20.0)
+        found = scraped(port)
+        tape.stop()
+        server.close()
+    assert before.get(("rt_position_quarters",), 0.0) == 0.0, "nothing had been played"
+    assert found["rt_tempo_bpm",] > 0
+    assert 0 <= found["rt_confidence",] <= 1
+    assert found["rt_callback_seconds_count",] >= before["rt_callbacks_total",] - 1
+    assert found["rt_callback_seconds_sum",] > 0
+    assert {found["rt_restarts_total", role] for role in ("audio", "engine", "follower", "midi", "metrics")} == {0}
 
 
 def test_check_plays_a_tone_and_a_note_on_every_port_and_counts(own_jackd_of, tmp_path):

@@ -19,7 +19,7 @@ from rtserver.audio import table as t
 from rtserver.config import Config, Metrics
 from rtserver.operations.metrics import COUNTED, LONGEST_S, SessionCollector
 from rtserver.roles import supervisor
-from rtserver.shared.histogram import HopTimes
+from rtserver.shared.histogram import Histogram, HopTimes
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import COUNTERS, PID, RESTARTS, STATE, UP, Session, Setup
 
@@ -96,6 +96,27 @@ def test_of_roles_those_that_run_are_told(session: Session) -> None:
     found = scraped(session)
     assert (found["rt_role_up", "midi"], found["rt_restarts_total", "midi"]) == (1, 4)
     assert ("rt_role_up", "engine") not in found
+
+
+def test_where_nothing_is_followed_no_position_is_told(session: Session) -> None:
+    assert not any(name.startswith(("rt_position_quarters", "rt_tempo", "rt_confidence")) for name, *_ in scraped(session))
+
+
+def test_the_position_is_that_of_the_deck_that_plays(session: Session) -> None:
+    session.block["deck0.position"][:] = (480.0, 1.5, 90.0, 0.25)
+    session.block["deck1.position"][:] = (960.0, 2.5, 100.0, 0.75)
+    session.block["audio.table"][t.PLAYING] = 1
+    found = scraped(session)
+    assert (found["rt_position_quarters",], found["rt_tempo_bpm",], found["rt_confidence",]) == (2.5, 100.0, 0.75)
+
+
+def test_callbacks_are_a_histogram(session: Session) -> None:
+    times = Histogram(session.block["audio.times"])
+    for ns in (20_000, 40_000):
+        times.add(ns)
+    found = scraped(session)
+    assert found["rt_callback_seconds_count",] == 2
+    assert found["rt_callback_seconds_sum",] == pytest.approx(60e-6)
 
 
 def test_latency_is_in_frames(session: Session) -> None:

@@ -83,3 +83,13 @@ def test_what_clients_say_they_lost_adds_up_and_never_shrinks(reports: list[tupl
         assert accounts.lost_events >= before
         before = accounts.lost_events
     assert accounts.lost_events == sum(most.values())
+
+
+def test_who_asked_lately_is_there() -> None:
+    accounts = Accounts(0.0)
+    for who, at_s in (("a", 0.0), ("b", 8.0)):
+        account = accounts.of(who, at_s)
+        account.requests += 1
+        account.bucket.take(at_s)
+    accounts.of("c", 8.0)  # has not asked yet
+    assert [accounts.active(now_s) for now_s in (8.0, 12.0, 30.0)] == [2, 1, 0]
