@@ -7,6 +7,7 @@ untouched. The supervisor turns the decks; they spawn nothing themselves.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from rtserver.audio import table as t
 from rtserver.config import Config
 from rtserver.errors import RtserverError
 from rtserver.events import Song as SongEvent
+from rtserver.events import encode
 from rtserver.plan import fill
 from rtserver.preflight import Preflight, Prepared
 from rtserver.shared.session import DECK_ROLES, EVENT_PATHS, PID, SECOND, Session, deck_file
 from rtserver.show import SONG_TABLES, Song
 
 LEAD_S = 0.3  # from the order to the change: the engine wakes within 50 ms and rebuilds 0.75 s of state in less than 100
+MAX_NAME_SIZE = 80  # bytes of a name in an event
 TAIL_S = 1.0  # an ending song's roles live on for so long after the change
 
 
@@ -65,9 +68,15 @@ def roles_of(song: Prepared) -> list[str]:
     return roles
 
 
-def differences(show: Config, other: Config) -> list[str]:
-    """Tables that a running server cannot change and in which two configurations differ."""
-    return [f for f in show.__struct_fields__ if f not in (*SONG_TABLES, "setlist") and getattr(show, f) != getattr(other, f)]
+def differences(show: Config, other: Config) -> dict[str, list[str]]:
+    """What a running server cannot change and in which two configurations differ: sections, each with its keys (none for a plain value)."""
+    found: dict[str, list[str]] = {}
+    for section in show.__struct_fields__:
+        ours, theirs = getattr(show, section), getattr(other, section)
+        if section not in (*SONG_TABLES, "setlist") and ours != theirs:
+            keys = ours.__struct_fields__ if isinstance(ours, msgspec.Struct) else ()
+            found[section] = [key for key in keys if getattr(ours, key) != getattr(theirs, key)]
+    return found
 
 
 class Decks:
@@ -161,7 +170,9 @@ class Decks:
         """Take a show that has been read anew: check it, load its version of the song that plays, and change to it."""
         wrong = differences(self.session.config, show[0].config)
         if wrong:
-            self.refuse("reload", f"{', '.join(wrong)} cannot change while the server runs: restart it")
+            sections = " ".join(f"[{section}]" if keys else section for section, keys in wrong.items())
+            keys = ", ".join(f"{section}.{key}" for section, keys in wrong.items() for key in keys)
+            self.refuse("reload", f"{sections}: changes need a restart; nothing was changed" + (f" ({keys})" if keys else ""))
             return
         if self._preflight is not None:
             self._preflight[0].cancel()
@@ -269,5 +280,8 @@ class Decks:
 
     def refuse(self, name: str, why: str) -> None:
         """Tell why something is not going to happen."""
+        print(f"rtserver: {name} refused: {why}", file=sys.stderr, flush=True)
         now = self.session.frame
-        self.session.emit("supervisor", SongEvent(now, now, name, "refused", self.playing.number, why[:150]))
+        event = SongEvent(now, now, name.encode()[:MAX_NAME_SIZE].decode(errors="ignore"), "refused", self.playing.number)
+        room = self.session.ring("supervisor", "gateway").slot_size - len(encode(event)) - 4  # a longer event would not fit into its ring
+        self.session.emit("supervisor", msgspec.structs.replace(event, detail=why.encode()[:room].decode(errors="ignore")))

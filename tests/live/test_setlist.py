@@ -78,3 +78,17 @@ def test_a_reload_that_the_device_cannot_serve_is_refused(jack_server, live_serv
     server.session.emit("gateway", Command(0, 0, "reload"), "supervisor")
     assert server.wait(lambda: ("reload", "refused") in songs(server), 20.0)
     assert server.supervisor.decks.playing.number == 0
+
+
+def test_a_reload_says_what_needs_a_restart(jack_server, live_server, capfd):
+    server = live_server(SETTINGS, {"loud": SONGS["loud"]})
+    config = server.config
+    midi = msgspec.structs.replace(config.midi, program=7)
+    audio = msgspec.structs.replace(config.audio, block_size=512, spare_blocks=1)
+    server.show = [Show("loud", msgspec.structs.replace(config, midi=midi, audio=audio, outputs=parse(SONGS["soft"]).outputs))]
+    server.session.emit("gateway", Command(0, 0, "reload"), "supervisor")
+    assert server.wait(lambda: ("reload", "refused") in songs(server), 20.0)
+    (told,) = (e.detail for e in server.events() if isinstance(e, Song) and e.state == "refused")
+    assert told == "[audio] [midi]: changes need a restart; nothing was changed (audio.block_size, audio.spare_blocks, midi.program)"
+    assert told in capfd.readouterr().err
+    assert list(server.session.setup_of(0).config.outputs) == ["monitor"], "not even what could have been"
