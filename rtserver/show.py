@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from rtserver.config import Config, parse, read, resolve
+from rtserver.config.midi import check_maps
 from rtserver.errors import ConfigError
 
 SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "generation")
@@ -32,14 +33,16 @@ def load_show(path: Path | str) -> list[Song]:
     """The songs of the configuration at `path`, at least one. Raises `ConfigError` with the file and the path of the field."""
     path = Path(path)
     raw = read(path)
-    config = resolve(parse(raw), path.parent)
+    config = resolve(parse(raw, with_map=False), path.parent)
     if not config.setlist.songs:
+        check_maps([config])
         return [Song(path.stem, config)]
     songs = [_song(raw, config, path.parent / file) for file in config.setlist.songs]
     names = [song.name for song in songs]
     for name in names:
         if names.count(name) > 1:
             raise ConfigError("setlist.songs", f"two songs are called {name!r}; a song is called as its file")
+    check_maps([song.config for song in songs])
     return songs
 
 
@@ -53,7 +56,7 @@ def _song(raw_show: dict[str, Any], show: Config, path: Path) -> Song:
         merged = {key: value for key, value in raw_show.items() if key != "setlist"}
         for table, values in raw.items():
             merged[table] = values if table in REPLACED else {**merged.get(table, {}), **values}
-        config = resolve(parse(merged), path.parent)
+        config = resolve(parse(merged, with_map=False), path.parent)
     except ConfigError as error:
         raise ConfigError(": ".join(filter(None, (path.name, error.field))), error.message) from None
     if "file" not in raw.get("score", {}):  # then the score is the show's, and lies beside the show's file

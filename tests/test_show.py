@@ -52,6 +52,16 @@ def test_songs_come_in_order_each_over_the_shows_settings(write):
     assert second.config.score.file == str(path.parent / "solo" / "x.mid")
 
 
+MAPPED = SHOW + '[midi.map.level]\nmessage = "cc"\nnumber = 7\nparameter = "outputs.click.gain_db"'
+
+
+def test_a_rule_of_the_midi_map_must_be_possible_in_one_song(write):
+    click = '[outputs.click]\nsource = "dry"\nchannels = [4]'
+    assert len(load_show(write({"show.toml": MAPPED, "opening.toml": "", "solo/second.toml": click}))) == 2
+    with pytest.raises(ConfigError, match=r"midi.map.level.parameter: unknown parameter 'outputs.click.gain_db'"):
+        load_show(write({"show.toml": MAPPED, "opening.toml": "", "solo/second.toml": ""}))
+
+
 def test_a_songs_outputs_replace_the_shows(write):
     song = '[outputs.click]\nsource = "dry"\nchannels = [4]'
     _, second = load_show(write({"show.toml": SHOW, "opening.toml": "", "solo/second.toml": song}))

@@ -110,6 +110,17 @@ def playing(block: Block) -> int:
     return int(block["audio.table"][PLAYING]) if "audio.table" in block else 0
 
 
+def heard(block: Block) -> int:
+    """The deck that is heard now: one that is about to be heard leaves that to the other until its first frame."""
+    deck = playing(block)
+    if "audio.table" in block:
+        table = block["audio.table"]
+        starts = [int(table[DECKS + k * DECK_WIDTH + START]) for k in (deck, 1 - deck)]
+        if int(table[FRAME]) < starts[0] < FOREVER and starts[1] < FOREVER:
+            return 1 - deck
+    return deck
+
+
 def counters(block: Block) -> dict[str, int]:
     """The audio role's counters, since the session began."""
     table = block["audio.table"]

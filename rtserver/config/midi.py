@@ -106,11 +106,23 @@ def check_midi(config: Config) -> None:
         _check_port(f"midi.ports.{name}", name, port)
     if midi.clock_from and midi.clock_from not in inputs_of(config):
         raise ConfigError("midi.clock_from", f"no input port {midi.clock_from!r}; known are {', '.join(inputs_of(config)) or 'none'}")
-    if midi.map:
-        from rtserver.midi.mapping import check_map  # knows the parameters, which know the configuration
 
-        for name, rule in midi.map.items():
-            check_map(f"midi.map.{name}", rule, config)
+
+def check_maps(songs: list[Config]) -> None:
+    """Every rule of the show that these songs make up must be possible in one of them. Raises `ConfigError` with the path of the field."""
+    if not songs[0].midi.map:
+        return
+    from rtserver.midi.mapping import check_map  # knows the parameters, which know the configuration
+
+    for name, rule in songs[0].midi.map.items():
+        wrong: list[ConfigError] = []
+        for config in songs:
+            try:
+                check_map(f"midi.map.{name}", rule, config)
+            except ConfigError as error:
+                wrong.append(error)
+        if len(wrong) == len(songs):
+            raise wrong[0]
 
 
 def _check_port(field: str, name: str, port: MidiPort) -> None:

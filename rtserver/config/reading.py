@@ -12,7 +12,7 @@ import msgspec
 
 from rtserver.config.audio import Input, Output
 from rtserver.config.checks import check
-from rtserver.config.midi import MidiMap, MidiPort
+from rtserver.config.midi import MidiMap, MidiPort, check_maps
 from rtserver.config.tree import Config
 from rtserver.errors import ConfigError
 
@@ -53,8 +53,11 @@ def resolve(config: Config, folder: Path) -> Config:
     return config
 
 
-def parse(raw: dict[str, Any]) -> Config:
-    """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`."""
+def parse(raw: dict[str, Any], *, with_map: bool = True) -> Config:
+    """Turn the plain map of a TOML file into a checked `Config`. Raises `ConfigError`.
+
+    Without `with_map` the rules of ``[midi.map]`` are not held against the parameters: that takes all songs of a show (`check_maps`).
+    """
     _refuse_unknown(raw, Config, "")
     # The tables that users name come first: seen from the whole tree, msgspec says `outputs[...]` and not which.
     kinds: dict[str, type[msgspec.Struct]] = {"inputs": Input, "outputs": Output, "midi.ports": MidiPort, "midi.map": MidiMap}
@@ -67,6 +70,8 @@ def parse(raw: dict[str, Any]) -> Config:
                 _convert(table, kind, f"{section}.{name}")
     config = _convert(raw, Config, "")
     check(config)
+    if with_map:
+        check_maps([config])
     return config
 
 

@@ -95,12 +95,16 @@ def _refuse_range(field: str, rule: MidiMap) -> None:
 
 
 class Mapping:
-    """Applies the rules of a configuration that has been checked."""
+    """Applies the rules of a configuration that has been checked. What moves a parameter that the present song has not does nothing."""
 
     def __init__(self, config: Config) -> None:
         self._rules = list(config.midi.map.values())
-        self._parameters = table(config) if self._rules else {}
         self._pressed: set[tuple[int, str, int, int]] = set()  # rule, port, channel, number: what is down
+        self.take_song(config)
+
+    def take_song(self, config: Config) -> None:
+        """Another song of the same show: its parameters, with its own values until a controller moves again."""
+        self._parameters = table(config) if self._rules else {}
         self._last: dict[int, Value] = {}  # what each rule's parameter was last set to
 
     def take(self, port: str, message: bytes) -> list[Action]:
@@ -141,7 +145,9 @@ class Mapping:
 
     def _follow(self, index: int, rule: MidiMap, share: float) -> Action | None:
         """The parameter where the controller is; None if it is there already."""
-        parameter = self._parameters[rule.parameter]
+        parameter = self._parameters.get(rule.parameter)
+        if parameter is None:
+            return None
         if isinstance(parameter.default, bool):
             value: Value = (share * 127 >= rule.threshold) == (rule.edge == "press")
         else:
@@ -153,8 +159,9 @@ class Mapping:
         self._last[index] = value
         return Action(rule.parameter, value, (parameter.role,), is_parameter=True)
 
-    def _act(self, rule: MidiMap) -> Action:
+    def _act(self, rule: MidiMap) -> Action | None:
         if rule.command:
             value = float(rule.value) if COMMANDS[rule.command][1] is float and rule.value is not None else rule.value
             return Action(rule.command, value, COMMANDS[rule.command][0], is_parameter=False)
-        return Action(rule.parameter, rule.value, (self._parameters[rule.parameter].role,), is_parameter=True)
+        parameter = self._parameters.get(rule.parameter)
+        return Action(rule.parameter, rule.value, (parameter.role,), is_parameter=True) if parameter is not None else None

@@ -64,6 +64,11 @@ class PortPlayer:
             return self._port.output and note.port == self._name
         return self._port.output and (not self._port.parts or note.part in self._port.parts)
 
+    def take_song(self, port: MidiPort) -> bool:
+        """The port as another song of the show has it; what sounds goes on. True if banks or programs are others."""
+        before, self._port = self._port, port
+        return (before.programs, before.banks) != (port.programs, port.banks)
+
     def greeting(self) -> list[bytes]:
         """Banks and programs, for a synth that has just come."""
         messages: list[bytes] = []

@@ -116,6 +116,13 @@ class Rack:
         inputs = {name: pb.Wiring(self._input_client(name), port.connect_input) for name, port in self.ports.items() if port.input}
         self.patchbay = pb.Patchbay(pb.Orders(client_name(self.config), outputs, inputs, str(self._run_folder)), wake)
 
+    def take_song(self, config: Config) -> None:
+        """Another song of the same show plays: tell the synths its programs. What sounds goes on."""
+        ports = outputs_of(config)
+        for slot in self.slots:
+            if slot.player.take_song(ports[slot.name]):
+                slot.output.send(*slot.player.greeting())
+
     def found(self) -> bool:
         """Whether a MIDI system is there by now."""
         return find_api(self.config)[0] != "null"

@@ -163,7 +163,7 @@ class SessionCollector(Collector):
     def _rest(self) -> Iterator[Metric]:
         session = self.session
         yield GaugeMetricFamily("rt_clients", "Clients that asked something in the last 10 s", session.counters("gateway")["clients"])
-        position = session.block[f"deck{t.playing(session.block)}.position"]
+        position = session.block[f"deck{t.heard(session.block)}.position"]
         if position[POSITION.index("frame")]:
             for name, (key, says) in FOLLOWED.items():
                 yield GaugeMetricFamily(name, says, float(position[POSITION.index(key)]))

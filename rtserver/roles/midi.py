@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from rtserver.audio.table import playing
+from rtserver.audio.table import heard
 from rtserver.config.midi import IN_PORT_NAME
 from rtserver.errors import DeviceError
 from rtserver.events import Beat, Command, MidiIn, Note, NoteOff, NoteOn, Param
@@ -40,6 +40,7 @@ class MidiRole:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        session.turn_to(heard(session.block))
         self.notes = session.block["notes"]
         self.rack = Rack(session.config, session.run_folder, session.block["notes.ports"], session.block["midi.senders"])
         self.mapping = Mapping(session.config)
@@ -70,8 +71,7 @@ class MidiRole:
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
         self._look_for_faults()
-        if self.session.deck != playing(self.session.block):
-            self.session.turn_to(playing(self.session.block))  # whom we speak to and listen to
+        self._follow_song()
         self._take_events()
         self._take_input()
         now_ns = time.monotonic_ns()
@@ -103,6 +103,15 @@ class MidiRole:
             slot.greet_ns = now_ns + GREET_NS
         if complaint:
             self._complain(complaint)
+
+    def _follow_song(self) -> None:
+        """Whom we speak to and listen to, what its parameters and programs are."""
+        deck = heard(self.session.block)
+        if deck == self.session.deck:
+            return
+        self.session.turn_to(deck)
+        self.mapping.take_song(self.session.config)
+        self.rack.take_song(self.session.config)
 
     def _look_for_faults(self) -> None:
         patchbay = self.rack.patchbay

@@ -82,6 +82,27 @@ def test_rules_are_bound_to_ports():
     assert m.take("pedals", bytes((0xB0, 64, 127))) == [PANIC]
 
 
+def test_a_rule_moves_the_parameter_of_the_song_that_plays_and_none_where_it_has_none():
+    rules = {
+        "level": {"message": "cc", "number": 7, "parameter": "outputs.click.gain_db"},
+        "off": {"message": "cc", "number": 9, "parameter": "outputs.click.mute", "value": True},
+    }
+    click = {"click": {"source": "dry", "channels": [1]}}
+    with_click = parse({"midi": {"map": rules}, "outputs": click}, with_map=False)
+    without = parse({"midi": {"map": rules}}, with_map=False)
+    m = Mapping(without)
+    full, pedal = bytes((0xB0, 7, 127)), bytes((0xB0, 9, 127))
+    assert m.take("midi_in", full) == m.take("midi_in", pedal) == []
+    m.take("midi_in", bytes((0xB0, 9, 0)))
+    m.take_song(with_click)
+    level = Action("outputs.click.gain_db", 24.0, ("engine",), True)
+    assert m.take("midi_in", full) == [level]
+    assert m.take("midi_in", pedal) == [Action("outputs.click.mute", True, ("engine",), True)]
+    m.take_song(without)
+    m.take_song(with_click)
+    assert m.take("midi_in", full) == [level], "each song has values of its own"
+
+
 @given(st.lists(st.binary(min_size=1, max_size=6), max_size=50))
 def test_no_message_is_too_odd(messages):
     m = mapping(

@@ -167,3 +167,13 @@ def test_a_note_for_one_port_is_played_there_whatever_its_parts() -> None:
     note = Note(0, 0, 1, 60, 80, 100, 0, part="client", port="lead")
     assert lead.plays(note)
     assert not click.plays(note)
+
+
+def test_another_song_has_other_programs_and_what_sounds_goes_on() -> None:
+    p = player(programs={"1": 5})
+    p.add(note(), 0, 10 * MS, 0)
+    assert sent(p, 0) == [note_on(0, 60, 80)]
+    assert p.take_song(MidiPort(programs={"2": 5}))
+    assert p.greeting() == [program_change(1, 5)]
+    assert not p.take_song(MidiPort(programs={"2": 5}))
+    assert sent(p, 10 * MS) == [note_off(0, 60)]

@@ -31,8 +31,8 @@ class LiveServer:
         wire = {key: f"ipc://{folder}/{key}" for key in ("control", "events", "bulk")}
         recording = {"folder": str(folder / "record")} | raw.get("recording", {})
         base = {"wire": wire, **raw, "recording": recording}
-        self.config = parse(base)
-        self.show = [Song(name, parse(base | song)) for name, song in (songs or {self.name: {}}).items()]
+        self.config = parse(base, with_map=not songs)
+        self.show = [Song(name, parse(base | song, with_map=not songs)) for name, song in (songs or {self.name: {}}).items()]
         run_folder = folder / "run"
         run_folder.mkdir()
         self.supervisor = Supervisor(preflight(self.show, run_folder), run_folder, lambda: self.show)
