@@ -255,7 +255,7 @@ class Control:
             raise p.Refusal("busy", f"{MAX_AHEAD} changes wait for their frames already", "at_frame")
         self._send(events.Param(frame, now, request.name, value), parameter.role)
         self._ahead += [frame] if planned else []
-        self.parameters.store(request.name, value)
+        self.parameters.store(request.name, value, frame, now)
         late = 0 if request.at_frame is None else frame - request.at_frame
         return {"name": request.name, "value": value, "frame": frame, "late_frames": late}
 
@@ -338,14 +338,13 @@ class Control:
         elif isinstance(event, events.NoteOff):
             self.planned.pop(event.note_id, None)
         elif isinstance(event, events.Param) and event.name in self.parameters.table:  # a controller may have set it
-            self.parameters.store(event.name, event.value)
+            self.parameters.store(event.name, event.value, event.frame, self.session.frame)
         elif isinstance(event, events.Command) and event.name in {"panic", "reset"}:
             self.planned.clear()
         elif isinstance(event, events.Role) and event.state in {"up", "restarted"}:
-            frame = self.session.frame
-            role = event.role.removesuffix(SECOND)
-            for name, value in self.parameters.set_for(role).items() if self.session.own(role) == event.role else ():
-                self.session.emit("gateway", events.Param(frame, frame, name, value), role, "recorder")
+            now, role = self.session.frame, event.role.removesuffix(SECOND)
+            for frame, name, value in self.parameters.set_for(role, now) if self.session.own(role) == event.role else ():
+                self.session.emit("gateway", events.Param(frame, now, name, value), role, "recorder")
 
     def heartbeat(self) -> p.Heartbeat:
         """The heartbeat of this moment."""

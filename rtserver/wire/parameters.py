@@ -21,6 +21,7 @@ from rtserver.wire.protocol import Refusal, nearest
 EFFECT_S = 0.02
 
 Value = float | str | bool
+Change = tuple[int, Value]  # the session frame from which a value holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +88,25 @@ def table(config: Config) -> dict[str, Parameter]:
     return known
 
 
+def standing(changes: list[Change], now: int) -> list[Change]:
+    """Of changes with a frame each, the one that holds at frame `now`, and those that are still to come."""
+    holds = max((frame for frame, _ in changes if frame <= now), default=None)
+    return [change for change in changes if change[0] > now or change[0] == holds]
+
+
 class Parameters:
     """The parameters of a session and their values. What was set is kept in a file, so that a restarted gateway still knows it."""
 
     def __init__(self, config: Config, path: Path) -> None:
         self.table = table(config)
         self._path = path
-        self._set: dict[str, Value] = {}
+        self._set: dict[str, list[Change]] = {}  # what holds and what waits for its frame, the one that was set last last
         self._unsaved = False
         with contextlib.suppress(OSError, msgspec.MsgspecError, ValueError):
-            for name, value in msgspec.json.decode(path.read_bytes(), type=dict[str, Value]).items():
-                with contextlib.suppress(Refusal):
-                    self._set[name] = self.check(name, value)[1]
+            for name, changes in msgspec.json.decode(path.read_bytes(), type=dict[str, list[Change]]).items():
+                for frame, value in changes:
+                    with contextlib.suppress(Refusal):
+                        self.store(name, self.check(name, value)[1], frame, 0)
 
     def check(self, name: str, value: Value) -> tuple[Parameter, Value]:
         """The parameter called `name`, and `value` as it is going to be applied. Raises `Refusal`."""
@@ -107,12 +115,12 @@ class Parameters:
             raise Refusal("unknown_name", f"unknown parameter {name!r}; {nearest(name, self.table)}", "name")
         return parameter, parameter.check(name, value)
 
-    def store(self, name: str, value: Value) -> None:
-        """Remember a value that has been sent to its role."""
-        if self._set.get(name) == value:
-            return
-        self._set[name] = value
-        self._unsaved = True
+    def store(self, name: str, value: Value, frame: int, now: int) -> None:
+        """Remember a value that has been sent to its role, to hold from `frame` on; what it has replaced by frame `now` is forgotten."""
+        before = self._set.get(name, [])
+        changes = standing([*(change for change in before if change[0] != frame), (frame, value)], now)
+        self._unsaved |= [v for _, v in changes] != [v for _, v in before]
+        self._set[name] = changes
 
     def save(self) -> None:
         """Keep what was set since the last call: once for many, for a disk takes longer than everything else about a `set`."""
@@ -125,9 +133,11 @@ class Parameters:
             os.replace(fresh, self._path)
 
     def values(self) -> dict[str, Value]:
-        """All values: what was set, else what the configuration says."""
-        return {name: self._set.get(name, parameter.default) for name, parameter in self.table.items()}
+        """All values: what was set last, whether or not its frame has come, else what the configuration says."""
+        return {name: self._set[name][-1][1] if name in self._set else parameter.default for name, parameter in self.table.items()}
 
-    def set_for(self, role: str) -> dict[str, Value]:
-        """What was set, of the parameters that `role` applies: a restarted role has to be told again."""
-        return {name: value for name, value in self._set.items() if self.table[name].role == role}
+    def set_for(self, role: str, now: int) -> list[tuple[int, str, Value]]:
+        """What a restarted `role` has to be told again of what was set, in order: (frame, name, value). What holds already begins `now`."""
+        names = (name for name in self._set if self.table[name].role == role)
+        told = [(max(frame, now), name, value) for name in names for frame, value in standing(self._set[name], now)]
+        return sorted(told, key=lambda change: change[0])

@@ -196,7 +196,7 @@ def test_key_files(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> Non
 
 
 @fuzz
-@given(scratched(b'{"outputs.harmonic.gain_db":-6.0,"outputs.harmonic.mute":true,"generation.scale":"C major"}'))
+@given(scratched(b'{"outputs.harmonic.gain_db":[[7,-6.0],[9,0]],"outputs.harmonic.mute":[[0,true]],"generation.scale":[[1,"C major"]]}'))
 def test_kept_parameters(tmp_path_factory: pytest.TempPathFactory, text: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "parameters.json"
     path.write_bytes(text)

@@ -230,6 +230,19 @@ def test_a_restarted_role_is_told_again_what_was_set(make: Make) -> None:
     assert [(event.name, event.value) for event in taken_by(gateway, "engine")] == [("outputs.harmonic.mute", True)]
 
 
+def test_a_restarted_role_keeps_the_frames_of_what_was_set_ahead(make: Make) -> None:
+    gateway = make().started()
+    gateway.result("set", name="outputs.harmonic.gain_db", value=-20.0, at_frame=96000)
+    gateway.result("set", name="outputs.harmonic.gain_db", value=-6.0)
+    taken_by(gateway, "engine")
+    gateway.kill()
+    gateway.start()
+    gateway.started()
+    gateway.session.input_ring.restart(48000)
+    gateway.say("supervisor", events.Role(0, 0, "engine", "restarted", 99, 1))
+    assert [(event.frame, event.value) for event in taken_by(gateway, "engine")] == [(48000, -6.0), (96000, -20.0)]
+
+
 def test_the_last_events_leave_before_the_end(make: Make) -> None:
     gateway = make().started()
     subscriber = gateway.subscribe("note_off")
