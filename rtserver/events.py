@@ -215,6 +215,18 @@ class Entry(Event, frozen=True):
     role: str
 
 
+class Exit(Event, frozen=True):
+    """A worker has ended; `frame` is the end of the last features that it took."""
+
+    role: str
+
+
+class Lag(Event, frozen=True):
+    """From `frame` on the mixer plays what the engine makes `n_frames` later than planned: JACK's period is longer than the block."""
+
+    n_frames: int
+
+
 class Recording(Event, frozen=True):
     """The recorder began or ended (``started``, ``resumed``, ``stopped``, ``failed``: `detail` says why), or left silence (``gap``)."""
 
@@ -244,6 +256,8 @@ AnyEvent = (
     | Epoch
     | Late
     | Entry
+    | Exit
+    | Lag
     | Recording
     | Device
 )

@@ -16,6 +16,7 @@ from rtserver.node import Array
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import IN_RING_SIZE, Session
 
+RESET = "reset"  # why a graph forgot its past at a client's wish: its tracks go on
 REPLAY_S = 0.75  # input replayed into a restarted graph: longer than any node remembers, so that its state is the lost one's, bit for bit
 
 

@@ -196,6 +196,14 @@ def _fill_device(block: Block, plan: Plan, n_in: int, n_out: int) -> None:
         table[[t.DECKS + deck * t.DECK_WIDTH + t.START, t.DECKS + deck * t.DECK_WIDTH + t.END]] = t.FOREVER
 
 
+def lay_out(block: Block, plan: Plan, deck: int) -> None:
+    """Lay a plan out on a deck that held another song: nothing of that is left, not even what a late start would play backwards."""
+    for name in ("spans", "features.count", "features.frames", "position"):
+        block[f"deck{deck}.{name}"][:] = 0
+    block[f"deck{deck}.samples"][: sum(track.n_channels for track in plan.tracks)] = 0.0
+    fill(block, plan, deck)
+
+
 def fill(block: Block, plan: Plan, deck: int) -> None:
     """Lay a plan out on a deck that is not heard: the callback may run meanwhile."""
     table = block["audio.table"]

@@ -1,72 +1,91 @@
-"""Living through a recorded session again: the mixer misses what it missed, and changes when it changed; the engine dies and comes back.
+"""Living through a recorded session again: songs are laid out and change when they did, the mixer misses what it missed, the engine and the
+workers die and come back.
 
-The log says at which session frames that happened (`rtserver.replay`), and everything that mixer and engine do depends on session frames
-alone. So the same input and the same log give the same sound, bit for bit.
+The log says at which session frames that happened (`rtserver.replay`), and everything that mixer, engine and workers do depends on session
+frames alone. So the same input and the same log give the same sound and the same notes, bit for bit.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import msgspec
+import numpy as np
+
+from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
-from rtserver.events import Absent, Change, Recording, Resume, Setting, Song
-from rtserver.fastlane import FastLane
-from rtserver.plan import Plan
+from rtserver.audio.stream import begin_stream
+from rtserver.events import Absent, AnyEvent, Change, Lag, Recording, Resume, Setting, decode
+from rtserver.fastlane import RESET, FastLane
+from rtserver.node import Array
+from rtserver.pipeline import fast_lanes
+from rtserver.plan import Plan, lay_out, open_session
+from rtserver.recording.log import to_line
 from rtserver.recording.take import TOO_SLOW
-from rtserver.replay import Log, LogError
+from rtserver.render import Rendered, exchange, prepared, workers_of
+from rtserver.replay import WORKERS, Log, LogError, Rerun, Stay
 from rtserver.shared.memory import Block
+from rtserver.shared.session import DECK_ROLES, EVENT_PATHS, PID, Session, Setup, deck_file
+from rtserver.verdict import SCORE_FILE
+from rtserver.wire.sink import FileSink
 
 
-class MixerScript:
-    """What happened to the mixer, output by output.
+class OutputScript:
+    """What happened to the outputs of one song: when its tracks were absent, and when ramps began.
 
     Parameters
     ----------
     block : Block
-    plan : Plan
-    log : Log
+    deck : int
+    outputs : list of str
+        In the order of their rows.
+    events : list of Event
     """
 
-    def __init__(self, block: Block, plan: Plan, log: Log) -> None:
+    def __init__(self, block: Block, deck: int, outputs: list[str], events: list[AnyEvent]) -> None:
         self._table, self._pending, self._values = block["audio.table"], block["audio.pending"], block["audio.values"]
-        names = [output.name for output in plan.outputs]
-        self._absences: dict[int, list[tuple[int, int]]] = {o: [] for o in range(len(names))}
-        self._changes: dict[int, list[tuple[int, int, float]]] = {}  # frame -> (output, key, value)
-        edges: set[int] = set()
-        for event in log.events:
+        first = deck * t.MAX_OUTPUTS
+        self._absences = {first + k: deque[tuple[int, int]]() for k in range(len(outputs))}
+        self._changes: dict[int, list[tuple[int, int, float]]] = {}  # frame -> (row, key, value)
+        for event in events:
             if isinstance(event, Absent):
-                self._absences[names.index(event.output)].append((event.frame, event.frame + event.n_frames))
-                edges |= {event.frame, event.frame + event.n_frames}
+                self._absences[first + outputs.index(event.output)].append((event.frame, event.frame + event.n_frames))
             elif isinstance(event, Change):
-                change = (names.index(event.output), t.KEYS.index(event.key), event.value)
+                change = (first + outputs.index(event.output), t.KEYS.index(event.key), event.value)
                 self._changes.setdefault(event.frame, []).append(change)
-                edges.add(event.frame)
-            elif isinstance(event, Song) and event.state == "playing":
-                raise LogError(f"{log.path}: the song changed at frame {event.frame}; a replay plays one song")
-        # [end of the stream, start of the next one): what the recorder found missing
-        missing = [e for e in log.events if isinstance(e, Recording) and e.state == "gap" and TOO_SLOW not in e.detail]
-        self.gaps = {e.frame: e.available_frame for e in missing}
-        self._edges = sorted(edges | set(self.gaps))
 
-    def stage(self, frame: int) -> int:
-        """Prepare the mixer for what happened at `frame`. Returns the next frame at which something did; `FOREVER` if nothing will."""
+    def stage(self, frame: int) -> None:
+        """Prepare the mixer for what happened at `frame`."""
         for o, absences in self._absences.items():
+            while absences and absences[0][1] <= frame:
+                absences.popleft()
             row = t.OUTPUTS + o * t.OUTPUT_WIDTH
-            within = next(((begin, end) for begin, end in absences if begin <= frame < end), (0, 0))
-            self._table[[row + t.FORCE_FROM, row + t.FORCE_UNTIL]] = within
+            self._table[[row + t.FORCE_FROM, row + t.FORCE_UNTIL]] = absences[0] if absences else (0, 0)
         for o, key, value in self._changes.get(frame, ()):
             self._values[o, key] = value
             self._pending[o, key] = frame
-        k = bisect_right(self._edges, frame)
-        return self._edges[k] if k < len(self._edges) else t.FOREVER
 
 
 class LaneScript:
-    """What happened to the engine's lane of one input."""
+    """What happened to the engine's lane of one input.
 
-    def __init__(self, lane: FastLane, log: Log) -> None:
+    Parameters
+    ----------
+    lane : FastLane
+    stay : Stay
+    events : list of Event
+    """
+
+    def __init__(self, lane: FastLane, stay: Stay, events: list[AnyEvent]) -> None:
         self.lane = lane
-        self._script = [e for e in log.events if isinstance(e, Setting | Resume) and e.input == lane.name]
+        self._heard = stay.start, stay.end
+        self._running = stay.start <= 0  # the first song's engine runs from the start, the others' when they are called for
+        self._script = deque(e for e in events if isinstance(e, Setting | Resume) and e.input == lane.name)
         self._aim()
 
     def run(self) -> None:
@@ -74,24 +93,207 @@ class LaneScript:
         lane = self.lane
         while True:
             self._follow()
-            if lane.lost_frames() or not lane.run_hop():
+            if not self._running or lane.lost_frames() or not lane.run_hop():
                 return
 
     def _follow(self) -> None:
         lane = self.lane
         while self._script:
             event = self._script[0]
-            reached = event.frame <= lane.position or lane.lost_frames() > 0
+            reached = not self._running or event.frame <= lane.position or lane.lost_frames() > 0
             if not reached or lane.input.written_to < event.frame:
                 return
-            self._script.pop(0)
+            self._script.popleft()
             if isinstance(event, Setting):
                 lane.graph.set("hpss", event.key, event.value)
+            elif event.reason == RESET:
+                lane.graph.reset()
             else:
                 lane.resume_at(event.frame, event.rebuilt_from)
+                self._running = True
                 self._aim()
 
     def _aim(self) -> None:
         """No features were published between the engine's end and its return."""
-        coming = next((e for e in self._script if isinstance(e, Resume)), None)
-        self.lane.window = (-t.FOREVER, t.FOREVER if coming is None else coming.features_to + 1)
+        coming = next((e for e in self._script if isinstance(e, Resume) and e.reason != RESET), None)
+        start, end = self._heard
+        self.lane.window = (start, end if coming is None else min(end, coming.features_to + 1))
+
+
+class Performance:
+    """A song on its deck: the engine's lanes, the workers, the outputs, each with its script."""
+
+    def __init__(self, session: Session, log: Log, stay: Stay) -> None:
+        self.deck = stay.deck
+        self.session = session
+        for role in DECK_ROLES:
+            session.role(stay.role(role))[PID] = os.getpid()  # there is somebody to talk to
+        events = log.of(stay)
+        self.outputs = OutputScript(session.block, stay.deck, list(session.config.outputs), events)
+        self.lanes = [LaneScript(lane, stay, events) for lane in fast_lanes(session)]
+        there = workers_of(session)
+        self.workers = [Rerun(session, role, log.stints(stay, role), there[role]) for role in WORKERS if role in there]
+
+    def work(self) -> None:
+        """What engine and workers do after a block."""
+        for lane in self.lanes:
+            lane.run()
+        for worker in self.workers:
+            worker.step(self.session.frame)
+
+
+class Reenactment:
+    """One private session that lives through a recorded one, driven block by block.
+
+    Parameters
+    ----------
+    log : Log
+    folder : Path
+        For the songs' setups and parsed scores.
+    """
+
+    def __init__(self, log: Log, folder: Path) -> None:
+        self.log, self._folder = log, folder
+        self._prepared: dict[bytes, tuple[Setup, Plan]] = {}
+        self._coming = deque(log.stays)
+        setup, self.plan = self._prepare(log.stays[0])
+        self.session = open_session(setup, self.plan, log.header.channels if any(log.header.channels) else None)
+        self.block = self.session.block
+        self._table = self.block["audio.table"]
+        self._decks: dict[int, Performance] = {}
+        # [end of the stream, start of the next one): what the recorder found missing
+        missing = [e for e in log.events if isinstance(e, Recording) and e.state == "gap" and TOO_SLOW not in e.detail]
+        self._gaps = {e.frame: e.available_frame for e in missing}
+        self._lags = {e.frame: e.n_frames for e in log.events if isinstance(e, Lag)}
+        self._silent = 0  # frames until the stream goes on
+        self._edges = sorted(set(_edges(log.events)) | set(self._gaps) | set(self._lags) | {stay.loaded for stay in log.stays})
+        self._turn(0)
+
+    def _prepare(self, stay: Stay) -> tuple[Setup, Plan]:
+        """Check a song, as the preflight did."""
+        key = msgspec.json.encode((stay.name, stay.config))
+        if key not in self._prepared:
+            folder = self._folder / f"song{len(self._prepared)}"
+            folder.mkdir()
+            plan, score = prepared(stay.config, folder), folder / SCORE_FILE
+            setup = Setup(stay.config, str(self._folder), str(score) if score.exists() else "", plan.tracks, stay.name)
+            self._prepared[key] = setup, plan
+        return self._prepared[key]
+
+    def _turn(self, frame: int) -> None:
+        """Lay out the songs that were laid out by `frame`."""
+        while self._coming and self._coming[0].loaded <= frame:
+            stay = self._coming.popleft()
+            setup, plan = self._prepare(stay)
+            deck_file(self._folder, stay.deck).write_bytes(msgspec.json.encode(setup))
+            if stay is not self.log.stays[0]:
+                self._empty(stay)
+                lay_out(self.block, plan, stay.deck)
+            head = t.DECKS + stay.deck * t.DECK_WIDTH
+            self._table[[head + t.START, head + t.END]] = (stay.start, stay.end)
+            self._decks[stay.deck] = Performance(Session(self.block, stay.deck), self.log, stay)
+
+    def _empty(self, stay: Stay) -> None:
+        """What was meant for the song before is gone."""
+        for producer, consumers in EVENT_PATHS.items():
+            for role in DECK_ROLES:
+                if stay.role(role) in consumers:
+                    self.session.ring(producer, stay.role(role)).drain()
+
+    def exchange(self, indata: Array, outdata: Array) -> None:
+        """What the audio callback did: (n_frames, device channels) float32 in and out."""
+        done = 0
+        while done < len(indata):  # cut where something happened: how blocks are cut changes nothing
+            frame, left = int(self._table[t.FRAME]), len(indata) - done
+            if frame in self._gaps:
+                self.work()  # the engine had its time for what came before
+                begin_stream(self.session, self._gaps[frame])
+                self._silent = self._gaps[frame] - frame
+            if self._silent:  # no stream ran
+                n = min(left, self._silent)
+                outdata[done : done + n] = 0.0
+                self._silent -= n
+                done += n
+                continue
+            n = min(left, self._stage(frame) - frame)
+            exchange(self.session, indata[done : done + n], outdata[done : done + n])
+            done += n
+
+    def _stage(self, frame: int) -> int:
+        """Prepare for what happened at `frame`; returns the next frame at which something did, `FOREVER` if nothing will."""
+        self._turn(frame)
+        if frame in self._lags:
+            self._table[t.EXTRA_DELAY] = self._lags[frame]
+        for deck in self._decks.values():
+            deck.outputs.stage(frame)
+        k = bisect_right(self._edges, frame)
+        return self._edges[k] if k < len(self._edges) else t.FOREVER
+
+    def work(self) -> None:
+        """What engines and workers did after a block."""
+        for deck in self._decks.values():
+            deck.work()
+
+    def events(self) -> Iterator[tuple[int, AnyEvent]]:
+        """Everything emitted since the last call, with its deck."""
+        for deck in self._decks.values():
+            for role in DECK_ROLES:
+                name = deck.session.own(role)
+                for message in deck.session.ring(name, "gateway").drain():
+                    yield deck.deck, decode(message)
+            deck.session.ring(deck.session.own("performer"), "midi").drain()
+
+
+def _edges(events: list[AnyEvent]) -> Iterator[int]:
+    """The frames at which something happened to an output."""
+    for event in events:
+        if isinstance(event, Absent | Change):
+            yield event.frame
+        if isinstance(event, Absent):
+            yield event.frame + event.n_frames
+
+
+def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] = lambda _: None) -> Rendered:
+    """Let a recorded session happen again.
+
+    Parameters
+    ----------
+    path : Path
+        What came in: the recording's ``input.wav``.
+    folder : Path
+        Receives ``played.wav``, what went to the device, frame for frame as the recording's own, and ``events.jsonl``, what engines and
+        workers said.
+    log : Log
+    progress : callable
+        Told the number of frames done after each block.
+
+    Raises
+    ------
+    LogError
+        If the log does not say enough, or the file is not the session's.
+    """
+    if log.header.frame:
+        raise LogError(f"{log.path}: begins at session frame {log.header.frame}; a replay needs the session from its start")
+    signal, sample_rate = audio_file.read(path)
+    if sample_rate != log.header.sample_rate:
+        raise LogError(f"{path} is at {sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
+        again = Reenactment(log, Path(scratch))
+        n_in, n_out = len(again.session.input_ring.samples), len(again.session.played.samples)
+        if len(signal) != n_in:
+            raise LogError(f"{path} has {len(signal)} channels, the session of {log.path} had {n_in}: another recording?")
+        played = np.zeros((signal.shape[1], n_out), np.float32)
+        sink = FileSink(folder / "events.jsonl")
+        n_events = 0
+        for start in range(0, len(played), again.plan.block_size):
+            piece = np.ascontiguousarray(signal[:, start : start + again.plan.block_size].T)
+            again.exchange(piece, played[start : start + len(piece)])
+            again.work()
+            for deck, event in again.events():
+                sink.put(to_line(event, deck))
+                n_events += 1
+            progress(start + len(piece))
+        sink.close()
+    audio_file.write(folder / "played.wav", np.ascontiguousarray(played.T), sample_rate)
+    return Rendered([folder / "played.wav", folder / "events.jsonl"], n_events, {})

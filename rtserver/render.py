@@ -16,9 +16,7 @@ import msgspec
 import numpy as np
 
 from rtserver.audio import file as audio_file
-from rtserver.audio import table as t
 from rtserver.audio.mixer import mix_output, take_input
-from rtserver.audio.stream import begin_stream
 from rtserver.config import Config, Input, Output
 from rtserver.errors import ConfigError
 from rtserver.events import AnyEvent, decode
@@ -27,8 +25,6 @@ from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, open_session
 from rtserver.preflight import check
-from rtserver.reenact import LaneScript, MixerScript
-from rtserver.replay import Feed, Log, LogError
 from rtserver.roles.follower import FollowerRole
 from rtserver.roles.performer import PerformerRole
 from rtserver.shared.session import Session, Setup
@@ -47,6 +43,33 @@ class Rendered:
     latency: dict[str, int]
 
 
+def exchange(session: Session, indata: Array, outdata: Array) -> None:
+    """What the audio callback does: (n_frames, device channels) float32 in and out."""
+    block = session.block
+    i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
+    f32 = i64.view(np.float32)
+    take_input(block["audio.table"], i64, f32, indata)
+    mix_output(block["audio.table"], i64, f32, outdata)
+
+
+def workers_of(session: Session) -> dict[str, Callable[[], FollowerRole | PerformerRole]]:
+    """How to make the workers that a song has, in the order of the signal flow. Live they are processes."""
+    workers: dict[str, Callable[[], FollowerRole | PerformerRole]] = {}
+    if session.setup.score_file:
+        workers["follower"] = lambda: FollowerRole(session)
+    if session.config.generation.enabled:
+        workers["performer"] = lambda: PerformerRole(session)
+    return workers
+
+
+def prepared(config: Config, folder: Path) -> Plan:
+    """Check a song as the preflight does, its parsed score in `folder`; what is to be said of that goes to stderr."""
+    verdict = check(config, folder)
+    for warning in verdict.warnings:
+        print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
+    return verdict.plan
+
+
 class Stepper:
     """One private session driven block by block. `lanes`, `workers`, `session` and `plan` are open to whoever wants to look.
 
@@ -55,69 +78,27 @@ class Stepper:
     config : Config
     folder : Path
         For the parsed score.
-    log : Log, optional
-        Of a recorded session, whose misses, changes and restarts happen again.
     """
 
-    def __init__(self, config: Config, folder: Path, log: Log | None = None) -> None:
-        verdict = check(config, folder)
-        for warning in verdict.warnings:
-            print(f"rtserver: {config.score.file}: {warning}", file=sys.stderr)
-        self.plan: Plan = verdict.plan
+    def __init__(self, config: Config, folder: Path) -> None:
+        self.plan = prepared(config, folder)
         score = folder / SCORE_FILE
         setup = Setup(config, str(folder), str(score) if score.exists() else "", self.plan.tracks)
         self.session: Session = open_session(setup, self.plan)
         self.lanes: list[FastLane] = fast_lanes(self.session)
-        block = self.session.block
-        self._table = block["audio.table"]
-        self._i64 = block.bytes[: len(block.bytes) // 8 * 8].view(np.int64)
-        self._f32 = self._i64.view(np.float32)
-        self.workers = self._make_workers()
-        self._mixer = MixerScript(block, self.plan, log) if log else None
-        self._silent = 0  # frames until the stream goes on
-        self._scripts = [LaneScript(lane, log) for lane in self.lanes] if log else None
-        self._feed = Feed(self.session, log, self.workers) if log else None
-
-    def _make_workers(self) -> dict[str, FollowerRole | PerformerRole]:
-        """The roles that run live as processes of their own, in the order of the signal flow."""
-        workers: dict[str, FollowerRole | PerformerRole] = {}
-        if self.session.setup.score_file:
-            workers["follower"] = FollowerRole(self.session)
-        if self.session.config.generation.enabled:
-            workers["performer"] = PerformerRole(self.session)
-        for worker in workers.values():
+        self.workers = {name: make() for name, make in workers_of(self.session).items()}
+        for worker in self.workers.values():
             worker.prepare()
-        return workers
 
     def exchange(self, indata: Array, outdata: Array) -> None:
         """What the audio callback does: (block_size, device channels) float32 in and out."""
-        done = 0
-        while done < len(indata):  # cut where something happened: how blocks are cut changes nothing
-            frame, left = int(self._table[t.FRAME]), len(indata) - done
-            if self._mixer and frame in self._mixer.gaps:
-                begin_stream(self.session, self._mixer.gaps[frame])
-                self._silent = self._mixer.gaps[frame] - frame
-            if self._silent:  # no stream ran
-                n = min(left, self._silent)
-                outdata[done : done + n] = 0.0
-                self._silent -= n
-                done += n
-                continue
-            n = min(left, (self._mixer.stage(frame) if self._mixer else t.FOREVER) - frame)
-            take_input(self._table, self._i64, self._f32, indata[done : done + n])
-            mix_output(self._table, self._i64, self._f32, outdata[done : done + n])
-            done += n
+        exchange(self.session, indata, outdata)
 
     def work(self) -> None:
         """What engine and workers do after a block."""
-        if self._scripts is not None:
-            for script in self._scripts:
-                script.run()
-        for lane in self.lanes if self._scripts is None else ():
+        for lane in self.lanes:
             while lane.run_hop():
                 pass
-        if self._feed is not None:
-            self._feed(self.session.frame)
         for worker in self.workers.values():
             worker.step()
 
@@ -145,29 +126,6 @@ def fit(config: Config, n_channels: int, sample_rate: int) -> Config:
     return config
 
 
-def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] = lambda _: None) -> Rendered:
-    """Let a recorded session happen again.
-
-    Parameters
-    ----------
-    path : Path
-        What came in: the recording's ``input.wav``.
-    folder : Path
-        Receives what `render` writes, and ``played.wav``: what went to the device, frame for frame as the recording's own.
-    log : Log
-    progress : callable
-        Told the number of frames done after each block.
-
-    Raises
-    ------
-    LogError
-        If the log does not say enough, or the file is not the session's.
-    """
-    if log.header.frame:
-        raise LogError(f"{log.path}: begins at session frame {log.header.frame}; a replay needs the session from its start")
-    return _render(path, folder, log.config, progress, log)
-
-
 def render(path: Path, folder: Path, config: Config, progress: Callable[[int], None] = lambda _: None) -> Rendered:
     """Play an audio file through the server and write what comes out.
 
@@ -182,17 +140,11 @@ def render(path: Path, folder: Path, config: Config, progress: Callable[[int], N
     progress : callable
         Told the number of frames done after each block.
     """
-    return _render(path, folder, config, progress, None)
-
-
-def _render(path: Path, folder: Path, config: Config, progress: Callable[[int], None], log: Log | None) -> Rendered:
     signal, sample_rate = audio_file.read(path)
-    if log is not None and sample_rate != log.header.sample_rate:
-        raise LogError(f"{path} is at {sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?")
     config = fit(config, signal.shape[0], sample_rate)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
-        stepper = Stepper(config, Path(scratch), log)
+        stepper = Stepper(config, Path(scratch))
         plan, n_frames = stepper.plan, signal.shape[1]
         longest = max(o.latency for o in plan.outputs)
         played = np.zeros((n_frames + longest + plan.block_size, plan.device_out), np.float32)
@@ -210,9 +162,6 @@ def _render(path: Path, folder: Path, config: Config, progress: Callable[[int], 
             progress(min(start + plan.block_size, n_frames))
         sink.close()
     files: list[Path] = []
-    if log is not None:
-        files.append(folder / "played.wav")
-        audio_file.write(files[0], np.ascontiguousarray(played[:n_frames].T), sample_rate)
     for output in plan.outputs:
         target = folder / f"{output.name}.wav"
         channels = played[output.latency : output.latency + n_frames, list(output.channels)]

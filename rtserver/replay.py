@@ -1,42 +1,97 @@
 """Reading the log of a session, so that it can be looked at or lived through again.
 
-``events.jsonl`` (`rtserver.recording.log`) says what was played into a session beside its audio: commands, parameters, MIDI, what came
-late. `Log` is what the file says; `Feed` says it again to the workers of another session.
+``events.jsonl`` (`rtserver.recording.log`) says what was played into a session beside its audio: which song lay on which deck, commands,
+parameters, MIDI, what came late, which worker died. `Log` is what the file says; `Rerun` makes a worker of another session do it again.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
+from rtserver.audio.table import FOREVER
 from rtserver.config import Config
 from rtserver.errors import RtserverError
-from rtserver.events import AnyEvent, Beat, Command, Device, Entry, Event, Late, MidiIn, Param, Recording, Role, encode
-from rtserver.recording.log import FILE_NAME, LOG_VERSION, SessionHeader
+from rtserver.events import (
+    AnyEvent,
+    Beat,
+    Command,
+    Entry,
+    Event,
+    Exit,
+    Late,
+    MidiIn,
+    Note,
+    Param,
+    Position,
+    Recording,
+    Resume,
+    Role,
+    Song,
+    encode,
+)
+from rtserver.recording.log import FILE_NAME, LOG_VERSION, Loaded, SessionHeader, from_line
 from rtserver.recording.take import TOO_SLOW
 from rtserver.roles.agenda import Agenda, declared_frame, what
-from rtserver.roles.hops import HopReader
-from rtserver.shared.session import Session
+from rtserver.roles.hops import HOPS_A_SECOND, HopReader
+from rtserver.shared.session import N_DECKS, RESTARTS, SECOND, Session
+
+WORKERS = ("follower", "performer")  # in the order of the signal flow
 
 
 class LogError(RtserverError):
     """A log is missing, damaged, or of another form."""
 
 
-_line_decoder = msgspec.json.Decoder(AnyEvent)
 _header_decoder = msgspec.json.Decoder(SessionHeader)
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A song on a deck, in session frames: laid out at `loaded`, heard in [start, end), followed by another one there at `until`."""
+
+    deck: int
+    config: Config
+    loaded: int
+    start: int
+    end: int
+    until: int = FOREVER
+    name: str = ""
+
+    def role(self, role: str) -> str:
+        """The literal name of a role on this deck."""
+        return role + SECOND if self.deck else role
+
+
+@dataclass(frozen=True)
+class Stint:
+    """The life of one process of a worker: it took the hops that end in [first, last].
+
+    told : (frame taken, event), what it was told from outside, in the order of those frames. late : what came late in it or its heirs.
+    doubtful : events of which nobody knows whether it got them or its dead predecessor. heir : whether there was a predecessor.
+    """
+
+    first: int
+    last: int
+    told: list[tuple[int, Event]]
+    late: list[Late]
+    doubtful: list[Event]
+    heir: bool
 
 
 @dataclass(frozen=True)
 class Log:
     """One log.
 
-    path : the file. header : its first line. config : the session's configuration. events : all events, each producer's in its order.
+    path : the file. header : its first line. config : the configuration of the session's first song. events : all events, each producer's
+    in its order. decks : of each event, the deck to which it belongs where it belongs to one. stays : the songs that played, in order.
     torn : whether a crash cut the last line short, which is then left out.
     """
 
@@ -44,6 +99,8 @@ class Log:
     header: SessionHeader
     config: Config
     events: list[AnyEvent] = field(repr=False)
+    decks: list[int] = field(repr=False)
+    stays: list[Stay] = field(repr=False)
     torn: bool = False
 
     @staticmethod
@@ -66,19 +123,32 @@ class Log:
             raise LogError(f"{path}, line 1: expected a session header ({error}); is it the log of a recording?") from None
         if header.version != LOG_VERSION:
             raise LogError(f"{path}: a log of form {header.version}, expected {LOG_VERSION}; it is of rtserver {header.release}")
-        try:
-            config = msgspec.convert(header.config, Config)
-        except msgspec.ValidationError as error:
-            raise LogError(f"{path}, line 1: the configuration is of another release, {header.release} ({error})") from None
+        config = _config(header.config, f"{path}, line 1", header.release)
+        stays = [Stay(0, config, 0, -FOREVER, FOREVER)]
         events: list[AnyEvent] = []
+        decks: list[int] = []
+        waiting: dict[int, Stay] = {}
         for number, line in enumerate(lines[1:], 2):
             if not line:
                 continue
             try:
-                events.append(_line_decoder.decode(line))
+                deck, event = from_line(line)
             except msgspec.MsgspecError as error:
                 raise LogError(f"{path}, line {number}: not an event ({error}); damaged, or of another release?") from None
-        return Log(path, header, config, events, torn)
+            if isinstance(event, Loaded):
+                its = _config(event.config, f"{path}, line {number}", header.release)
+                waiting[event.deck] = Stay(event.deck, its, event.frame, FOREVER, FOREVER, name=event.name)
+                continue
+            events.append(event)
+            decks.append(deck)
+            if isinstance(event, Song) and event.state == "playing":
+                if event.deck not in waiting:
+                    raise LogError(f"{path}, line {number}: the song {event.name!r} begins, but its configuration is not in the log")
+                stays[-1] = replace(stays[-1], end=event.frame)
+                stays.append(replace(waiting.pop(event.deck), start=event.frame))
+        for k, stay in enumerate(stays[:-2]):
+            stays[k] = replace(stay, until=stays[k + 2].loaded)  # songs take turns on two decks
+        return Log(path, header, config, events, decks, stays, torn)
 
     @property
     def audio(self) -> Path | None:
@@ -86,23 +156,82 @@ class Log:
         path = self.path.with_name("input.wav")
         return path if path.is_file() else None
 
-    def for_role(self, role: str) -> list[tuple[int, Event]]:
-        """What was said to `role` (``follower``, ``performer``) from outside, as (frame taken, event), in the order of those frames.
+    def of(self, stay: Stay) -> list[AnyEvent]:
+        """What was said by and to the roles of a deck while a song lay on it."""
+        return self._by_stay[stay.deck, stay.loaded]
+
+    @cached_property
+    def _by_stay(self) -> dict[tuple[int, int], list[AnyEvent]]:
+        found: dict[tuple[int, int], list[AnyEvent]] = {(stay.deck, stay.loaded): [] for stay in self.stays}
+        loaded = [[stay.loaded for stay in self.stays if stay.deck == deck] for deck in range(N_DECKS)]
+        for event, deck in zip(self.events, self.decks, strict=True):
+            k = bisect_right(loaded[deck], _said(event))
+            if k:
+                found[deck, loaded[deck][k - 1]].append(event)
+        return found
+
+    def stints(self, stay: Stay, role: str) -> list[Stint]:
+        """The lives of a worker (``follower``, ``performer``) while a song lay on its deck: more than one if it died.
 
         What the workers said to each other is not in it: a replay makes them say it again.
         """
-        told = [event for event in self.events if isinstance(event, Param | Command | MidiIn | Beat) and _is_for(role, event)]
-        late = {(e.what, e.frame, e.available_frame): e.taken_frame for e in self.late(role)}
-        at = [late.get((what(e), e.frame, declared_frame(e)), declared_frame(e)) for e in told]
-        return sorted(zip(at, told, strict=True), key=lambda entry: entry[0])
+        name, mine = stay.role(role), self.of(stay)
+        late = [event for event in mine if isinstance(event, Late) and event.role == name]
+        lives = self._lives(stay, role, [event.taken_frame for event in late])
+        told: list[list[tuple[int, Event]]] = [[] for _ in lives]
+        doubtful: list[list[Event]] = [[] for _ in lives]
+        taken = {(e.what, e.frame, e.available_frame): e.taken_frame for e in late}
+        hop_size = round(self.header.sample_rate / HOPS_A_SECOND)
+        lasts = [last for _, last in lives]
+        for event in mine:
+            if not (isinstance(event, Param | Command | MidiIn | Beat) and _is_for(role, event)):
+                continue
+            declared = declared_frame(event)
+            at = taken.get((what(event), event.frame, declared))
+            k = bisect_left(lasts, declared if at is None else at)
+            if k == len(lives):
+                continue  # nobody lived to see it
+            if at is None and k > 0:  # an heir tells of what it found, so this came later, or went with its predecessor
+                said = _said(event)
+                if declared <= lives[k][0] - hop_size or said <= lasts[k - 1]:
+                    continue
+                if said <= self._buried(name, lasts[k - 1]):
+                    doubtful[k].append(event)
+            told[k].append((declared if at is None else at, event))
+        return [
+            Stint(
+                first,
+                last,
+                sorted(told[k], key=lambda entry: entry[0]),
+                [event for event in late if first <= event.taken_frame],
+                doubtful[k],
+                k > 0,
+            )
+            for k, (first, last) in enumerate(lives)
+        ]
 
-    def late(self, role: str) -> list[Late]:
-        """What came too late in `role`."""
-        return [event for event in self.events if isinstance(event, Late) and event.role == role]
+    def _lives(self, stay: Stay, role: str, late: list[int]) -> list[tuple[int, int]]:
+        """First and last hop of every process of a worker."""
+        name, firsts, said = stay.role(role), list[int](), late
+        for event in self.of(stay):
+            if isinstance(event, Entry) and event.role == name:
+                firsts.append(event.frame)
+            elif isinstance(event, Position) and role == "follower":
+                said.append(event.frame)
+            elif isinstance(event, Note) and role == "performer" and event.part == role:
+                said.append(event.available_frame)
+        exits = [event.frame for event in self.events if isinstance(event, Exit) and event.role == name]
+        lives: list[tuple[int, int]] = []
+        for first, following in zip(firsts, [*firsts[1:], stay.until], strict=False):
+            ended = [frame for frame in exits if first <= frame < following]
+            # Who was killed while it spoke had not yet noted that hop.
+            spoke = [frame for frame in said if first <= frame < following]
+            lives.append((first, max(ended + spoke) if ended else following - 1))
+        return lives
 
-    def entry(self, role: str) -> int:
-        """The session frame at the end of the first features that `role` took; 0 if it says nothing of that."""
-        return next((event.frame for event in self.events if isinstance(event, Entry) and event.role == role), 0)
+    def _buried(self, name: str, last: int) -> int:
+        """When the death of a role after `last` was noticed."""
+        return next((e.frame for e in self.events if isinstance(e, Role) and (e.role, e.state) == (name, "down") and e.frame >= last), last)
 
     @property
     def caveats(self) -> list[str]:
@@ -110,17 +239,36 @@ class Log:
         found: list[str] = []
         if self.header.frame > 0:
             found.append(f"the recording began at frame {self.header.frame}: what was heard before is unknown")
+        if self.torn:
+            found.append("the log ends in the middle of a line: what was said last is unknown")
+        gaps = [event for event in self.events if isinstance(event, Recording) and event.state == "gap"]
+        for gap in gaps:
+            if TOO_SLOW in gap.detail:
+                found.append(f"the disk was too slow at frame {gap.frame}: {gap.detail}")
         for event in self.events:
-            if isinstance(event, Role) and event.state == "down" and event.role in WORKERS:
-                found.append(f"{event.role} died at frame {event.frame}: when exactly it stopped is unknown")
-            if isinstance(event, Device) and event.added_latency:
-                found.append(f"JACK's period was {event.block_size} from frame {event.frame} on, longer than audio.block_size")
-            if isinstance(event, Recording) and event.state == "gap" and TOO_SLOW in event.detail:
-                found.append(f"the disk was too slow at frame {event.frame}: {event.detail}")
-        return found
+            if isinstance(event, Resume):
+                for gap in gaps:
+                    if gap.frame < event.features_to < gap.available_frame:
+                        found.append(f"what came in before the stream stopped is lacking from frame {gap.frame} on: workers heard more")
+        for stay in self.stays:
+            for role in WORKERS:
+                for stint in self.stints(stay, role):
+                    if stint.doubtful:
+                        which = ", ".join(what(event) for event in stint.doubtful)
+                        found.append(f"{stay.role(role)} died before frame {stint.first}: who got {which} is unknown")
+        return list(dict.fromkeys(found))
 
 
-WORKERS = ("follower", "performer")
+def _said(event: Event) -> int:
+    """When an event was told, as well as the log knows: a parameter may be set far ahead."""
+    return event.available_frame if isinstance(event, Param) else event.frame
+
+
+def _config(raw: dict[str, object], where: str, release: str) -> Config:
+    try:
+        return msgspec.convert(raw, Config)
+    except msgspec.ValidationError as error:
+        raise LogError(f"{where}: the configuration is of another release, {release} ({error})") from None
 
 
 def _is_for(role: str, event: Param | Command | MidiIn | Beat) -> bool:
@@ -138,31 +286,64 @@ class Worker(Protocol):
     agenda: Agenda
     reader: HopReader
 
+    def prepare(self) -> None: ...
 
-class Feed:
-    """Says to the workers of another session what they were told in a recorded one, at the same frames.
+    def step(self) -> None: ...
+
+
+class Rerun:
+    """Makes a worker do again what it did in a recorded session, whether one process or several.
 
     Parameters
     ----------
     session : Session
-        Driven in step by its owner.
-    log : Log
-    workers : dict
-        Role (``follower``, ``performer``) to its worker, which has not taken a hop yet.
+        Of the worker's deck, driven in step by its owner.
+    role : str
+        ``follower`` or ``performer``.
+    stints : list of Stint
+    make : callable
+        A fresh worker, not yet prepared.
+
+    Attributes
+    ----------
+    worker : Worker or None
+        The present one; None where there was none.
     """
 
-    def __init__(self, session: Session, log: Log, workers: Mapping[str, Worker]) -> None:
-        self.session = session
-        self._queues = {role: deque(log.for_role(role)) for role in workers}
-        for role, worker in workers.items():
-            worker.reader.first_frame = log.entry(role)
-            worker.agenda.postpone(log.late(role))
+    def __init__(self, session: Session, role: str, stints: list[Stint], make: Callable[[], Worker]) -> None:
+        self.session, self.role, self._make = session, role, make
+        self._stints = deque(stints)
+        self._told: deque[tuple[int, Event]] = deque()
+        self._last = -1
+        self.worker: Worker | None = None
+        self._next()
 
-    def __call__(self, frame: int) -> None:
-        """Put everything that takes effect up to session frame `frame` into the rings. Call it before the workers get so far."""
-        for role, queue in self._queues.items():
-            while queue and queue[0][0] <= frame:
-                event = queue.popleft()[1]
-                producer = "midi" if isinstance(event, MidiIn | Beat) else "gateway"
-                if not self.session.ring(producer, role).put(encode(event)):
-                    raise LogError(f"more than {self.session.ring(producer, role).n_slots} events for {role} at frame {frame}")
+    def step(self, frame: int) -> None:
+        """Do what was done up to session frame `frame`. Call it before there are features beyond it."""
+        while self.worker is not None:
+            while self._told and self._told[0][0] <= frame:
+                self._tell(self._told.popleft()[1], frame)
+            self.worker.step()
+            if not self._stints or frame < self._last:
+                return
+            self._next()
+
+    def _next(self) -> None:
+        if not self._stints:
+            return
+        stint, before = self._stints.popleft(), self.worker
+        self.session.role(self.session.own(self.role))[RESTARTS] = int(stint.heir)
+        self.worker = worker = self._make()
+        worker.prepare()
+        worker.agenda.postpone(stint.late)
+        worker.reader.first_frame, worker.reader.last_frame = stint.first, stint.last
+        if before is not None:
+            worker.reader.go_on_from(before.reader)
+            for event in before.agenda.leave():
+                worker.agenda.add(event)
+        self._told, self._last = deque(stint.told), stint.last
+
+    def _tell(self, event: Event, frame: int) -> None:
+        ring = self.session.ring("midi" if isinstance(event, MidiIn | Beat) else "gateway", self.session.own(self.role))
+        if not ring.put(encode(event)):
+            raise LogError(f"more than {ring.n_slots} events for {self.role} at frame {frame}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rtserver.audio import table as t
-from rtserver.events import Absent, Change, Event, Miss
+from rtserver.events import Absent, Change, Event, Lag, Miss
 from rtserver.shared.memory import Block
 
 
@@ -26,6 +26,8 @@ def unread(block: Block, deck: int, outputs: Sequence[str]) -> Iterator[Event]:
             yield Miss(frame, frame + value, outputs[index], value)
         elif kind == t.LOG_ABSENT:
             yield Absent(frame, frame + value, outputs[index], value)
+        elif kind == t.LOG_LAG:
+            yield Lag(frame, frame, value)
         else:
             yield Change(frame, frame, outputs[index], t.KEYS[kind - t.LOG_LEVEL], float(row[3:].view(np.float32)[0]))
     table[place] = written

@@ -115,7 +115,7 @@ def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, fi
     row = t.OUTPUTS + o * t.OUTPUT_WIDTH
     track, delay, dry_delay = table[row + t.TRACK], table[row + t.DELAY], table[row + t.DRY_DELAY]
     if delay > 0:  # the engine's, or aligned with the engine's
-        delay, dry_delay = delay + table[t.EXTRA_DELAY], dry_delay + table[t.EXTRA_DELAY]
+        delay, dry_delay = delay + table[t.EXTRA_TAKEN], dry_delay + table[t.EXTRA_TAKEN]
     fallback_dry = table[row + t.FALLBACK_DRY] != 0
     base, mask = table[row + t.SAMPLES], table[row + t.MASK]
     force_from, force_until = table[row + t.FORCE_FROM], table[row + t.FORCE_UNTIL]
@@ -191,6 +191,10 @@ def mix_output(table: Any, i64: Any, f32: Any, outdata: Any) -> None:
     n = outdata.shape[0]
     frame = table[t.FRAME]
     outdata[:, :] = 0.0
+    extra = table[t.EXTRA_DELAY]
+    if extra != table[t.EXTRA_TAKEN]:  # for all outputs at the same frame
+        table[t.EXTRA_TAKEN] = extra
+        _log(table, i64, t.LOG_LAG, table[t.PLAYING] * t.MAX_OUTPUTS, frame, extra)
     ramp = numba.int64(t.RAMP_S * table[t.SAMPLE_RATE]) + 2
     for deck in range(t.N_DECKS):
         row = t.DECKS + deck * t.DECK_WIDTH

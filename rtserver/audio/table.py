@@ -42,6 +42,7 @@ EPOCHS = 46  # streams started so far (audio role)
 PLAYING = 47  # the deck that is heard, or about to be (supervisor)
 TIMES = 48  # offset of `audio.times`; what the kernel is told, like those above
 EXTRA_DELAY = 60  # frames by which outputs of the engine lag more than planned: JACK's period is longer than the block (cables)
+EXTRA_TAKEN = 61  # the same as the kernel has taken it, at the start of a block
 
 COUNTERS = {
     "callbacks": CALLBACKS,
@@ -73,7 +74,7 @@ TARGET_LEVEL, LEVEL, TARGET_BYPASS, BYPASS, WET, STEP = range(6)  # columns of a
 KEYS = ("level", "bypass")  # columns of audio.pending
 NOTHING = FOREVER = 1 << 62
 
-LOG_MISS, LOG_ABSENT, LOG_LEVEL, LOG_BYPASS = range(4)  # kinds of rows in audio.log
+LOG_MISS, LOG_ABSENT, LOG_LEVEL, LOG_BYPASS, LOG_LAG = range(5)  # kinds of rows in audio.log
 
 FADE = 64  # frames of a concealing fade: 1.3 ms at 48 kHz, long enough not to click, short enough to use a spent buffer
 RAMP_S = 0.02  # seconds of a gain change from 0 to 1, and of the crossfade of two decks

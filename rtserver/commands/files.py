@@ -102,7 +102,7 @@ def render(arguments: Arguments) -> int:
 
 def _replay(arguments: Arguments) -> int:
     from rtserver.audio.file import info
-    from rtserver.render import replay
+    from rtserver.reenact import replay
     from rtserver.replay import Log
 
     if arguments.config is not None or arguments.score is not None:

@@ -11,13 +11,17 @@ import numpy as np
 
 from rtserver.audio import file as audio_file
 from rtserver.errors import RtserverError
-from rtserver.events import Note, from_json
+from rtserver.events import Note
+from rtserver.recording.log import from_line
 from rtserver.replay import Log
 
 
 @dataclass(frozen=True)
 class Again:
-    """What the replay of a recording gave: frames compared, frames that differ, and of the performer's notes how many are the same."""
+    """What the replay of a recording gave.
+
+    Frames compared and frames that differ; notes that the performer made in either, and how many of them are the same.
+    """
 
     n_frames: int
     n_different: int
@@ -35,6 +39,8 @@ def again(recording: Path, folder: Path) -> Again:
     replayed, _ = audio_file.read(folder / "played.wav")
     n = min(live.shape[1], replayed.shape[1])
     different = (live[:, :n] != replayed[:, :n]).any(axis=0)
-    notes = {e for e in Log.read(recording).events if isinstance(e, Note)}
-    same = notes & {e for e in map(from_json, (folder / "events.jsonl").read_text().splitlines()) if isinstance(e, Note)}
-    return Again(n, int(np.count_nonzero(different)), len(notes), len(same))
+    log = Log.read(recording)
+    notes = {(deck, e) for deck, e in zip(log.decks, log.events, strict=True) if isinstance(e, Note) and e.part == "performer"}
+    lines = (folder / "events.jsonl").read_bytes().splitlines()
+    played = {(deck, e) for deck, e in map(from_line, lines) if isinstance(e, Note)}
+    return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played))

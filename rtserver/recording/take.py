@@ -15,7 +15,7 @@ import numpy as np
 from rtserver.errors import RtserverError
 from rtserver.events import Event, Recording
 from rtserver.recording.flac import Flac
-from rtserver.recording.log import FILE_NAME, header
+from rtserver.recording.log import FILE_NAME, header, to_line
 from rtserver.recording.wave import Wave
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import Session
@@ -97,15 +97,15 @@ class Take:
             self.close()
             raise
 
-    def send(self, event: Event) -> None:
-        """Record an event."""
+    def send(self, event: Event, deck: int = 0) -> None:
+        """Record an event that was said by or to the roles of a deck."""
         if self._sink is not None:
-            self._write(event)
+            self._write(event, deck)
             self.totals.n_events += 1
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Event, deck: int = 0) -> None:
         assert self._sink is not None
-        if not self._sink.send(event):
+        if not self._sink.put(to_line(event, deck)):
             raise self._sink.error or OSError("the file is closed")
 
     def pump(self) -> list[Recording]:

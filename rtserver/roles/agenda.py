@@ -1,8 +1,9 @@
 """What a worker is told takes effect at a declared frame, so that what it does depends on the frames and not on when it was woken.
 
-A worker takes its features hop by hop. An event whose frame has come is due at the first hop that ends there or later; one that comes only
-after that hop was taken is late: it is due at the next one, and a `Late` event says so. Whoever feeds the same events and postpones
-those that were late gets the same from the worker, bit for bit (`rtserver.replay`).
+A worker takes its features hop by hop. An event whose frame has come is due at the first hop that ends there or later; one that comes
+only after that hop was taken is late: it is due at the next one, and a `Late` event says so. Whoever feeds the same events and postpones
+those that were late gets the same from the worker, bit for bit (`rtserver.replay`). A worker that takes a dead one's place tells of all
+that it finds waiting as late: what is not among that went with its predecessor.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rtserver.events import Beat, Command, Event, Late, MidiIn, Param, Position
-from rtserver.shared.session import Session
+from rtserver.roles.hops import HOPS_A_SECOND
+from rtserver.shared.session import RESTARTS, Session
 
 # What is due at one hop is taken in this order, and what is of one kind by its frame: the order of arrival is chance.
 ORDER: tuple[type[Event], ...] = (Command, Param, Position, Beat, MidiIn)
@@ -47,6 +49,9 @@ class Agenda:
         self._waiting: list[Event] = []
         self._taken: int | None = None  # frame of the last hop
         self._postponed: dict[Key, int] = {}
+        self._hop_size = round(session.config.audio.sample_rate / HOPS_A_SECOND)
+        self._heir = int(session.role(session.own(role))[RESTARTS]) > 0
+        self._again = False
 
     def add(self, event: Event) -> None:
         """Take note of an event; what is none of `ORDER` is left out."""
@@ -56,21 +61,31 @@ class Agenda:
     def postpone(self, late: Iterable[Late]) -> None:
         """Let what was late in another run be late again: it takes effect when it did then.
 
-        Events that agree in all that `Late` says of them are taken to be late together.
+        Events that agree in all that `Late` says of them are taken to be late together. What a predecessor took with it is dropped.
         """
+        self._again = True
         self._postponed |= {(event.what, event.frame, event.available_frame): event.taken_frame for event in late}
+
+    def leave(self) -> list[Event]:
+        """Hand over what waits."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     def due(self, frame: int) -> list[Event]:
         """What takes effect at the hop that ends at `frame`, in its order. Call it once for every hop."""
         now: list[tuple[int, int, Event]] = []
         waiting: list[Event] = []
+        inherits = self._heir and self._taken is None
+        before = frame - self._hop_size if inherits else self._taken
         for event in self._waiting:
             declared = declared_frame(event)
             effect = self._postponed.get((what(event), event.frame, declared), declared)
             if effect > frame:
                 waiting.append(event)
                 continue
-            if effect != declared or (self._taken is not None and declared <= self._taken):
+            if inherits and self._again and effect == declared <= frame - self._hop_size:
+                continue
+            if effect != declared or (before is not None and declared <= before):
                 effect = frame
                 name = self.session.own(self.role)
                 self.session.emit(self.role, Late(event.frame, declared, name, what(event), frame), "gateway")

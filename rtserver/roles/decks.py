@@ -17,13 +17,15 @@ from pathlib import Path
 import msgspec
 
 from rtserver.audio import table as t
+from rtserver.audio.journal import unfinished, unread
 from rtserver.config import Config
 from rtserver.errors import RtserverError
+from rtserver.events import Exit
 from rtserver.events import Song as SongEvent
 from rtserver.events import encode
-from rtserver.plan import fill
+from rtserver.plan import lay_out
 from rtserver.preflight import Preflight, Prepared
-from rtserver.shared.session import DECK_ROLES, EVENT_PATHS, PID, SECOND, Session, deck_file
+from rtserver.shared.session import COUNTERS, DECK_ROLES, EVENT_PATHS, PID, SECOND, Session, deck_file, load_file
 from rtserver.show import SONG_TABLES, Song
 
 LEAD_S = 0.3  # from the order to the change: the engine wakes within 50 ms and rebuilds 0.75 s of state in less than 100
@@ -66,6 +68,13 @@ def roles_of(song: Prepared) -> list[str]:
     if song.song.config.generation.enabled:
         roles.append("performer")
     return roles
+
+
+def tell_exit(session: Session, name: str) -> None:
+    """Tell how far a worker that has ended came; of other roles there is nothing to tell."""
+    if "last_hop" in COUNTERS[name]:
+        last_hop = int(session.block[f"counters.{name}"][COUNTERS[name].index("last_hop")])
+        session.emit("supervisor", Exit(last_hop, session.frame, name))
 
 
 def differences(show: Config, other: Config) -> dict[str, list[str]]:
@@ -190,23 +199,38 @@ class Decks:
             self.refuse(song.song.name, f"{wants}, {has[0]} and {has[1]} are open: restart with audio.input_channels and output_channels")
             return
         idle.song, idle.index, idle.state, idle.end = song, index, State.LOADING, t.FOREVER
-        block = self.session.block
-        for name in ("spans", "features.count", "features.frames", "position"):
-            block[f"deck{idle.number}.{name}"][:] = 0
-        fill(block, song.plan, idle.number)
+        lay_out(self.session.block, song.plan, idle.number)
         for producer, consumers in EVENT_PATHS.items():
             for consumer in consumers:  # what was meant for the song before
                 if consumer in self._all_names(idle):
                     ring = self.session.ring(producer, consumer)
                     ring.taken[0] = ring.written[0]
+        frame = self.session.frame
+        if self.session.config.recording.folder:
+            load_file(self.run_folder, idle.number, frame).write_bytes(msgspec.json.encode(song.setup(self.run_folder)))
         self._offer(song, idle.number)
         self._spawn(self._names(idle))
-        self._tell(idle, "loading")
+        self._tell(idle, "loading", frame)
 
     def close(self) -> None:
         """End what runs beside the roles."""
         if self._preflight is not None:
             self._preflight[0].cancel()
+
+    def tell_rest(self) -> None:
+        """What the mixer did after the engines had gone, and how far the workers came."""
+        for deck in self.decks:
+            self._tell_rest(deck)
+
+    def _tell_rest(self, deck: Deck) -> None:
+        if deck.song is None:
+            return
+        block, outputs = self.session.block, list(deck.song.song.config.outputs)
+        view = Session(block, deck.number)  # the recorder learns of which deck this is
+        for event in (*unread(block, deck.number, outputs), *unfinished(block, deck.number, outputs)):
+            view.emit("supervisor", event)
+        for name in self._names(deck):
+            tell_exit(self.session, name)
 
     def _take_reload(self) -> None:
         assert self._preflight is not None
@@ -251,6 +275,7 @@ class Decks:
 
     def _unload(self, deck: Deck) -> None:
         self._end(self._names(deck))
+        self._tell_rest(deck)
         for name in self._all_names(deck):
             self.session.role(name)[PID] = 0
         self.table[t.DECKS + deck.number * t.DECK_WIDTH + t.N_OUTPUTS] = 0

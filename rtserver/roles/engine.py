@@ -9,7 +9,7 @@ from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
 from rtserver.dsp.hpss import MASK_PARAMETERS
 from rtserver.events import Command, Gap, Late, Param, Resume, Setting
-from rtserver.fastlane import FastLane
+from rtserver.fastlane import RESET, FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
 from rtserver.roles.agenda import what
@@ -181,7 +181,7 @@ class EngineRole:
                 for lane in self.lanes:
                     lane.graph.reset()
                     frame = lane.position
-                    self.session.emit("engine", Resume(frame, frame, lane.name, frame, frame, "reset"))
+                    self.session.emit("engine", Resume(frame, frame, lane.name, frame, frame, RESET))
 
     def _schedule(self, event: Param) -> None:
         """``inputs.NAME.mask``, ``.exponent`` and the margins hold from the first hop at the event's frame on."""

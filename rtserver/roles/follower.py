@@ -49,6 +49,8 @@ class FollowerRole:
     def step(self) -> None:
         """Follow whatever has come. Waits for nothing."""
         until = self.reader.written  # before the events: what was said before a hop was written is known when it is read
+        if self.reader.early(until):
+            return
         for event in self.session.receive("follower"):
             self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):

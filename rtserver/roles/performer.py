@@ -79,6 +79,8 @@ class PerformerRole:
     def step(self) -> None:
         """Play whatever has become due. Waits for nothing."""
         until = self.reader.written  # before the events: what was said before a hop was written is known when it is read
+        if self.reader.early(until):
+            return
         for event in self.session.receive("performer"):
             self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):

@@ -15,9 +15,10 @@ import msgspec
 
 from rtserver.audio import table as audio_table
 from rtserver.errors import RtserverError
-from rtserver.events import Command, Event, Recording, Status, encode
+from rtserver.events import Command, Event, Recording, Song, Status, encode
+from rtserver.recording.log import loaded
 from rtserver.recording.take import Take, new_folder, oldest, reason, sources
-from rtserver.shared.session import COUNTERS, PID, RESTARTS, SECOND, Session
+from rtserver.shared.session import COUNTERS, PID, RESTARTS, SECOND, Session, Setup, load_file
 
 POLL_S = 0.02  # nobody wakes us: one wait and one turn cost less than a wake for every event
 CHECK_S = 1.0  # how often the files are looked for, and the counters of all roles written down
@@ -54,10 +55,12 @@ class RecorderRole:
         """Take what has come."""
         if self.take is None or not self.take.behind:
             time.sleep(POLL_S)
-        for event in self.session.receive("recorder"):
-            self._record(event)
+        for deck, event in self.session.receive_with_decks("recorder"):
+            self._record(event, deck)
             if isinstance(event, Command) and event.name == "record":
                 self._obey(event)
+            elif isinstance(event, Song) and event.state == "loading":
+                self._record_song(event)
         self._pump()
         now_s = time.monotonic()
         if now_s - self._checked_s >= CHECK_S:
@@ -109,10 +112,15 @@ class RecorderRole:
                 self._complain(error, str(take.folder))
         self._count()
 
-    def _record(self, event: Event) -> None:
+    def _record_song(self, song: Song) -> None:
+        with contextlib.suppress(OSError, msgspec.MsgspecError):  # a replay will say what it misses
+            setup = msgspec.json.decode(load_file(self.session.run_folder, song.deck, song.frame).read_bytes(), type=Setup)
+            self._record(loaded(song.frame, song.deck, setup))
+
+    def _record(self, event: Event, deck: int = 0) -> None:
         if self.take is not None:
             try:
-                self.take.send(event)
+                self.take.send(event, deck)
             except OSError as error:
                 self._fail(error, str(self.take.folder))
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from types import FrameType
 
 from rtserver.audio import table as t
-from rtserver.audio.journal import unfinished, unread
 from rtserver.errors import ConfigError
 from rtserver.events import Command, Device
 from rtserver.events import Role as RoleEvent
 from rtserver.plan import open_session
 from rtserver.preflight import Prepared, preflight
 from rtserver.roles.child import Child
-from rtserver.roles.decks import Decks, roles_of
+from rtserver.roles.decks import Decks, roles_of, tell_exit
 from rtserver.roles.locking import memory_of
 from rtserver.roles.spares import dismiss
 from rtserver.shared.session import DECK_ROLES, MEMORY, PID, STATE, UP, Session
@@ -164,6 +163,7 @@ class Supervisor:
         why = child.ended()
         if why:
             child.bury(now)
+            tell_exit(self.session, child.name)
             self._tell(child, "down", why)
             return
         if child.fault:
@@ -210,17 +210,9 @@ class Supervisor:
                 child.terminate()
             _reap(children, limit_s)
             if children is first:
-                self._tell_the_rest()
+                self.decks.tell_rest()
         for child in self.children.values():
             dismiss(child.spare)
-
-    def _tell_the_rest(self) -> None:
-        """What the mixer did after the engine had gone."""
-        for deck in self.decks.decks:
-            if deck.song is not None:
-                outputs = list(deck.song.song.config.outputs)
-                for event in (*unread(self.session.block, deck.number, outputs), *unfinished(self.session.block, deck.number, outputs)):
-                    self.session.emit("supervisor", event)
 
 
 def _reap(children: list[Child], limit_s: float) -> None:

@@ -59,8 +59,8 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
 _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
-    "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max"),
-    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops"),
+    "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop"),
+    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop"),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
         *("refused_in", "links_lost", "links_restored", "mapped", "ticks_in", "ticks_lost", "ticks_out"),
@@ -114,6 +114,11 @@ class Setup(msgspec.Struct, frozen=True):
 def deck_file(run_folder: Path | str, deck: int) -> Path:
     """Where the setup of the song on a deck lies."""
     return Path(run_folder) / f"deck{deck}.json"
+
+
+def load_file(run_folder: Path | str, deck: int, frame: int) -> Path:
+    """Where the setup of the song that was loaded on a deck at session frame `frame` lies for the recorder, which may come late."""
+    return Path(run_folder) / f"deck{deck}-{frame}.json"
 
 
 class SharedClock:
@@ -269,7 +274,8 @@ class Session:
     def emit(self, producer: str, event: Event, *consumers: str) -> bool:
         """Send an event to `consumers` (all that listen to `producer` if none is named). False if a ring was full.
 
-        What the gateway is told the recorder is told too, and nobody cares whether it had room.
+        What the gateway is told the recorder is told too, and nobody cares whether it had room. It also learns to which deck the sender
+        had turned: by a byte before the message, which no event begins with.
         """
         message = encode(event)
         producer, sent = self.own(producer), True
@@ -279,16 +285,22 @@ class Session:
             sent &= self.ring(producer, consumer).put(message)
             self._waker(consumer).post()
         if self._records[producer] and (not consumers or "gateway" in consumers or "recorder" in consumers):
-            self.ring(producer, "recorder").put(message)
+            self.ring(producer, "recorder").put(bytes([self.deck]) + message if self.deck else message)
         return sent
 
     def receive(self, consumer: str) -> list[AnyEvent]:
         """Everything that waits for `consumer`, producer by producer."""
-        events: list[AnyEvent] = []
+        return [event for _, event in self.receive_with_decks(consumer)]
+
+    def receive_with_decks(self, consumer: str) -> list[tuple[int, AnyEvent]]:
+        """The same, each with the deck to which its sender had turned; where that is not told (to the recorder it is), 0."""
+        events: list[tuple[int, AnyEvent]] = []
         consumer = self.own(consumer)
         for producer, consumers in EVENT_PATHS.items():
             if consumer in consumers:
-                events.extend(decode(message) for message in self.ring(producer, consumer).drain())
+                for message in self.ring(producer, consumer).drain():
+                    deck = message[0] if message[0] < N_DECKS else 0
+                    events.append((deck, decode(message[1:] if deck else message)))
         return events
 
     def count(self, role: str, counter: str, by: int = 1) -> None:

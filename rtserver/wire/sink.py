@@ -67,9 +67,13 @@ class FileSink:
 
     def send(self, event: Event) -> bool:
         """Write one line."""
+        return self.put(to_json(event))
+
+    def put(self, line: bytes) -> bool:
+        """The same for a line that is made already."""
         if self.error is None and self._fd >= 0:
             try:
-                self._write(to_json(event) + b"\n")
+                self._write(line + b"\n")
             except OSError as error:
                 self.error = error
                 self.close()

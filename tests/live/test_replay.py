@@ -2,12 +2,13 @@
 
 import os
 import signal
+import subprocess
 
 import numpy as np
 
 from rtserver.audio import file as audio_file
-from rtserver.events import Absent, Change, Miss, Param, Resume, Setting
-from rtserver.render import replay
+from rtserver.events import Absent, Change, Lag, Miss, Param, Resume, Setting
+from rtserver.reenact import replay
 from rtserver.replay import Log
 
 RATE, PERIOD = 48000, 256
@@ -63,16 +64,43 @@ def test_a_session_with_all_its_faults_happens_again_bit_for_bit(own_jackd_of, l
         server.close()
         tape.process.kill()
         tape.process.communicate()
-    (folder,) = (tmp_path / "record").iterdir()
-    log = Log.read(folder)
+    log = the_log(tmp_path)
     kinds = {type(event) for event in log.events}
     assert {Absent, Change, Miss, Resume, Setting} <= kinds, "the session had faults"
     assert any(event.reason == "engine started" for event in log.events if isinstance(event, Resume))
+    happens_again(log, tmp_path)
+
+
+def the_log(tmp_path):
+    (folder,) = (tmp_path / "record").iterdir()
+    return Log.read(folder)
+
+
+def happens_again(log, tmp_path):
+    """What was played is played again."""
+    folder = log.path.parent
+    assert log.caveats == []
     replay(folder / "input.wav", tmp_path / "again", log)
     live, _ = audio_file.read(folder / "played.wav")
     again, _ = audio_file.read(tmp_path / "again" / "played.wav")
     n = min(live.shape[1], again.shape[1])
-    assert n > 5 * RATE
+    assert n > 3 * RATE
     different = np.flatnonzero((live[:, :n] != again[:, :n]).any(axis=0))
     assert not different.size, f"{different.size} frames differ, the first is {different[0]} of {n}"
     assert (np.abs(live).max(axis=1) > 0.01).all(), "there was something to hear on every channel"
+
+
+def test_a_session_whose_period_changed_happens_again(own_jackd_of, live_server, tmp_path):
+    with own_jackd_of(PERIOD):
+        server = live_server(SETTINGS)
+        tape = server.play(noise(9.0))
+        for period in (4 * PERIOD, 3 * PERIOD, PERIOD):
+            server.wait(lambda: False, 1.0)
+            subprocess.run(["jack_bufsize", str(period)], check=True, capture_output=True)
+        server.wait(lambda: False, 1.0)
+        server.close()
+        tape.process.kill()
+        tape.process.communicate()
+    log = the_log(tmp_path)
+    assert [event.n_frames for event in log.events if isinstance(event, Lag)] == [3 * PERIOD, 2 * PERIOD, 0]
+    happens_again(log, tmp_path)

@@ -1,14 +1,14 @@
-"""A recorded session is lived through again: the same positions, the same notes, though MIDI, parameters and seeks came in between."""
+"""A recorded session is lived through again: the same positions, the same notes, though MIDI, parameters, seeks and deaths came between."""
 
 import time
 
-import numpy as np
+import pytest
 
 from rtserver.audio import file as audio_file
 from rtserver.demo import RECORDING, SCORE
-from rtserver.events import Entry, MidiIn, Note, Param, Position
-from rtserver.render import Stepper
-from rtserver.replay import Feed
+from rtserver.events import Entry, Late, MidiIn, Note, Param, Position
+from rtserver.recording.log import from_line
+from rtserver.reenact import replay
 from rtserver.wire.client import Client
 
 RATE = 48000
@@ -23,8 +23,8 @@ SETTINGS = {
 }
 
 
-def meddle(server, port) -> None:
-    """Play keys, change parameters, jump in the score, for as long as the tape runs."""
+def meddle(server, port, deaths) -> None:
+    """Play keys, change parameters, jump in the score, kill workers, for as long as the tape runs."""
     client = Client(server.config.wire.control)
     try:
         for k in range(SECONDS * 2 - 4):
@@ -37,6 +37,8 @@ def meddle(server, port) -> None:
                 client.ask("seek", quarter=2.0 * k)
             if k == 13:
                 client.ask("panic")
+            if k in deaths:
+                server.kill(deaths[k])
             time.sleep(0.4)
             port.send_message([0x80, 48 + 5 * k % 36, 0])
             time.sleep(0.1)
@@ -44,23 +46,8 @@ def meddle(server, port) -> None:
         client.close()
 
 
-def again(log, folder):
-    """Every event of the workers, in step with the recorded input."""
-    assert log.audio is not None
-    signal = audio_file.read(log.audio)[0]
-    stepper = Stepper(log.config, folder)
-    feed = Feed(stepper.session, log, stepper.workers)
-    size, events = stepper.plan.block_size, []
-    out = np.zeros((size, stepper.plan.device_out), np.float32)
-    for start in range(0, signal.shape[1] // size * size, size):
-        feed(start + size)
-        stepper.exchange(np.ascontiguousarray(signal[: stepper.plan.device_in, start : start + size].T), out)
-        stepper.work()
-        events += stepper.events()
-    return events
-
-
-def test_a_replay_has_the_positions_and_the_notes_of_the_session(jack_server, live_server, tmp_path):
+@pytest.mark.parametrize("deaths", [{}, {6: "performer", 14: "follower", 18: "performer"}], ids=["whole", "killed"])
+def test_a_replay_has_the_positions_and_the_notes_of_the_session(jack_server, live_server, tmp_path, deaths):
     import rtmidi
 
     signal = audio_file.read(RECORDING)[0].mean(axis=0, keepdims=True)[:, : SECONDS * RATE]
@@ -70,8 +57,9 @@ def test_a_replay_has_the_positions_and_the_notes_of_the_session(jack_server, li
         ours = next(i for i, name in enumerate(port.get_ports()) if "rtagain" in name and "midi_in" in name)
         port.open_port(ours)
         tape = server.play(signal, channels=1)
-        meddle(server, port)
+        meddle(server, port, deaths)
         tape.result()
+        assert server.wait(lambda: all(server.restarted(role) for role in deaths.values()), 30.0)
     finally:
         port.close_port()
         port.delete()
@@ -80,15 +68,16 @@ def test_a_replay_has_the_positions_and_the_notes_of_the_session(jack_server, li
     log = server.log()
     assert log.caveats == []
     assert log.header.frame == 0
-    assert sum(isinstance(e, Entry) for e in log.events) == 2
+    assert sum(isinstance(e, Entry) for e in log.events) == 2 + len(deaths)
     assert sum(isinstance(e, MidiIn) for e in log.events) > 40
     assert sum(isinstance(e, Param) for e in log.events) > 8
-    folder = tmp_path / "again"
-    folder.mkdir()
-    replayed = again(log, folder)
-    for kind, least in ((Position, 500), (Note, 10)):
+    assert log.audio is not None
+    replay(log.audio, tmp_path / "again", log)
+    replayed = [event for _, event in map(from_line, (tmp_path / "again" / "events.jsonl").read_bytes().splitlines())]
+    for kind, least in ((Position, 300), (Note, 10), (Late, 0)):
         live = [e for e in log.events if isinstance(e, kind)]
-        assert len(live) > least
-        same = [e for e in replayed if isinstance(e, kind)][: len(live)]
-        different = next(((a, b) for a, b in zip(live, same, strict=True) if a != b), None)
+        again = [e for e in replayed if isinstance(e, kind)]
+        assert len(live) >= least
+        different = next(((a, b) for a, b in zip(live, again, strict=False) if a != b), None)
         assert different is None, f"first difference: live {different[0]}, replayed {different[1]}" if different else ""
+        assert len(live) == len(again)

@@ -37,6 +37,8 @@ SAMPLES = {
     "epoch": events.Epoch(1, 2, 0, 99),
     "late": events.Late(1, 2, "performer", "position", 5),
     "entry": events.Entry(1, 1, "follower"),
+    "exit": events.Exit(1, 2, "follower"),
+    "lag": events.Lag(1, 1, 128),
     "recording": events.Recording(1, 2, "started", "shows"),
     "heartbeat": p.Heartbeat(1, 2, {"note": 3}, [(0, 60, 99)], (48000.0, 10, 48000.1, 20)),
     "meters": Meters(1, 2, [Meter("main", 1, -6.0, -20.0, 0)], []),
