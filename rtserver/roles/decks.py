@@ -20,9 +20,8 @@ from rtserver.audio import table as t
 from rtserver.audio.journal import unfinished, unread
 from rtserver.config import Config
 from rtserver.errors import RtserverError
-from rtserver.events import Exit
+from rtserver.events import Exit, encode
 from rtserver.events import Song as SongEvent
-from rtserver.events import encode
 from rtserver.plan import lay_out
 from rtserver.preflight import Preflight, Prepared
 from rtserver.shared.session import COUNTERS, DECK_ROLES, EVENT_PATHS, PID, SECOND, Session, deck_file, load_file
