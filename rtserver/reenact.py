@@ -27,12 +27,15 @@ from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, lay_out, open_session
 from rtserver.recording.log import to_line
 from rtserver.recording.take import TOO_SLOW
+from rtserver.recording.wave import Wave
 from rtserver.render import Rendered, exchange, prepared, workers_of
 from rtserver.replay import WORKERS, Log, LogError, Rerun, Stay
 from rtserver.shared.memory import Block
 from rtserver.shared.session import DECK_ROLES, EVENT_PATHS, PID, Session, Setup, deck_file
 from rtserver.verdict import SCORE_FILE
 from rtserver.wire.sink import FileSink
+
+PIECE_SIZE = 1 << 14  # frames read and written at once
 
 
 class OutputScript:
@@ -274,26 +277,30 @@ def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] =
     """
     if log.header.frame:
         raise LogError(f"{log.path}: begins at session frame {log.header.frame}; a replay needs the session from its start")
-    signal, sample_rate = audio_file.read(path)
-    if sample_rate != log.header.sample_rate:
-        raise LogError(f"{path} is at {sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?")
+    heard = audio_file.info(path)
+    if heard.sample_rate != log.header.sample_rate:
+        raise LogError(
+            f"{path} is at {heard.sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
         again = Reenactment(log, Path(scratch))
         n_in, n_out = len(again.session.input_ring.samples), len(again.session.played.samples)
-        if len(signal) != n_in:
-            raise LogError(f"{path} has {len(signal)} channels, the session of {log.path} had {n_in}: another recording?")
-        played = np.zeros((signal.shape[1], n_out), np.float32)
-        sink = FileSink(folder / "events.jsonl")
+        if heard.n_channels != n_in:
+            raise LogError(f"{path} has {heard.n_channels} channels, the session of {log.path} had {n_in}: another recording?")
+        played, sink = Wave(folder / "played.wav", heard.sample_rate, n_out), FileSink(folder / "events.jsonl")
         n_events = 0
-        for start in range(0, len(played), again.plan.block_size):
-            piece = np.ascontiguousarray(signal[:, start : start + again.plan.block_size].T)
-            again.exchange(piece, played[start : start + len(piece)])
-            again.work()
-            for deck, event in again.events():
-                sink.put(to_line(event, deck))
-                n_events += 1
-            progress(start + len(piece))
+        for piece in audio_file.blocks(path, PIECE_SIZE):
+            out = np.zeros((piece.shape[1], n_out), np.float32)
+            for start in range(0, len(out), again.plan.block_size):
+                block = np.ascontiguousarray(piece[:, start : start + again.plan.block_size].T)
+                again.exchange(block, out[start : start + len(block)])
+                again.work()
+                for deck, event in again.events():
+                    sink.put(to_line(event, deck))
+                    n_events += 1
+            played.write(out.T)
+            progress(played.n_frames)
         sink.close()
-    audio_file.write(folder / "played.wav", np.ascontiguousarray(played.T), sample_rate)
+        played.close()
     return Rendered([folder / "played.wav", folder / "events.jsonl"], n_events, {})

@@ -35,9 +35,10 @@ from rtserver.events import (
     Resume,
     Role,
     Song,
+    Status,
     encode,
 )
-from rtserver.recording.log import FILE_NAME, LOG_VERSION, Loaded, SessionHeader, from_line
+from rtserver.recording.log import DROPPED, FILE_NAME, LOG_VERSION, Loaded, SessionHeader, from_line
 from rtserver.recording.take import TOO_SLOW
 from rtserver.roles.agenda import Agenda, declared_frame, what
 from rtserver.roles.hops import HOPS_A_SECOND, HopReader
@@ -250,12 +251,17 @@ class Log:
                 for gap in gaps:
                     if gap.frame < event.features_to < gap.available_frame:
                         found.append(f"what came in before the stream stopped is lacking from frame {gap.frame} on: workers heard more")
+        listeners = {"recorder"}
         for stay in self.stays:
             for role in WORKERS:
                 for stint in self.stints(stay, role):
+                    listeners.add(stay.role(role))
                     if stint.doubtful:
                         which = ", ".join(what(event) for event in stint.doubtful)
                         found.append(f"{stay.role(role)} died before frame {stint.first}: who got {which} is unknown")
+        dropped = {event.role: event.counters[DROPPED] for event in self.events if isinstance(event, Status) and DROPPED in event.counters}
+        for role in listeners & {role for role, n in dropped.items() if n}:
+            found.append(f"{dropped[role]} events found no room in the rings of {role}: which they were is unknown")
         return list(dict.fromkeys(found))
 
 

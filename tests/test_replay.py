@@ -29,6 +29,7 @@ from rtserver.events import (
     Resume,
     Role,
     Song,
+    Status,
     to_json,
 )
 from rtserver.recording.log import Loaded, from_line, header, to_line
@@ -172,6 +173,8 @@ def test_what_spoils_a_replay_is_said(tmp_path: Path) -> None:
     assert read(tmp_path, session, EVENTS).caveats == []
     (caveat,) = read(tmp_path, session, heirs(60000, 5000)).caveats
     assert "performer died before frame 48000: who got param generation.mode is unknown" in caveat
+    (caveat,) = read(tmp_path, session, [*EVENTS, Status(9000, 9000, "performer", {"notes": 1, "dropped_events": 3})]).caveats
+    assert "3 events found no room in the rings of performer:" in caveat
     gap = Recording(9000, 20000, "gap", "", "input.wav: 11000 frames of silence, the stream stood still")
     (caveat,) = read(tmp_path, session, [gap, Resume(20224, 20224, "main", 20224, 9120, "input was lost")]).caveats
     assert "lacking from frame 9000 on" in caveat

@@ -15,6 +15,7 @@ from rtserver.events import AnyEvent, Event, to_json
 from rtserver.shared.session import Session, Setup
 
 FILE_NAME = "events.jsonl"
+DROPPED = "dropped_events"  # among a role's counters in the log: messages that found no room in its rings
 LOG_VERSION = 1  # of the form of the log; readers refuse others
 
 

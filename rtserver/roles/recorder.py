@@ -16,9 +16,9 @@ import msgspec
 from rtserver.audio import table as audio_table
 from rtserver.errors import RtserverError
 from rtserver.events import Command, Event, Recording, Song, Status, encode
-from rtserver.recording.log import loaded
+from rtserver.recording.log import DROPPED, loaded
 from rtserver.recording.take import Take, new_folder, oldest, reason, sources
-from rtserver.shared.session import COUNTERS, PID, RESTARTS, SECOND, Session, Setup, load_file
+from rtserver.shared.session import COUNTERS, EVENT_PATHS, PID, RESTARTS, SECOND, Session, Setup, load_file
 
 POLL_S = 0.02  # nobody wakes us: one wait and one turn cost less than a wake for every event
 CHECK_S = 1.0  # how often the files are looked for, and the counters of all roles written down
@@ -102,6 +102,7 @@ class RecorderRole:
         take = self.take
         if take is None:
             return
+        self._record_counters()
         self._tell("stopped", take.folder)
         self._state.unlink(missing_ok=True)
         if self.take is not None:
@@ -142,6 +143,9 @@ class RecorderRole:
         except OSError as error:
             self._fail(error, str(self.take.folder))
             return
+        self._record_counters()
+
+    def _record_counters(self) -> None:
         frame = self.session.frame
         for role in ("audio", *COUNTERS):
             if role.endswith(SECOND) and not self.session.role(role)[PID]:
@@ -150,8 +154,12 @@ class RecorderRole:
 
     def _counters(self, role: str) -> dict[str, int]:
         if role != "audio":
-            return self.session.counters(role)
+            return self.session.counters(role) | {DROPPED: self._dropped(role)}
         return audio_table.counters(self.session.block) if "audio.table" in self.session.block else {}
+
+    def _dropped(self, role: str) -> int:
+        """Messages for a role that found no room in its rings since the session began."""
+        return sum(int(self.session.ring(producer, role).dropped[0]) for producer, to in EVENT_PATHS.items() if role in to)
 
     def _fail(self, error: OSError | RtserverError, folder: str) -> None:
         """The recording is over; the music is not."""

@@ -1,4 +1,4 @@
-"""A live session with misses, a killed and a halted engine, and changes of every kind, recorded and lived through again bit for bit."""
+"""Live sessions with misses, a killed and a halted engine, a killed stream, and changes of every kind, recorded and lived through again."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 
 from rtserver.audio import file as audio_file
-from rtserver.events import Absent, Change, Lag, Miss, Param, Resume, Setting
+from rtserver.events import Absent, Change, Gap, Lag, Miss, Param, Resume, Setting
 from rtserver.reenact import replay
 from rtserver.replay import Log
 
@@ -35,7 +35,7 @@ def noise(seconds):
 def test_a_session_with_all_its_faults_happens_again_bit_for_bit(own_jackd_of, live_server, tmp_path):
     with own_jackd_of(PERIOD):
         server = live_server(SETTINGS)
-        tape = server.play(noise(9.0))
+        tape = server.play(noise(12.0))
 
         def set_parameter(name, value, in_s=0.05):
             now = server.session.frame
@@ -60,13 +60,16 @@ def test_a_session_with_all_its_faults_happens_again_bit_for_bit(own_jackd_of, l
         pause(0.5)
         set_parameter("inputs.main.exponent", 4.0)
         set_parameter("outputs.both.bypass", False)
+        pause(0.5)
+        server.kill("audio")
+        assert server.wait(lambda: server.restarted("audio"), 20.0)
         pause(1.0)
         server.close()
         tape.process.kill()
         tape.process.communicate()
     log = the_log(tmp_path)
     kinds = {type(event) for event in log.events}
-    assert {Absent, Change, Miss, Resume, Setting} <= kinds, "the session had faults"
+    assert {Absent, Change, Gap, Miss, Resume, Setting} <= kinds, "the session had faults"
     assert any(event.reason == "engine started" for event in log.events if isinstance(event, Resume))
     happens_again(log, tmp_path)
 
