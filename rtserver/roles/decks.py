@@ -71,8 +71,9 @@ def roles_of(song: Prepared) -> list[str]:
 
 def tell_exit(session: Session, name: str) -> None:
     """Tell how far a worker that has ended came; of other roles there is nothing to tell."""
-    if "last_hop" in COUNTERS[name]:
-        last_hop = int(session.block[f"counters.{name}"][COUNTERS[name].index("last_hop")])
+    counters = COUNTERS.get(name, ())  # audio's are elsewhere
+    if "last_hop" in counters:
+        last_hop = int(session.block[f"counters.{name}"][counters.index("last_hop")])
         session.emit("supervisor", Exit(last_hop, session.frame, name))
 
 
