@@ -138,7 +138,9 @@ def check(config: Config, folder: Path) -> Verdict:
 
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
-        score = parsed_score(config.score.file, cache_folder().parent.parent / "scores")
+        wanted = config.score
+        kept = cache_folder().parent.parent / "scores"
+        score = parsed_score(wanted.file, kept, wanted.parts, tuning_hz=wanted.tuning_hz, transpose=wanted.transpose, cents=wanted.cents)
         warnings += score.warnings
         score.to_npz(folder / SCORE_FILE)
         with warming():

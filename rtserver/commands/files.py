@@ -48,6 +48,9 @@ def register(add: Add) -> None:
     sub.add_argument("input", type=Path, metavar="IN.wav|IN.mid")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.csv")
     sub.add_argument("--method", default="dixon", metavar="NAME", help="how to follow (default: %(default)s)")
+    sub.add_argument(
+        "--part", action="append", default=[], metavar="NAME", help="part to follow, by name or number from 1; repeatable (default: all)"
+    )
 
     _add_perform(add("perform", perform, "let the network write notes into a MIDI file"))
 
@@ -137,7 +140,7 @@ def follow(arguments: Arguments) -> int:
         raise ConfigError("method", f"no method {arguments.method!r}; known: {', '.join(METHODS)}")
 
     with progress(None, "follow", " s") as bar:
-        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update)
+        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update, parts=arguments.part)
     print(arguments.output)
     return 0
 

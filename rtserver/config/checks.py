@@ -6,7 +6,7 @@ import difflib
 
 from rtserver.config.bounds import within
 from rtserver.config.midi import check_midi
-from rtserver.config.music import check_generation
+from rtserver.config.music import check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
 from rtserver.config.separation import check_separation
 from rtserver.config.tree import Config
@@ -31,6 +31,7 @@ def check(config: Config) -> None:
     _check_input("following.input", config.following.input, config)
     _check_outputs(config)
     check_separation(config.separation)
+    check_score(config.score)
     check_generation(config.generation)
     check_midi(config)
     check_wire(config.wire)

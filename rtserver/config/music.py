@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from rtserver.config.bounds import within
+from rtserver.errors import ConfigError
 
 
 class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,6 +20,10 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The score to follow: MusicXML or MIDI; a relative path counts from the configuration file. Empty: nothing is followed."""
 
     file: str = ""
+    parts: list[str | int] = msgspec.field(default_factory=list[str | int])  # by name, or by number from 1; empty: all
+    tuning_hz: float = 440.0  # A4 of the instrument
+    transpose: int = 0  # semitones by which it sounds above the notation at concert pitch: a capo
+    cents: float = 0.0  # the same in cents
 
 
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,6 +50,16 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     velocity: int = 72
     channel: int = 1  # MIDI channel from 1
     seed: int = 0
+
+
+def check_score(score: Score) -> None:
+    """Raises `ConfigError` with the path of the field."""
+    within("score.tuning_hz", score.tuning_hz, 350, 500)
+    within("score.transpose", score.transpose, -36, 36)
+    within("score.cents", score.cents, -100, 100)
+    for part in score.parts:
+        if part == "" or (isinstance(part, int) and part < 1):
+            raise ConfigError("score.parts", f"expected names of parts, or their numbers from 1, got {part!r}")
 
 
 def check_generation(generation: Generation) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -139,12 +139,14 @@ def follow(
     output: str | PathLike[str],
     method: str = "dixon",
     progress: Progress | None = None,
+    *,
+    parts: Sequence[str | int] = (),
 ) -> list[Row]:
-    """Follow a performance, an audio file or MIDI, against a score, and write the rows to `output` as CSV.
+    """Follow a performance, an audio file or MIDI, against a score (or its `parts` alone), and write the rows to `output` as CSV.
 
     Raises `ScoreError` or `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
     """
-    loaded = load_score(score)
+    loaded = load_score(score, parts)
     for warning in loaded.warnings:
         print(f"{score}: {warning}", file=sys.stderr)
     follower = Follower(loaded, method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from os import PathLike
 from pathlib import Path
@@ -12,21 +13,48 @@ from pathlib import Path
 from rtserver.errors import ScoreError
 from rtserver.following.score import Score, load_score
 
-SOURCES = ("parse.py", "score.py")
+SOURCES = (
+    "container.py",
+    "foreign.py",
+    "midiscore.py",
+    "musicxml.py",
+    "musicxmlbar.py",
+    "parse.py",
+    "repeats.py",
+    "score.py",
+    "written.py",
+)
+LIBRARIES = ("mido", "partitura")
 KEEP = 64  # parsed scores; some tens of kilobytes each
 
 
-def parsed_score(path: str | PathLike[str], folder: Path) -> Score:
-    """`load_score`, or what it said when it last read the same file, kept in `folder`. Raises `ScoreError` as it does.
+def parsed_score(
+    path: str | PathLike[str],
+    folder: Path,
+    parts: Sequence[str | int] = (),
+    *,
+    tuning_hz: float = 440.0,
+    transpose: int = 0,
+    cents: float = 0.0,
+) -> Score:
+    """`load_score`, or what it said when it last read the same parts of the same file, kept in `folder`. Raises `ScoreError` as it does.
 
-    What is kept goes by the file's name and content, the parser's sources and the version of its library.
+    What is kept goes by the file's name and content, the parts, the parser's sources and the versions of its libraries; how the instrument
+    is tuned is not part of it.
     """
+    from rtserver.following.parse import tuned
+
+    return tuned(_parsed(path, folder, tuple(parts)), tuning_hz, transpose, cents)
+
+
+def _parsed(path: str | PathLike[str], folder: Path, parts: tuple[str | int, ...]) -> Score:
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError:
-        return load_score(path)  # which says what is wrong
-    key = hashlib.sha256(f"{path.name} {metadata.version('partitura')} ".encode() + content)
+        return load_score(path, parts)  # which says what is wrong
+    versions = " ".join(metadata.version(name) for name in LIBRARIES)
+    key = hashlib.sha256(f"{path.name} {versions} {parts!r} ".encode() + content)
     for source in SOURCES:
         key.update((Path(__file__).parent / source).read_bytes())
     kept = folder / f"{key.hexdigest()[:32]}.npz"
@@ -34,7 +62,7 @@ def parsed_score(path: str | PathLike[str], folder: Path) -> Score:
         score = Score.from_npz(kept)
         kept.touch()
     except (ScoreError, OSError):
-        score = load_score(path)
+        score = load_score(path, parts)
         _keep(score, kept)
     return score
 

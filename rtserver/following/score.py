@@ -1,7 +1,7 @@
 """A score as arrays: what the follower needs, and nothing that has to be parsed again.
 
-Parsing (MusicXML or MIDI, through partitura) is slow and may fail, so it happens ahead of time and in a process of its own: `load_score`
-and `Score.to_npz` there, `Score.from_npz` wherever the follower lives.
+Parsing is slow and may fail, so it happens ahead of time and in a process of its own: `load_score` and `Score.to_npz` there,
+`Score.from_npz` wherever the follower lives.
 
 Three axes
 ----------
@@ -13,9 +13,11 @@ beat : the same in the beats of the metre (quavers in 6/8), 0 at the first full 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -23,12 +25,18 @@ import numpy.typing as npt
 
 from rtserver.errors import ScoreError
 
+if TYPE_CHECKING:
+    from rtserver.following.onsets import Onsets
+    from rtserver.following.places import Place
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
+Bools = npt.NDArray[np.bool_]
 
-FORMAT_VERSION = 1
-# Without a tempo mark a score says nothing of its speed: 120 quarters a minute, as the MIDI file standard has it.
+FORMAT_VERSION = 2
+# Without a tempo mark or a word a score says nothing of its speed: 120 quarters a minute, as the MIDI file standard has it.
 DEFAULT_TEMPO_BPM = 120.0
+TEXTS = ("parts", "warnings", "bar_text", "mark_text", "hint_text")  # fields that are tuples of str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +57,11 @@ class Notes:
 
     def __len__(self) -> int:
         return len(self.onset_quarter)
+
+    @property
+    def is_grace(self) -> Bools:
+        """Bool (n_notes,): a grace note, at the onset of the note that it ornaments."""
+        return self.duration_quarter == 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +118,30 @@ class Score:
         Where each bar starts, and its number as printed.
     warnings : tuple of str
         What could not be taken from the file as it stands; to be shown to the user.
+    nodes : float64 (n_nodes, 2)
+        The folded score: written start and end of each stretch between signs, in order, in written quarters.
+    edges : int32 (n_edges, 3)
+        Where a player may go on after a node: (from, to, index into `repeats.EDGES`).
+    stretch_node : int32 (n_segments,)
+        The node of each stretch of `segments`.
+    bar_text : tuple of str (n_bars,)
+        The bars' numbers as printed, ``"12a"`` allowed.
+    bar_into : float64 (n_bars,)
+        Quarters that `bar_quarter` lies into its bar: above 0 in a pick-up, and where a stretch begins within a bar.
+    metre_quarter : float64 (n_metres,); metre : int32 (n_metres, 2)
+        Time signatures: beats and beat type.
+    key_quarter : float64 (n_keys,); key : int32 (n_keys, 2)
+        Key signatures: fifths, sharps above 0, and mode (0 major, 1 minor, -1 unknown).
+    mark_quarter : float64 (n_marks,); mark_text : tuple of str
+        Rehearsal marks (MIDI: markers).
+    fermata_quarter : float64 (n_fermatas,)
+        Onsets of notes, or bar lines, with a fermata.
+    ornament_quarter, ornament_pitch, ornament_kind : float64, int32, int32 (n_ornaments,)
+        Notes with an ornament; the kind indexes `written.ORNAMENTS`.
+    hint_quarter, hint_kind : float64, int32 (n_hints,); hint_text : tuple of str
+        Words about tempo; the kind indexes `written.HINTS`. They change no tempo, but that of a score without any tempo mark.
+    tuning_hz : float
+        A4 of the instrument that plays, cents included.
     """
 
     title: str
@@ -120,6 +157,25 @@ class Score:
     bar_quarter: Floats
     bar_number: Ints
     warnings: tuple[str, ...] = ()
+    nodes: Floats = field(default_factory=lambda: np.empty((0, 2)))
+    edges: Ints = field(default_factory=lambda: np.empty((0, 3), np.int32))
+    stretch_node: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    bar_text: tuple[str, ...] = ()
+    bar_into: Floats = field(default_factory=lambda: np.zeros(0))
+    metre_quarter: Floats = field(default_factory=lambda: np.zeros(1))
+    metre: Ints = field(default_factory=lambda: np.array([[4, 4]], np.int32))
+    key_quarter: Floats = field(default_factory=lambda: np.zeros(0))
+    key: Ints = field(default_factory=lambda: np.empty((0, 2), np.int32))
+    mark_quarter: Floats = field(default_factory=lambda: np.zeros(0))
+    mark_text: tuple[str, ...] = ()
+    fermata_quarter: Floats = field(default_factory=lambda: np.zeros(0))
+    ornament_quarter: Floats = field(default_factory=lambda: np.zeros(0))
+    ornament_pitch: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    ornament_kind: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    hint_quarter: Floats = field(default_factory=lambda: np.zeros(0))
+    hint_kind: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
+    hint_text: tuple[str, ...] = ()
+    tuning_hz: float = 440.0
 
     @property
     def length_quarter(self) -> float:
@@ -151,15 +207,39 @@ class Score:
         k = max(int(np.searchsorted(self.bar_quarter, quarter + 1e-9, side="right")) - 1, 0)
         return int(self.bar_number[k])
 
+    def place_at(self, quarter: float) -> Place:
+        """Where `quarter` is, for people: bar, beat, rehearsal mark, and for the how many-th time. Any quarter has a place."""
+        from rtserver.following.places import place_at
+
+        return place_at(self, quarter)
+
+    def quarter_of_bar(self, number: int | str, beat: float = 1.0, time: int = 1) -> float:
+        """The quarter of a bar's beat (both counted from 1) where it is played for the `time`-th time. Raises `ScoreError`."""
+        from rtserver.following.places import quarter_of_bar
+
+        return quarter_of_bar(self, number, beat, time)
+
+    def quarter_of_mark(self, text: str, time: int = 1) -> float:
+        """The quarter of a rehearsal mark where it is passed for the `time`-th time. Raises `ScoreError`."""
+        from rtserver.following.places import quarter_of_mark
+
+        return quarter_of_mark(self, text, time)
+
+    def events(self) -> Onsets:
+        """The score as a list of moments at which something begins."""
+        from rtserver.following.onsets import onsets_of
+
+        return onsets_of(self)
+
     def to_npz(self, path: str | PathLike[str]) -> None:
         """Write everything to `path` as plain numpy arrays (no pickle)."""
         arrays: dict[str, npt.NDArray[np.generic]] = {"version": np.array(FORMAT_VERSION)}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for f in fields(self):
+            value = getattr(self, f.name)
             if isinstance(value, Notes):
-                arrays |= {f"{field.name}.{f.name}": getattr(value, f.name) for f in fields(value)}
+                arrays |= {f"{f.name}.{g.name}": getattr(value, g.name) for g in fields(value)}
             else:
-                arrays[field.name] = np.array(value, np.str_) if isinstance(value, str | tuple) else value
+                arrays[f.name] = np.array(value, np.str_) if isinstance(value, str | tuple) else np.asarray(value)
         with Path(path).open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -173,9 +253,10 @@ class Score:
                         f"{path}: parsed score of format {int(data['version'])}, expected {FORMAT_VERSION}: parse the score again"
                     )
                 notes = {name: Notes(*(data[f"{name}.{f.name}"] for f in fields(Notes))) for name in ("notes", "written")}
-                texts = {name: tuple(str(text) for text in data[name]) for name in ("parts", "warnings")}
-                rest = {f.name: data[f.name] for f in fields(Score) if f.name not in {*notes, *texts, "title"}}
-                return Score(title=str(data["title"]), **notes, **texts, **rest)
+                texts = {name: tuple(str(text) for text in data[name]) for name in TEXTS}
+                single = {"title": str(data["title"]), "tuning_hz": float(data["tuning_hz"])}
+                rest = {f.name: data[f.name] for f in fields(Score) if f.name not in {*notes, *texts, *single}}
+                return Score(**single, **notes, **texts, **rest)  # pyright: ignore[reportArgumentType]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise ScoreError(f"{path}: not a parsed score ({error}): write it with Score.to_npz") from error
 
@@ -215,11 +296,34 @@ def _tempo_starts(score: Score) -> Floats:
     return starts + score.tempo_quarter[0] * 60.0 / score.tempo_bpm[0]
 
 
-def load_score(path: str | PathLike[str]) -> Score:
-    """Parse a score: MusicXML (``.musicxml``, ``.xml``, ``.mxl``) or MIDI (``.mid``, ``.midi``).
+def load_score(
+    path: str | PathLike[str],
+    parts: Sequence[str | int] = (),
+    *,
+    tuning_hz: float = 440.0,
+    transpose: int = 0,
+    cents: float = 0.0,
+) -> Score:
+    """Parse a score: MusicXML, MIDI, or what partitura reads besides (`parse.SUFFIXES`).
 
-    Slow (a second for a long movement); never call it in the live path. Raises `ScoreError`, saying what is wrong with the file.
+    Slow (a second for a long movement); never call it in the live path.
+
+    Parameters
+    ----------
+    parts
+        Names, or numbers from 1, of the parts to follow; empty: all.
+    tuning_hz
+        A4 of the instrument.
+    transpose, cents
+        By how much the instrument sounds above the notation at concert pitch: a capo, another tuning. Semitones are added to the pitches,
+        cents to `Score.tuning_hz`.
+
+    Raises
+    ------
+    ScoreError
+        Says what is wrong with the file, what was expected, and what to do.
     """
-    from rtserver.following.parse import parse
+    from rtserver.following.parse import parse, tuned
 
-    return parse(Path(path))
+    score = parse(Path(path), tuple(parts))
+    return score if (tuning_hz, transpose, cents) == (440.0, 0, 0.0) else tuned(score, tuning_hz, transpose, cents)

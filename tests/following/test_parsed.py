@@ -18,9 +18,9 @@ def parser(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """What is parsed, as it is parsed."""
     seen: list[Path] = []
 
-    def load(path: Path) -> Score:
+    def load(path: Path, parts: tuple[str | int, ...] = ()) -> Score:
         seen.append(path)
-        return load_score(path)
+        return load_score(path, parts)
 
     monkeypatch.setattr(parsed, "load_score", load)
     return seen

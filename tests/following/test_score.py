@@ -138,7 +138,7 @@ def test_a_parsed_score_comes_back_as_it_was(write: Write, tmp_path: Path) -> No
         ("broken.musicxml", b"<score-partwise><part-list>", "cannot be read"),
         ("noise.mid", b"\x00\xff\x12" * 9, "cannot be read"),
         ("noise.mxl", b"PK\x03\x04" + b"\x07" * 40, "cannot be read"),
-        ("other.xml", b"<html><body/></html>", "cannot be read"),
+        ("other.xml", b"<html><body/></html>", "expected MusicXML"),
     ],
 )
 def test_what_is_no_score_is_refused_with_a_reason(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:

@@ -1,0 +1,206 @@
+"""MusicXML as it is written, bar by bar: what a player would play, and the signs around it.
+
+partitura reads MusicXML too, but knows no cue notes, rehearsal marks, arpeggios or octave transpositions, takes time that grows with
+the square of the score, and lets one part's short bar shift it against the others. Here a bar is as long as its longest part, time is
+counted in ratios of whole numbers within it, and a file is read in one pass that keeps one bar at a time.
+
+MusicXML 4.0: https://www.w3.org/2021/06/musicxml40/. Both partwise and timewise files are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from io import BytesIO
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from rtserver.errors import ScoreError
+from rtserver.following.musicxmlbar import BarReader, Found
+from rtserver.following.written import MAX_BARS, MAX_QUARTERS, Bar, Note, Sign, Written
+
+CHUNK = 65536
+# Elements of one bar at most: the fullest bars of an orchestra have some ten thousand.
+MAX_ELEMENTS = 1_000_000
+
+
+def read_musicxml(content: bytes) -> Written:
+    """The score in `content`. Raises `ScoreError` or `ElementTree.ParseError`."""
+    score = Written()
+    bars: list[_Bar] = []
+    readers: dict[str, BarReader] = {}
+    unnumbered = 0
+    for part, index, bar in _bars(content, score, readers):
+        if index == len(bars):
+            if index >= MAX_BARS:
+                raise ScoreError(f"expected at most {MAX_BARS} bars, found more: is it one score?")
+            bars.append(_Bar())
+        reader = readers[part]
+        if not bars[index].number:
+            bars[index].number = bar.get("number", "")
+            bars[index].implicit = bar.get("implicit") == "yes"
+        length = reader.read(bar, index)
+        bars[index].length = max(bars[index].length, length)
+        bars[index].nominal = max(bars[index].nominal, reader.nominal)
+        unnumbered += 1
+    if not unnumbered:
+        raise ScoreError("expected at least one measure in a part, found none")
+    score.parts = [reader.name or f"part {i + 1}" for i, reader in enumerate(readers.values())]
+    _place(score, bars, list(readers.values()))
+    return score
+
+
+class _Bar:
+    """A bar while its parts are read."""
+
+    def __init__(self) -> None:
+        self.number = ""
+        self.implicit = False
+        self.length = Fraction(0)
+        self.nominal = Fraction(0)
+
+
+def _bars(content: bytes, score: Written, readers: dict[str, BarReader]) -> Iterator[tuple[str, int, Element]]:
+    """Every bar of every part as (part id, index of the bar, element), as the file has them; the head is read on the way."""
+    timewise = False
+    part, index, counted = "", -1, 0
+    counts: dict[str, int] = {}
+    outer: Element | None = None
+    for event, element in _events(content):
+        tag = element.tag
+        if event == "start":
+            counted += 1
+            if counted > MAX_ELEMENTS:
+                raise ScoreError(f"expected at most {MAX_ELEMENTS} elements in a bar, found more: is it music?")
+            if outer is None:
+                if tag not in ("score-partwise", "score-timewise"):
+                    raise ScoreError(f"expected MusicXML, <score-partwise> or <score-timewise>, found <{str(tag)[:40]}>")
+                outer, timewise = element, tag == "score-timewise"
+            elif tag == "part" and not timewise:
+                part = element.get("id", "")
+            elif tag == "measure" and timewise:
+                index, outer = index + 1, element
+            continue
+        if tag == ("part" if timewise else "measure"):
+            name = element.get("id", "") if timewise else part
+            if name not in readers:
+                readers[name] = BarReader(len(readers), name)
+            if timewise:
+                assert outer is not None
+                element.attrib |= {key: outer.attrib[key] for key in ("number", "implicit") if key in outer.attrib}
+                yield name, index, element
+            else:
+                counts[name] = counts.get(name, -1) + 1
+                yield name, counts[name], element
+            element.clear()
+            counted = 0
+        elif tag == "part-list":
+            _part_list(element, readers)
+            counted = 0
+        elif tag in ("work-title", "movement-title") and element.text and not score.title:
+            score.title = " ".join(element.text.split())
+
+
+def _events(content: bytes) -> Iterator[tuple[str, Element]]:
+    """Starts and ends of elements. An entity bomb is refused: a score declares none."""
+    head = content[:CHUNK].replace(b"\0", b"")
+    if b"<!ENTITY" in head:
+        raise ScoreError("expected a score without entity declarations, found <!ENTITY: remove them, or export it again")
+    parser: ElementTree.XMLPullParser[Element] = ElementTree.XMLPullParser(("start", "end"))
+    source = BytesIO(content)
+    while chunk := source.read(CHUNK):
+        parser.feed(chunk)
+        yield from parser.read_events()  # pyright: ignore[reportReturnType]
+    parser.close()
+    yield from parser.read_events()  # pyright: ignore[reportReturnType]
+
+
+def _part_list(element: Element, readers: dict[str, BarReader]) -> None:
+    for part in element.iter("score-part"):
+        name = part.get("id", "")
+        reader = readers.setdefault(name, BarReader(len(readers), name))
+        reader.name = " ".join((part.findtext("part-name") or "").split()) or name
+        channels = [text.strip() for text in (c.text for c in part.iter("midi-channel")) if text]
+        reader.percussion = bool(channels) and all(c == "10" for c in channels)
+
+
+def _place(score: Written, bars: list[_Bar], parts: list[BarReader]) -> None:
+    """From (bar, quarters into it) to quarters from the beginning."""
+    start = Fraction(0)
+    starts: list[Fraction] = []
+    for bar in bars:
+        starts.append(start)
+        start += bar.length or bar.nominal  # a bar that holds nothing at all is a bar of rest
+        if start > MAX_QUARTERS:
+            raise ScoreError(f"expected at most {MAX_QUARTERS:g} quarters in all, found more: is a <duration> or <divisions> damaged?")
+    lengths = [bar.length or bar.nominal for bar in bars]
+    origin = [float(s) for s in (*starts, start)]
+    score.end = origin[-1]
+    score.bars = [Bar(origin[i], b.number or str(i + 1), float(b.nominal), b.implicit) for i, b in enumerate(bars)]
+
+    def at(bar: int, offset: float | None) -> float:
+        """None is the end of the bar; what lies beyond it is there too."""
+        return origin[bar + 1] if offset is None or offset >= lengths[bar] else origin[bar] + float(offset)
+
+    seen: set[Sign] = set()
+    tempi: dict[float, float] = {}
+    for part, reader in enumerate(parts):
+        found = reader.found
+        for bar, offset, end_bar, end_offset, pitch in reader.notes:
+            onset = origin[bar] + offset
+            end = max(onset, origin[end_bar] + end_offset)
+            score.notes.append(Note(onset, 0.0 if (bar, offset) == (end_bar, end_offset) else end - onset, pitch, part))
+        for sign in _signs(found, at):
+            seen.add(sign)
+        for bar, offset, bpm in found.tempi:
+            tempi.setdefault(at(bar, offset), bpm)
+        score.hints += [(at(bar, offset), kind, text) for bar, offset, kind, text in found.hints]
+        score.ornaments += [(origin[bar] + offset, pitch, kind) for bar, offset, pitch, kind in found.ornaments]
+        score.fermatas += [at(bar, offset) for bar, offset in found.fermatas]
+        score.marks += [(at(bar, offset), text) for bar, offset, text in found.marks]
+        score.metres += [(at(bar, offset), beats, kind) for bar, offset, beats, kind in found.metres]
+        score.keys += [(at(bar, offset), fifths, mode) for bar, offset, fifths, mode in found.keys]
+        score.warnings += [f"{score.parts[part]}: {text}" for text in found.warnings.values()]
+    score.signs = _agreed(seen)
+    score.tempi = sorted(tempi.items())
+    score.hints, score.marks, score.metres, score.keys = (
+        sorted(set(score.hints)),
+        sorted(set(score.marks)),
+        sorted(set(score.metres)),
+        sorted(set(score.keys)),
+    )
+    score.fermatas = sorted(set(score.fermatas))
+
+
+def _signs(found: Found, at: Callable[[int, float | None], float]) -> Iterable[Sign]:
+    """The signs of one part, endings joined; a coda sign of unknown purpose is a To Coda unless it is the last."""
+    opened: tuple[int, float | None, tuple[int, ...]] | None = None
+    codas = [s for s in found.signs if s.kind == "coda?"]
+    written = {s.kind for s in found.signs}
+    for s in found.signs:
+        place = at(s.bar, s.offset)
+        if s.kind == "ending-start":
+            opened = (s.bar, s.offset, s.numbers)
+        elif s.kind == "ending-stop":
+            bar, offset, numbers = opened or (s.bar, 0.0, s.numbers)
+            yield Sign("ending", at(bar, offset), end=place, numbers=numbers)
+            opened = None
+        elif s.kind == "coda?":
+            last = s is codas[-1]
+            if last and "coda" not in written:
+                yield Sign("coda", place)
+            elif not last and "tocoda" not in written:
+                yield Sign("tocoda", place)
+        else:
+            yield Sign(s.kind, place, s.name, times=s.times, aim=s.aim)
+    if opened is not None:
+        bar, offset, numbers = opened
+        yield Sign("ending", at(bar, offset), end=at(bar, None), numbers=numbers)
+
+
+def _agreed(signs: set[Sign]) -> list[Sign]:
+    """Signs that several parts show, once: of two of a kind in one place the one that says more."""
+    kept: dict[tuple[str, float], Sign] = {}
+    for sign in sorted(signs, key=lambda s: (s.at, s.kind, bool(s.aim), s.name, s.times, s.end, s.numbers)):
+        kept[sign.kind, sign.at] = sign
+    return list(kept.values())
