@@ -6,7 +6,8 @@ A live server on a private jackd (dummy driver) with everything on: separation, 
 subscriber. Its input is the demonstration's performance, over and over. Beside it, in the same jackd, a plain pass-through: the same native
 callback in a process of its own, with no server behind it. What it misses, the machine misses. A block that the server missed, or a
 sample that an output lacked, while the plain stream missed nothing, is an excess. After a tenth of the time (at most a minute) all is warm:
-from then on the memory (PSS) of every role is fitted by a line, its file descriptors are compared, its page faults counted.
+from then on the memory that every role has allocated for itself (anonymous pages) is fitted by a line, its file descriptors are compared,
+its page faults counted. PSS is kept too, but not fitted: it changes with every program that has the same libraries in memory.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def look(pid: int) -> dict[str, int]:
     """Memory in kB, file descriptors and page faults of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     faults = int(fields[7]) + int(fields[9])  # minor and major
-    return {"pss_kb": memory_of(pid).get("pss", 0) >> 10, "fds": len(os.listdir(f"/proc/{pid}/fd")), "faults": faults}
+    memory = {f"{kind}_kb": size >> 10 for kind, size in memory_of(pid).items() if kind in ("pss", "anonymous")}
+    return memory | {"fds": len(os.listdir(f"/proc/{pid}/fd")), "faults": faults}
 
 
 def soak(folder: Path, seconds: float, period: int) -> dict[str, Any]:
@@ -137,10 +139,12 @@ def judge(found: dict[str, Any], log: Path, seconds: float) -> dict[str, Any]:
     minutes = np.array([m["s"] for m in warm]) / 60.0
     roles = {}
     for name in warm[0]["roles"]:
-        pss, fds, faults = (np.array([m["roles"][name][key] for m in warm]) for key in ("pss_kb", "fds", "faults"))
-        slope = float(np.polyfit(minutes, pss, 1)[0]) if len(warm) > 2 else 0.0
+        keys = ("pss_kb", "anonymous_kb", "fds", "faults")
+        pss, own, fds, faults = (np.array([m["roles"][name][key] for m in warm]) for key in keys)
+        slope = float(np.polyfit(minutes, own, 1)[0]) if len(warm) > 2 else 0.0
         roles[name] = {
             "pss_mb": float(pss[-1]) / 1024,
+            "own_kb": [int(own[0]), int(own[-1])],
             "slope_kb_min": slope,
             "fds": [int(fds[0]), int(fds[-1])],
             "faults_s": float(faults[-1] - faults[0]) / max(1e-9, 60 * (minutes[-1] - minutes[0])),
@@ -182,10 +186,11 @@ def main() -> None:
         f"in the {judged['calm_s']:.0f} s around which the plain one missed nothing: {judged['excess_blocks']:.0f} blocks,"
         f" {judged['excess_output_misses']:.0f} output misses"
     )
-    print("| role | PSS | slope | file descriptors | page faults |\n|---|---|---|---|---|")
+    print("| role | PSS | its own | slope of its own | file descriptors | page faults |\n|---|---|---|---|---|---|")
     for name, role in judged["roles"].items():
         first, last = role["fds"]
-        print(f"| {name} | {role['pss_mb']:.0f} MB | {role['slope_kb_min']:+.0f} kB/min | {first} → {last} | {role['faults_s']:.1f}/s |")
+        memory = f"{role['pss_mb']:.0f} MB | {role['own_kb'][-1]} kB | {role['slope_kb_min']:+.1f} kB/min"
+        print(f"| {name} | {memory} | {first} → {last} | {role['faults_s']:.2f}/s |")
     samples = {"memory": found["memory"], "counters": found["counters"]}
     write_result("soak", {**judged, **samples, "period": args.period, "machine": machine()}, args.output)
 

@@ -38,12 +38,16 @@ def lock_memory() -> bool:
 
 
 def memory_of(pid: int) -> dict[str, int]:
-    """What a process takes, in bytes: ``rss`` (shared pages in full), ``pss`` (divided by those who share them), ``locked``, ``swapped``.
+    """What a process takes, in bytes: ``rss`` (shared pages in full), ``pss`` (divided by those who share them), ``anonymous``, ``locked``,
+    ``swapped``.
+
+    Anonymous is what the process has allocated for itself, and what can leak. ``pss`` also changes when another program that has the same
+    libraries in memory comes or goes.
 
     Empty where the system does not tell. Reading it makes the kernel walk the page tables, some milliseconds for a large process: not for
     the fast lane.
     """
-    wanted = {"Rss:": "rss", "Pss:": "pss", "Locked:": "locked", "Swap:": "swapped"}
+    wanted = {"Rss:": "rss", "Pss:": "pss", "Anonymous:": "anonymous", "Locked:": "locked", "Swap:": "swapped"}
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

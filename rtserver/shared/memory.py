@@ -23,6 +23,8 @@ VERSION = 1
 HEADER_SIZE = 64  # bytes: magic, version, boot id, size, length of the layout, length of the setup, pid of the creator (int64 each)
 SETUP_SIZE = 1 << 18  # bytes behind the header for the layout and the setup: JSON, some 30 kB in use
 ALIGNMENT = 64  # a cache line, so that two writers never share one
+# Every page is there and mapped from the start: a ring's first lap must not wait for the kernel to find and clear pages. (Linux)
+POPULATE = getattr(mmap, "MAP_POPULATE", 0)
 
 
 class Field(msgspec.Struct, frozen=True, array_like=True):
@@ -55,7 +57,7 @@ class Block:
 
     def __init__(self, fd: int, size: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, size)
+        self._map = mmap.mmap(fd, size, flags=mmap.MAP_SHARED | POPULATE)
         self._header = np.frombuffer(self._map, np.int64, HEADER_SIZE // 8)
         self.bytes = np.frombuffer(self._map, np.uint8)
         self.layout = Layout()

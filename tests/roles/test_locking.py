@@ -48,6 +48,7 @@ def test_memory_is_told_in_bytes() -> None:
         pytest.skip("smaps_rollup is Linux's")
     memory = locking.memory_of(os.getpid())
     assert 1 << 20 < memory["pss"] <= memory["rss"]
+    assert 1 << 20 < memory["anonymous"] <= memory["rss"]
 
 
 def test_a_process_that_has_gone_takes_nothing() -> None:
