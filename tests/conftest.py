@@ -17,12 +17,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from rtserver.config import Config, Midi
 from rtserver.events import Command, Note
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import PID, STARTING, STATE, UP, Session, Setup
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine stands still for as long as it likes
+hypothesis.settings.load_profile("patient")
 
 _libc = ctypes.CDLL(None)
 

@@ -93,6 +93,24 @@ def test_extra_delay_is_added_to_the_engines_outputs_alone():
     np.testing.assert_array_equal(out[:, 1], x[:, 0])
 
 
+def test_a_change_of_the_extra_delay_is_logged_with_its_frame_and_can_be_done_again():
+    x = noise(60 * BLOCK)
+
+    def play(change, cut):
+        mixer = Mixer(ONE)
+        out = [feed(mixer, x[:change], cut=cut)]
+        mixer.table[t.EXTRA_DELAY] = 37
+        for start in range(change, len(x), cut):
+            out.append(mixer.run(x[start : start + cut]))
+            mixer.tracks[0].write(np.ascontiguousarray(x[start : start + cut].T), start)
+        return np.concatenate(out), mixer.log(t.LOG_LAG)
+
+    live, ((_, _, frame, n_frames),) = play(30 * BLOCK, BLOCK)
+    assert (frame, n_frames) == (30 * BLOCK, 37)
+    again, _ = play(frame, BLOCK // 4)
+    np.testing.assert_array_equal(again, live)
+
+
 def test_nothing_late_is_counted_on_time():
     mixer = Mixer(ONE)
     feed(mixer, noise(40 * BLOCK))

@@ -10,13 +10,15 @@ import subprocess
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 
-from rtserver.events import Command, Epoch, Gap, MidiIn, Param, Position, Recording, Status
+from rtserver.config import Config, parse
+from rtserver.events import Command, Epoch, Gap, MidiIn, Param, Position, Recording, Song, Status
 from rtserver.replay import Log
-from rtserver.shared.session import IN_RING_SIZE
+from rtserver.shared.session import IN_RING_SIZE, Setup, load_file
 
 
 def read(path: Path) -> np.ndarray:
@@ -52,6 +54,21 @@ def test_what_came_before_the_recorder_was_up_is_there_too(make) -> None:
     stage.stop()
     assert stage.log().header.frame == 0
     np.testing.assert_array_equal(read(stage.folders()[0] / "input.wav"), stage.heard("input"))
+
+
+def test_the_configuration_of_a_song_that_is_loaded_is_in_the_log(make) -> None:
+    stage = make()
+    stage.start()
+    soft = parse({"outputs": {"soft": {"source": "dry", "channels": [1], "gain_db": -20.0}}})
+    folder = stage.session.run_folder
+    for deck, frame, config in ((1, 100, soft), (0, 200, Config())):
+        load_file(folder, deck, frame).write_bytes(msgspec.json.encode(Setup(config, str(folder), song="soft")))
+        stage.say(Song(frame, frame, "soft", "loading", deck), "supervisor")
+    stage.say(Song(9000, 300, "soft", "playing", 1), "supervisor")
+    stage.stop()
+    first, second = stage.log().stays
+    assert (first.deck, first.end) == (0, 9000)
+    assert (second.deck, second.loaded, second.start, second.name, second.config) == (1, 100, 9000, "soft", soft)
 
 
 def test_only_what_is_wanted_is_recorded(make) -> None:

@@ -59,6 +59,19 @@ def test_what_the_gateway_is_told_the_recorder_is_told_if_there_is_one(folder: s
     assert session.receive("recorder") == [event] * (3 if folder else 0)
 
 
+def test_the_recorder_learns_of_which_deck_somebody_spoke() -> None:
+    layout = Layout()
+    Session.declare(layout, 1, 2, 5)
+    session = Session.create(layout, Setup(Config(recording=Recording(folder="shows")), "nowhere"))
+    event = Command(0, 0, "panic")
+    session.emit("midi", event, "gateway")
+    session.turn_to(1)
+    session.emit("midi", event, "gateway")
+    session.emit("engine", event)
+    assert session.receive("gateway") == [event] * 3
+    assert sorted(deck for deck, heard in session.receive_with_decks("recorder") if heard == event) == [0, 1, 1]
+
+
 def test_nobody_hears_of_a_recorder_that_takes_nothing() -> None:
     layout = Layout()
     Session.declare(layout, 1, 2, 5)
