@@ -290,7 +290,8 @@ class MidiRole:
             print(f"rtserver midi: {complaint}", file=sys.stderr, flush=True)
             self._complained = complaint
         next_ns = self.rack.next_due_ns
-        if now_ns >= self._retry_ns and (next_ns is None or next_ns - now_ns > QUIET_NS):
+        quiet = next_ns is None or next_ns - now_ns > QUIET_NS
+        if now_ns >= self._retry_ns and (quiet or self.rack.stands_in):  # what goes nowhere may be late
             self._retry_ns = now_ns + RETRY_NS
             self.session.beat("midi", OPEN_S)
             self._retry()

@@ -106,6 +106,9 @@ def test_null_backend_that_stands_in_gives_way_when_jack_comes(tmp_path, own_jac
     assert "rtstest-nobody" in capsys.readouterr().err
     with own_jackd() as (name, _server):
         monkeypatch.setitem(os.environ, "JACK_DEFAULT_SERVER", name)
-        turns(role, 2.5)
+        role.session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+        for i in range(100):  # without a pause, for five seconds: it is not waited for
+            role.session.emit("performer", Note(2400 * i, 0, i, 60, 80, 1200, 0), "midi")
+        turns(role, 3.0)
         assert role.rack.api == "jack"
         role.close()
