@@ -143,7 +143,7 @@ def main() -> int:
 
             score = convert(partitura.load_score(sys.argv[1], quiet=True))
     except BaseException as error:  # whatever a third-party parser throws at a broken file, its own exits included
-        print(" ".join(str(error).split()) or type(error).__name__, file=sys.stderr)
+        print(" ".join(f"{type(error).__name__}: {error}".split()), file=sys.stderr)
         return 1
     sys.stdout.buffer.write(msgspec.json.encode(score))
     return 0

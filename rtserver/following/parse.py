@@ -113,6 +113,7 @@ def _score(written: Written, stem: str) -> Score:
         return found
 
     tempi = np.array(written.tempi or [(0.0, _spoken_tempo(written))], np.float64)
+    tempi[0, 0] = 0.0  # the first holds from the start
     tempo = _as_steps(_steps(tempi, segments, zero)[0])
     metres = np.array(written.metres or [(0.0, 4, 4)], np.float64)
     metres[0, 0] = 0.0
@@ -217,7 +218,7 @@ def _steps(points: Floats, segments: Floats, zero: float) -> tuple[Floats, Float
             continue
         offset = np.zeros(len(inside))
         offset[0] = max(0.0, start - inside[0, 0])
-        inside[0, 0] = start
+        inside[0, 0] = max(start, inside[0, 0])
         inside[:, 0] += at - start - zero
         rows.append(inside)
         into.append(offset)
