@@ -156,6 +156,12 @@ def test_follow_writes_its_table(tmp_path: Path) -> None:
     assert len(lines) > 100
 
 
+def test_an_unknown_part_ends_with_1_and_the_parts_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    demo = ROOT / "rtserver" / "demo"
+    files = (demo / "score.musicxml", demo / "performance.mid", "-o", tmp_path / "out.csv")
+    assert "no part 'Tuba'; its parts are 1 'Piano'" in refused(capsys, 1, "follow", *files, "--part", "Piano", "--part", "Tuba")
+
+
 def test_an_unknown_method_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, 2, "follow", tmp_path / "score.mid", tmp_path / "in.mid", "-o", tmp_path / "out.csv", "--method", "guess")
     assert said.startswith("rtserver follow: method: no method 'guess'; known: dixon")

@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from rtserver.errors import ScoreError
-from rtserver.following.musicxmlbar import BarReader, Found
+from rtserver.following.musicxmlbar import BarReader
+from rtserver.following.musicxmlsigns import Found
 from rtserver.following.written import MAX_BARS, MAX_QUARTERS, Bar, Note, Sign, Written
 
 CHUNK = 65536
@@ -146,10 +147,10 @@ def _place(score: Written, bars: list[_Bar], parts: list[BarReader]) -> None:
     tempi: dict[float, float] = {}
     for part, reader in enumerate(parts):
         found = reader.found
-        for bar, offset, end_bar, end_offset, pitch in reader.notes:
+        for bar, offset, end_bar, end_offset, pitch, carried in reader.notes:
             onset = origin[bar] + offset
             end = max(onset, origin[end_bar] + end_offset)
-            score.notes.append(Note(onset, 0.0 if (bar, offset) == (end_bar, end_offset) else end - onset, pitch, part))
+            score.notes.append(Note(onset, 0.0 if (bar, offset) == (end_bar, end_offset) else end - onset, pitch, part, carried))
         for sign in _signs(found, at):
             seen.add(sign)
         for bar, offset, bpm in found.tempi:

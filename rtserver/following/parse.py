@@ -96,7 +96,7 @@ def _score(written: Written, stem: str) -> Score:
     segments = np.column_stack((spans, starts[:-1]))
 
     # Both axes start at their first sounding note.
-    unfolded = np.concatenate([_within(raw, s) for s in segments])
+    unfolded = _unfold(raw, segments)
     unfolded = unfolded[np.lexsort((unfolded[:, 2], unfolded[:, 0]))]
     if len(unfolded) < 2 or unfolded[-1, 0] == unfolded[0, 0]:
         raise ScoreError("all notes start together; following needs at least two onsets")
@@ -197,6 +197,26 @@ def _within(raw: Floats, segment: Floats) -> Floats:
     notes = raw[first:stop].copy()
     notes[:, 0] += segment[2] - segment[0]
     return notes
+
+
+def _unfold(raw: Floats, segments: Floats) -> Floats:
+    """The notes as they are played. Where the music jumps, a note ends, unless it is carried on from what was played before the jump."""
+    pieces: list[Floats] = []
+    for i, segment in enumerate(segments):
+        rows = _within(raw, segment)
+        start = segment[2]
+        if i and segments[i - 1, 1] != segment[0]:
+            before = pieces[-1]
+            before[:, 1] = np.minimum(before[:, 1], start - before[:, 0])
+            kept = np.ones(len(rows), np.bool_)
+            for k in np.nonzero((rows[:, 4] > 0) & (rows[:, 0] <= start + NEAR))[0]:
+                same = (before[:, 2:4] == rows[k, 2:4]).all(axis=1) & (before[:, 0] + before[:, 1] >= start - NEAR) & (before[:, 1] > 0)
+                if same.any():
+                    before[same, 1] = rows[k, 0] + rows[k, 1] - before[same, 0]
+                    kept[k] = False
+            rows = rows[kept]
+        pieces.append(rows)
+    return np.concatenate(pieces)
 
 
 def _as_notes(rows: Floats, zero: float) -> Notes:

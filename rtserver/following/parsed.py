@@ -19,6 +19,7 @@ SOURCES = (
     "midiscore.py",
     "musicxml.py",
     "musicxmlbar.py",
+    "musicxmlsigns.py",
     "parse.py",
     "repeats.py",
     "score.py",

@@ -54,12 +54,16 @@ class Sign(msgspec.Struct, frozen=True):
 
 
 class Note(NamedTuple):
-    """A note as it sounds: tied notes are one, a grace note has duration 0, pitch is MIDI and concert pitch."""
+    """A note as it sounds: tied notes are one, a grace note has duration 0, pitch is MIDI and concert pitch.
+
+    `carried`: tied to something that is not written before it, as at the beginning of a second ending.
+    """
 
     onset: float
     duration: float
     pitch: int
     part: int
+    carried: bool = False
 
 
 class Bar(NamedTuple):

@@ -131,6 +131,20 @@ def test_an_input_of_two_channels_wants_outputs_of_two() -> None:
     assert error.field == "outputs.x.channels"
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("tuning_hz", 44.0), ("transpose", 40), ("cents", 101.0), ("parts", [0]), ("parts", [""]), ("parts", "Violin"), ("parts", [1.5])],
+)
+def test_a_wrong_reading_of_the_score_is_refused_by_its_key(key: str, value: object) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse({"score": {"file": "piece.mid", key: value}})
+    assert error.value.field.startswith(f"score.{key}")
+
+
+def test_parts_are_names_or_numbers() -> None:
+    assert parse({"score": {"parts": ["Violin", 2]}}).score.parts == ["Violin", 2]
+
+
 def test_a_score_counts_from_the_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "show.toml").write_text('[score]\nfile = "piece.musicxml"\n')
     assert load(tmp_path / "show.toml").score.file == str(tmp_path / "piece.musicxml")

@@ -1,5 +1,6 @@
 """Scores that are parsed once and kept."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -80,3 +81,17 @@ def test_the_oldest_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_score_is_named(tmp_path: Path) -> None:
     with pytest.raises(ScoreError, match="none"):
         parsed_score(tmp_path / "none.mid", tmp_path)
+
+
+def test_every_source_of_the_parser_counts() -> None:
+    """A parser that changed must read again: whatever `parse` brings in of this package's folder is in the key."""
+    folder = Path(parsed.__file__).parent
+    seen, todo = set[str](), ["parse.py"]
+    while todo:
+        name = todo.pop()
+        if name in seen or not (folder / name).exists():
+            continue
+        seen.add(name)
+        words = re.findall(r"rtserver\.following\.(\w+)", (folder / name).read_text())
+        todo += [f"{word}.py" for word in [*words, *re.findall(r"following import (\w+)", (folder / name).read_text())]]
+    assert seen - {"places.py", "onsets.py"} == set(parsed.SOURCES)

@@ -171,6 +171,23 @@ def test_a_repeat_is_played_as_often_as_it_says(write: Write) -> None:
     assert score.notes.pitch.tolist() == [60, 60, 60, 62]
 
 
+def test_a_note_may_be_tied_into_both_endings(write: Write) -> None:
+    start, stop = '<tie type="start"/>', '<tie type="stop"/>'
+    brackets = '<barline location="{}"><ending number="{}" type="{}"/>{}</barline>'
+    back = '<repeat direction="backward"/>'
+    first = brackets.format("left", 1, "start", "") + note(62, 2, stop) + note(64, 2) + brackets.format("right", 1, "stop", back)
+    second = brackets.format("left", 2, "start", "") + note(62, 1, stop) + note(65, 3) + brackets.format("right", 2, "stop", "")
+    notes = load_score(write(attributes(1) + note(60, 2) + note(62, 2, start), first, second)).notes
+    assert notes.pitch.tolist() == [60, 62, 64, 60, 62, 65]
+    assert notes.duration_quarter.tolist() == [2, 4, 2, 2, 3, 3]
+
+
+def test_a_note_ends_where_the_music_jumps(write: Write) -> None:
+    over = '<tie type="start"/>', '<tie type="stop"/>'
+    notes = load_score(write(attributes(1) + note(60, 2) + note(62, 2, over[0]) + REPEAT, note(62, 2, over[1]) + note(64, 2))).notes
+    assert notes.duration_quarter.tolist() == [2, 2, 2, 4, 2]
+
+
 def test_the_signs_of_one_part_serve_all(tmp_path: Path) -> None:
     def bars(*texts: str) -> str:
         return "".join(f'<measure number="{i + 1}">{text}</measure>' for i, text in enumerate(texts))
