@@ -17,7 +17,7 @@ from rtserver.following.written import MAX_BARS, MAX_QUARTERS, TEMPO_RANGE, Bar,
 
 DRUMS = 9  # MIDI channel 10, counted from 0
 SHORTEST = 1.0 / 192.0  # quarters: a note that ends as it begins was still struck
-MAX_BYTES = 20_000_000
+MAX_BYTES = 8_000_000  # a million notes
 
 
 def read_midi(content: bytes) -> Written:

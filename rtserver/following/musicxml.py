@@ -17,8 +17,8 @@ from xml.etree.ElementTree import Element
 
 from rtserver.errors import ScoreError
 from rtserver.following.musicxmlbar import BarReader
-from rtserver.following.musicxmlsigns import Found
-from rtserver.following.written import MAX_BARS, MAX_QUARTERS, Bar, Note, Sign, Written
+from rtserver.following.musicxmlsigns import LEAPS, Found
+from rtserver.following.written import MAX_BARS, MAX_NOTES, MAX_QUARTERS, Bar, Note, Sign, Written
 
 CHUNK = 65536
 # Elements of one bar at most: the fullest bars of an orchestra have some ten thousand.
@@ -30,7 +30,7 @@ def read_musicxml(content: bytes) -> Written:
     score = Written()
     bars: list[_Bar] = []
     readers: dict[str, BarReader] = {}
-    unnumbered = 0
+    n_notes, n_read = 0, 0
     for part, index, bar in _bars(content, score, readers):
         if index == len(bars):
             if index >= MAX_BARS:
@@ -40,11 +40,15 @@ def read_musicxml(content: bytes) -> Written:
         if not bars[index].number:
             bars[index].number = bar.get("number", "")
             bars[index].implicit = bar.get("implicit") == "yes"
+        n_notes -= len(reader.found.notes)
         length = reader.read(bar, index)
+        n_notes += len(reader.found.notes)
+        n_read += 1
+        if n_notes > MAX_NOTES:
+            raise ScoreError(f"expected at most {MAX_NOTES} notes, found more: is it one score?")
         bars[index].length = max(bars[index].length, length)
         bars[index].nominal = max(bars[index].nominal, reader.nominal)
-        unnumbered += 1
-    if not unnumbered:
+    if not n_read:
         raise ScoreError("expected at least one measure in a part, found none")
     score.parts = [reader.name or f"part {i + 1}" for i, reader in enumerate(readers.values())]
     _place(score, bars, list(readers.values()))
@@ -179,7 +183,8 @@ def _signs(found: Found, at: Callable[[int, float | None], float]) -> Iterable[S
     codas = [s for s in found.signs if s.kind == "coda?"]
     written = {s.kind for s in found.signs}
     for s in found.signs:
-        place = at(s.bar, s.offset)
+        within = s.kind not in LEAPS or (s.bar, s.offset) in found.middles
+        place = at(s.bar, s.offset if within else None)
         if s.kind == "ending-start":
             opened = (s.bar, s.offset, s.numbers)
         elif s.kind == "ending-stop":
@@ -191,7 +196,7 @@ def _signs(found: Found, at: Callable[[int, float | None], float]) -> Iterable[S
             if last and "coda" not in written:
                 yield Sign("coda", place)
             elif not last and "tocoda" not in written:
-                yield Sign("tocoda", place)
+                yield Sign("tocoda", at(s.bar, None))
         else:
             yield Sign(s.kind, place, s.name, times=s.times, aim=s.aim)
     if opened is not None:

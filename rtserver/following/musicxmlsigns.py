@@ -19,6 +19,8 @@ UNITS = {
     "32nd": Fraction(1, 8),
 }
 
+# Printed wherever there is room under a bar, they act at its end: programs write them anywhere in it.
+LEAPS = ("dacapo", "dalsegno", "tocoda", "fine")
 # Words that leap, for files whose program did not say it in <sound>.
 _LEAPS = (
     ("dacapo", re.compile(r"^(d\.? ?c\.?( |$)|da capo)", re.I)),
@@ -75,11 +77,14 @@ class Found:
         self.metres: list[tuple[int, float, int, int]] = []
         self.keys: list[tuple[int, float, int, int]] = []
         self.warnings: dict[str, str] = {}
+        self.middles: set[tuple[int, float]] = set()  # bar lines within bars
         self.bar = 0  # the one that is being read
 
     def barline(self, element: Element, offset: float) -> None:
         """Take a bar line that is written `offset` quarters into the bar."""
         place: float | None = {"left": 0.0, "middle": offset}.get(element.get("location", "right"))
+        if element.get("location") == "middle":
+            self.middles.add((self.bar, offset))
         for child in element:
             match child.tag:
                 case "repeat":
@@ -89,7 +94,8 @@ class Found:
                         count = 2 if times is None else min(int(times), 1000)
                         self.signs.append(FoundSign("forward" if forward else "backward", self.bar, place, times=2 if forward else count))
                 case "ending":
-                    numbers = tuple(int(n) for n in re.findall(r"\d{1,2}", child.get("number", "")))
+                    ranges = re.findall(r"(\d{1,2})(?: *- *(\d{1,2}))?", child.get("number", ""))
+                    numbers = tuple(n for low, high in ranges for n in range(int(low), int(high or low) + 1))
                     kind = "ending-start" if child.get("type") == "start" else "ending-stop"
                     self.signs.append(FoundSign(kind, self.bar, place, numbers=numbers or (1,)))
                 case "fermata":
@@ -149,9 +155,7 @@ class Found:
                     if last.kind == kind:
                         self.signs[-1] = last._replace(aim=aim)
                 elif not said & {"dacapo", "dalsegno", "tocoda", "coda", "fine"}:
-                    # Printed under the first note of a bar, a leap still is made at the end of it.
-                    place = offset if kind == "coda" or offset > 0 else None
-                    self.signs.append(FoundSign(kind, self.bar, place, aim=aim))
+                    self.signs.append(FoundSign(kind, self.bar, offset, aim=aim))
                 break
 
     def sound(self, element: Element, offset: float) -> set[str]:
@@ -166,7 +170,8 @@ class Found:
             if value is None or value == "no":
                 continue
             name = value if kind in ("segno", "coda", "dalsegno", "tocoda") else ""
-            place = None if offset == 0.0 and self.bar == 0 and kind in ("dacapo", "dalsegno", "tocoda", "fine") else offset
-            self.signs.append(FoundSign(kind, self.bar, place, name))
+            self.signs.append(FoundSign(kind, self.bar, offset, name))
             said.add(kind)
+        if element.get("forward-repeat") == "yes":
+            self.signs.append(FoundSign("forward", self.bar, offset))
         return said

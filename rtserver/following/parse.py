@@ -80,9 +80,9 @@ def choose(names: list[str], wanted: tuple[str | int, ...]) -> list[int]:
 def _score(written: Written, stem: str) -> Score:
     problems = list(written.warnings)
     if not written.notes:
-        raise ScoreError("holds no pitched notes, so there is nothing to follow")
+        raise ScoreError("holds no pitched notes, so there is nothing to follow: is it for drums alone, or another part than was meant?")
     if len(written.notes) < 2:
-        raise ScoreError("holds one note only; following needs at least two onsets")
+        raise ScoreError("holds one note only; following needs at least two onsets: is it the whole score?")
     raw = np.array(written.notes, np.float64)
     raw = raw[np.lexsort((raw[:, 2], raw[:, 0]))]
     end = max(written.end, float(np.max(raw[:, 0] + raw[:, 1])))
@@ -99,7 +99,7 @@ def _score(written: Written, stem: str) -> Score:
     unfolded = _unfold(raw, segments)
     unfolded = unfolded[np.lexsort((unfolded[:, 2], unfolded[:, 0]))]
     if len(unfolded) < 2 or unfolded[-1, 0] == unfolded[0, 0]:
-        raise ScoreError("all notes start together; following needs at least two onsets")
+        raise ScoreError("all notes start together; following needs at least two onsets: is it the whole score?")
     written_zero, zero = float(raw[0, 0]), float(unfolded[0, 0])
 
     def points(rows: list[tuple[float, T]]) -> list[tuple[float, T]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rtserver.following.repeats import EDGES, MAX_STRETCHES, unfold
@@ -120,6 +121,43 @@ def test_edges_tell_where_one_may_go() -> None:
     assert named == {(0, 1, "next"), (1, 2, "next"), (2, 1, "repeat"), (1, 3, "ending"), (3, 4, "next"), (2, 4, "ending")}
 
 
+@st.composite
+def sections(draw: st.DrawFn) -> list[tuple[str, str]]:
+    """What stands at the left and at the right of each bar of a score of plain stretches, repeats, and repeats with two endings."""
+    bars: list[tuple[str, str]] = []
+    for n in range(draw(st.integers(1, 4))):
+        kind, length = draw(st.sampled_from(["plain", "repeat", "endings"])), draw(st.integers(1, 3))
+        opening = "" if kind == "plain" or (n == 0 and draw(st.booleans())) else '<repeat direction="forward"/>'
+        closing = '<repeat direction="backward"/>' if kind == "repeat" else ""
+        bars += [(opening if i == 0 else "", closing if i == length - 1 else "") for i in range(length)]
+        if kind == "endings":
+            bars.append(('<ending number="1" type="start"/>', '<ending number="1" type="stop"/><repeat direction="backward"/>'))
+            bars.append(
+                ('<ending number="2" type="start"/>', f'<ending number="2" type="{draw(st.sampled_from(["stop", "discontinue"]))}"/>')
+            )
+    return bars
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(bars=sections())
+def test_partitura_plays_repeats_and_endings_in_the_same_order(write: Write, bars: list[tuple[str, str]]) -> None:
+    import partitura
+    import partitura.score as ps
+
+    pitches = [12 * octave + step for octave in (5, 6, 7) for step in (0, 2, 4, 5, 7, 9, 11)]
+    texts = [
+        f'<barline location="left">{left}</barline>{note(pitches[i], 4)}<barline location="right">{right}</barline>'
+        for i, (left, right) in enumerate(bars)
+    ]
+    if len(texts) < 2:
+        return
+    path = write(attributes(1) + texts[0], *texts[1:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        part = ps.unfold_part_maximal(partitura.load_score(str(path), quiet=True).parts[0])
+    assert load_score(path).notes.pitch.tolist() == [n.midi_pitch for n in sorted(part.notes, key=lambda n: n.start.t)]
+
+
 def sound(**said: str) -> str:
     words = " ".join(f'{key}="{value}"' for key, value in said.items())
     return f"<direction><direction-type><words>x</words></direction-type><sound {words}/></direction>"
@@ -135,6 +173,7 @@ def words(text: str) -> str:
         [BAR[0], BAR[1] + sound(fine="yes"), BAR[2] + sound(dacapo="yes")],
         [BAR[0], BAR[1] + words("Fine"), words("D.C. al Fine") + BAR[2]],
         [BAR[0], BAR[1] + words("Fine"), words("Da Capo al Fine") + BAR[2]],
+        [BAR[0], sound(fine="yes") + BAR[1], sound(dacapo="yes") + BAR[2]],  # written before the notes, made after them
     ],
 )
 def test_da_capo_al_fine_by_sound_or_by_words(write: Write, bars: list[str]) -> None:
@@ -164,6 +203,26 @@ def test_a_repeat_within_a_bar(write: Write) -> None:
     score = load_score(write(attributes(1) + note(60, 1) + note(62, 2) + middle + note(64, 1), BAR[3]))
     assert score.notes.pitch.tolist() == [60, 62, 60, 62, 64, 65]
     assert score.notes.onset_quarter.tolist() == [0, 1, 3, 4, 6, 7]
+
+
+def test_a_leap_within_a_bar_needs_a_bar_line_there(write: Write) -> None:
+    """As where a march has its upbeat: the last bar is short, and Fine stands before the upbeat of what follows."""
+    fine = sound(fine="yes")
+    line = '<barline location="middle"><bar-style>light-light</bar-style></barline>'
+    halves = note(62, 2), note(64, 2)
+    bars = note(60, 4), note(65, 2) + sound(dacapo="yes")
+    with_line = load_score(write(attributes(1) + bars[0], halves[0] + fine + line + halves[1], bars[1]))
+    assert with_line.notes.pitch.tolist() == [60, 62, 64, 65, 60, 62]
+    without = load_score(write(attributes(1) + bars[0], halves[0] + fine + halves[1], bars[1]))
+    assert without.notes.pitch.tolist() == [60, 62, 64, 65, 60, 62, 64]
+
+
+def test_an_ending_may_have_a_range_of_numbers(write: Write) -> None:
+    ending = '<barline location="{}"><ending number="{}" type="{}"/>{}</barline>'
+    back = '<repeat direction="backward"/>'
+    first = ending.format("left", "1-3", "start", "") + BAR[1] + ending.format("right", "1-3", "stop", back)
+    last = ending.format("left", "4", "start", "") + BAR[2] + ending.format("right", "4", "discontinue", "")
+    assert load_score(write(attributes(1) + BAR[0], first, last)).notes.pitch.tolist() == [60, 62] * 3 + [60, 64]
 
 
 def test_a_repeat_is_played_as_often_as_it_says(write: Write) -> None:
