@@ -148,7 +148,7 @@ class MidiStage:
 
     def __init__(self, run_folder: Path, midi: Midi, environment: dict[str, str] | None = None) -> None:
         layout = Layout()
-        Session.declare(layout, n_in=1, n_out=2, n_features=101)
+        Session.declare(layout, n_in=1, n_out=2, n_features=208)
         self.session = Session.create(layout, Setup(config=Config(name="rtstest", midi=midi), run_folder=str(run_folder)))
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.heard: list[tuple[int, bytes]] = []  # (CLOCK_MONOTONIC ns, message)

@@ -47,7 +47,7 @@ def register(add: Add) -> None:
     sub.add_argument("score", type=Path, metavar="SCORE")
     sub.add_argument("input", type=Path, metavar="IN.wav|IN.mid")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.csv")
-    sub.add_argument("--method", default="dixon", metavar="NAME", help="how to follow (default: %(default)s)")
+    sub.add_argument("--method", default="semimarkov", metavar="NAME", help="how to follow (default: %(default)s)")
     sub.add_argument(
         "--part", action="append", default=[], metavar="NAME", help="part to follow, by name or number from 1; repeatable (default: all)"
     )

@@ -29,7 +29,7 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the score is followed, and by which input; empty means the first."""
 
-    method: str = "dixon"
+    method: str = "semimarkov"
     input: str = ""
 
 

@@ -1,4 +1,4 @@
-"""What a score follower listens to: chroma, spectral difference and level, every 10 ms.
+"""What a score follower listens to: chroma, spectral difference, level and semitone spectrum, every 10 ms.
 
 Nothing here adapts: besides log compression the only normalisation is of the chroma, by its own length. So the same values can be
 written down for a score, from its note list alone. Levels do reach the difference (it is of log magnitudes with a fixed knee):
@@ -25,7 +25,9 @@ I64 = npt.NDArray[np.int64]
 N_CHROMA = 12  # out[0:12], C first
 N_DIFFERENCE = 88  # out[12:100], MIDI pitches 21..108
 LEVEL = N_CHROMA + N_DIFFERENCE  # out[100], dB
-N_FEATURES = LEVEL + 1
+SEMITONES = LEVEL + 1  # where they begin: out[101:208], log magnitudes of MIDI pitches 21..127
+N_SEMITONES = 107
+N_FEATURES = SEMITONES + N_SEMITONES
 FIRST_PITCH = 21
 CHROMA_PITCHES = range(48, 108)  # five whole octaves, each pitch class five times; below, windows of 0.09 s do not tell semitones apart
 
@@ -124,9 +126,12 @@ def _kernel(size: int) -> Any:
             if goal < N_CHROMA:
                 out[goal] += magnitude
             else:
-                rise = magnitude - log[before, goal - N_CHROMA]
-                log[now, goal - N_CHROMA] = magnitude
-                out[goal] = rise if rise > np.float32(0.0) else np.float32(0.0)
+                pitch = goal - N_CHROMA
+                rise = magnitude - log[before, pitch]
+                log[now, pitch] = magnitude
+                out[SEMITONES + pitch] = magnitude
+                if pitch < N_DIFFERENCE:
+                    out[goal] = rise if rise > np.float32(0.0) else np.float32(0.0)
         norm = np.float32(0.0)
         for i in range(N_CHROMA):
             norm += out[i] * out[i]
@@ -139,12 +144,12 @@ def _kernel(size: int) -> Any:
 
 
 class Features:
-    """Chroma, spectral difference and level of the mono mixdown, one vector every 10 ms.
+    """Chroma, spectral difference, level and semitone spectrum of the mono mixdown, one vector every 10 ms.
 
     Input    signal ``(n_channels, hop_size)`` float32, ``hop_size = round(sample_rate / 100)``
-    Output   ``(101,)`` float32: 12 chroma, C first, log-compressed and of unit length (all 0 in silence); 88 positive differences of log
+    Output   ``(208,)`` float32: 12 chroma, C first, log-compressed and of unit length (all 0 in silence); 88 positive differences of log
              semitone magnitudes against three hops before, MIDI pitches 21..108; the level in dB re full scale (RMS of the
-             shortest window; -120 is silence)
+             shortest window; -120 is silence); 107 log semitone magnitudes, MIDI pitches 21..127
     Latency  0 frames: the vector of a hop uses the samples up to that hop's end, and none after
 
     Parameters
@@ -195,7 +200,7 @@ class Features:
         self._bins = np.zeros(sum(n + 2 for n in sizes), np.float32)
         self._table, self._weights = _table(self.sample_rate)
         self._past = np.zeros(sizes[0], np.float32)
-        self._log = np.zeros((DIFFERENCE_LAG + 1, N_DIFFERENCE), np.float32)
+        self._log = np.zeros((DIFFERENCE_LAG + 1, N_SEMITONES), np.float32)
         self.kernel = _kernel(sizes[0])
         self.reset()
         return replace(spec, shape=(N_FEATURES,), labels=())
@@ -218,7 +223,7 @@ def _table(sample_rate: int) -> tuple[I64, F32]:
     sizes = window_sizes(sample_rate)
     starts = (0, sizes[0] + 2, sizes[0] + sizes[1] + 4)
     goals = [(pitch % N_CHROMA, 0, pitch) for pitch in CHROMA_PITCHES]
-    for i in range(N_DIFFERENCE):
+    for i in range(N_SEMITONES):
         goals.append((N_CHROMA + i, sum(i >= split for split in _SPLITS), FIRST_PITCH + i))
     rows: list[tuple[int, int, int, int]] = []
     weights: list[npt.NDArray[np.float64]] = []

@@ -8,7 +8,7 @@ while; the position is not to be trusted).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from rtserver.errors import SpecError
 from rtserver.events import Position
 from rtserver.following.reference import HOP_S
 from rtserver.following.score import Score
+from rtserver.following.semimarkov import SemiMarkov
 from rtserver.following.warping import Warping
 from rtserver.node import Array, Emit, Spec
 
@@ -33,8 +34,8 @@ class Method(Protocol):
     tempo_bpm: float
 
     @property
-    def match(self) -> float:
-        """0: all that is heard is expected; 1: as good as chance."""
+    def confidence(self) -> float:
+        """0: as good as chance; 1: all that is heard is expected."""
         ...
 
     def prepare(self, score: Score) -> None:
@@ -43,6 +44,10 @@ class Method(Protocol):
 
     def process(self, features: Array) -> None:
         """One hop with sound in it."""
+        ...
+
+    def process_keys(self, pitches: Iterable[int]) -> None:
+        """One hop of a MIDI instrument: the keys struck within it. Raises `SpecError` if the method listens to sound only."""
         ...
 
     def hold(self) -> None:
@@ -58,7 +63,8 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, Callable[[], Method]] = {"dixon": Warping}
+METHODS: dict[str, Callable[[], Method]] = {"semimarkov": SemiMarkov, "dixon": Warping}
+HEARS_KEYS = ("semimarkov",)  # methods that take the keys of a MIDI instrument
 
 
 class Gate:
@@ -96,7 +102,7 @@ class Gate:
 class Follower:
     """Follows one score.
 
-    Input    features (101,) float32 of `rtserver.dsp.features`, one vector every 10 ms
+    Input    features (208,) float32 of `rtserver.dsp.features`, one vector every 10 ms
     Output   `Position` events: one a hop from the first sound on, also while the player pauses; before it only where something changed.
              `frame` and `available_frame` are the session frame at the end of the hop that it was known from
     Latency  0 frames
@@ -109,22 +115,19 @@ class Follower:
 
     Notes
     -----
-    Confidence is ``(HOPELESS - match) / (HOPELESS - CERTAIN)`` within 0..1, where `match` is the cost of the last second relative to what
-    unrelated places of this very piece cost each other. It says how well the notes fit, not how exact the timing is, and a passage that
-    sounds like another fits both.
-
-    Nothing recovers from a jump other than a skipped repeat, except `seek`.
+    Confidence is the method's. It says how well the notes fit, not how exact the timing is, and a passage that sounds like another fits
+    both.
     """
 
-    CERTAIN, HOPELESS = 0.4, 0.9  # match of a followed human performance, and of a lost one: medians over real pieces
-    LOCK, UNLOCK = 0.5, 0.35  # confidence from which on it is LOCKED, and below which no longer
-    LOST_BELOW, LOST_HOPS = 0.15, 200  # LOST after two seconds under this
+    LOCK, UNLOCK = 0.4, 0.3  # confidence from which on it is LOCKED, and below which no longer
+    LOST_BELOW, TRUST_GAIN = 0.2, 0.002  # LOST while the mean of the last five seconds is under this
 
-    def __init__(self, score: Score, method: str = "dixon") -> None:
+    def __init__(self, score: Score, method: str = "semimarkov") -> None:
         if method not in METHODS:
             near = difflib.get_close_matches(method, METHODS, 1, 0.0)
             raise SpecError(f"Follower: unknown method {method!r}; known are {', '.join(METHODS)} — did you mean {near[0]!r}?")
         self.score = score
+        self.method_name = method
         self.method = METHODS[method]()
         self._gate = Gate()
 
@@ -155,8 +158,9 @@ class Follower:
         """Forget the past; wait for the next sound and take it to be at `quarter`."""
         self.method.seek(quarter)
         self._gate.reset()
+        self._played = False
         self._state = WAITING
-        self._poor = 0
+        self._trust = 0.5
         self._last: tuple[float, float, str] | None = None
 
     def gap(self) -> None:
@@ -166,17 +170,29 @@ class Follower:
             self._state = UNSURE
 
     def process(self, x: Array, frame: int, emit: Emit) -> None:
-        """Take one hop (101,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""
+        """Take one hop (208,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""
         # NaN compares false
         if np.abs(x).max() <= LARGEST and self._gate.process(float(x[LEVEL])):
             self.method.process(x)
             self._judge()
         elif self._gate.started:
             self.method.hold()
+        self._tell(self._gate.started, frame, emit)
+
+    def process_keys(self, pitches: Iterable[int], frame: int, emit: Emit) -> None:
+        """Take the keys of a MIDI instrument, struck within the hop that ends just before session frame `frame`. Raises `SpecError`."""
+        struck = tuple(pitches)
+        self._played = self._played or bool(struck)
+        self.method.process_keys(struck)
+        if struck:
+            self._judge()
+        self._tell(self._played, frame, emit)
+
+    def _tell(self, begun: bool, frame: int, emit: Emit) -> None:
         method = self.method
         now = (method.quarter, method.tempo_bpm, self._state)
         # Once it has begun, a position that stands still is news as well: whoever plays along must wait.
-        if self._gate.started or now != self._last:
+        if begun or now != self._last:
             self._last = now
             emit(Position(frame, frame, method.quarter, method.beat, method.tempo_bpm, self.confidence, self._state))
 
@@ -185,16 +201,16 @@ class Follower:
         """0..1, as of the last hop; 0 while waiting."""
         if self._state == WAITING:
             return 0.0
-        return min(max((self.HOPELESS - self.method.match) / (self.HOPELESS - self.CERTAIN), 0.0), 1.0)
+        return self.method.confidence
 
     def _judge(self) -> None:
         if self._state == WAITING:
             self._state = UNSURE
         confidence = self.confidence
-        self._poor = self._poor + 1 if confidence < self.LOST_BELOW else 0
+        self._trust += self.TRUST_GAIN * (confidence - self._trust)
         if confidence >= self.LOCK:
             self._state = LOCKED
-        elif self._poor >= self.LOST_HOPS:
+        elif self._trust < self.LOST_BELOW:
             self._state = LOST
         elif confidence < self.UNLOCK and self._state == LOCKED:
             self._state = UNSURE

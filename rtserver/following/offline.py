@@ -19,7 +19,7 @@ import numpy.typing as npt
 from rtserver.dsp.features import N_FEATURES, Features
 from rtserver.errors import AudioFileError, ScoreError
 from rtserver.events import Event, Position
-from rtserver.following.follower import Follower
+from rtserver.following.follower import HEARS_KEYS, Follower
 from rtserver.following.reference import HOP_S, RELEASE_S, features_of
 from rtserver.following.score import Floats, Ints, Notes, load_score
 from rtserver.node import Array, Spec
@@ -35,17 +35,12 @@ SUSTAIN = 64  # MIDI controller of the right pedal
 def follow_features(
     follower: Follower, vectors: Iterable[Array], sample_rate: int, hop_size: int, progress: Progress | None = None
 ) -> list[Row]:
-    """Feed feature vectors (101,) float32, one every `hop_size` frames, to a prepared follower from its beginning.
+    """Feed feature vectors (208,) float32, one every `hop_size` frames, to a prepared follower from its beginning.
 
     `progress` is told the seconds of each hop done.
     """
     rows: list[Row] = []
-
-    def keep(event: Event) -> None:
-        if isinstance(event, Position):
-            at = event.available_frame / sample_rate
-            rows.append((at, event.quarter, event.beat, event.tempo_bpm, event.confidence, event.state))
-
+    keep = _keeper(rows, sample_rate)
     follower.reset()
     for n, x in enumerate(vectors):
         follower.process(x, (n + 1) * hop_size, keep)
@@ -76,11 +71,40 @@ def follow_midi(follower: Follower, path: str | PathLike[str], progress: Progres
     """Follow the MIDI file at `path`. Prepares the follower. Raises `ScoreError` for a file that cannot be read."""
     hop = round(MIDI_RATE * HOP_S)
     follower.prepare(Spec(MIDI_RATE, hop, (N_FEATURES,)))
+    if follower.method_name in HEARS_KEYS:
+        return follow_keys(follower, path, progress)
     return follow_features(follower, midi_features(path), MIDI_RATE, hop, progress)
 
 
+def follow_keys(follower: Follower, path: str | PathLike[str], progress: Progress | None = None) -> list[Row]:
+    """Follow the keys struck in the MIDI file at `path`, hop by hop, with a prepared follower from its beginning."""
+    onset, release, pitch, _ = _read_midi(Path(path))
+    hop = round(MIDI_RATE * HOP_S)
+    order = np.argsort(onset, kind="stable")
+    hops = np.floor(onset[order] / HOP_S + 1e-9).astype(int)
+    pitch = pitch[order]
+    n_hops = int(np.ceil(np.max(release) / HOP_S)) + 1
+    first = np.searchsorted(hops, np.arange(n_hops + 1))
+    rows: list[Row] = []
+    keep = _keeper(rows, MIDI_RATE)
+    follower.reset()
+    for n in range(n_hops):
+        follower.process_keys(pitch[first[n] : first[n + 1]].tolist(), (n + 1) * hop, keep)
+        if progress is not None:
+            progress(HOP_S)
+    return rows
+
+
+def _keeper(rows: list[Row], sample_rate: int) -> Callable[[Event], None]:
+    def keep(event: Event) -> None:
+        if isinstance(event, Position):
+            rows.append((event.available_frame / sample_rate, event.quarter, event.beat, event.tempo_bpm, event.confidence, event.state))
+
+    return keep
+
+
 def midi_features(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
-    """Features (n_hops, 101) of a MIDI performance, every note at its own loudness; hop n is known at second ``0.01 (n + 1)``."""
+    """Features (n_hops, 208) of a MIDI performance, every note at its own loudness; hop n is known at second ``0.01 (n + 1)``."""
     onset, release, pitch, velocity = _read_midi(Path(path))
     notes = Notes(onset, release - onset, pitch, np.zeros(len(pitch), np.int32))
     n = int(np.ceil((np.max(release) + 6 * RELEASE_S) / HOP_S)) + 1
@@ -137,7 +161,7 @@ def follow(
     score: str | PathLike[str],
     performance: str | PathLike[str],
     output: str | PathLike[str],
-    method: str = "dixon",
+    method: str = "semimarkov",
     progress: Progress | None = None,
     *,
     parts: Sequence[str | int] = (),

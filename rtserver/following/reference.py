@@ -15,7 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import CHROMA_PITCHES, COMPRESSION, DIFFERENCE_LAG, FIRST_PITCH, LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES
+from rtserver.dsp.features import (
+    CHROMA_PITCHES,
+    COMPRESSION,
+    DIFFERENCE_LAG,
+    FIRST_PITCH,
+    LEVEL,
+    N_CHROMA,
+    N_DIFFERENCE,
+    N_FEATURES,
+    N_SEMITONES,
+    SEMITONES,
+)
 from rtserver.following.score import Notes, Score
 from rtserver.kernels import jit
 
@@ -44,7 +55,7 @@ class Reference:
 
     Attributes
     ----------
-    features : float32 (n_frames, 101)
+    features : float32 (n_frames, 208)
         As `rtserver.dsp.features` would give them, for a performance at the nominal tempo.
     match : float32 (n_frames, 100)
         The same in the space where distances are taken: see `to_match`.
@@ -107,12 +118,12 @@ def build_reference(score: Score) -> Reference:
 
 
 def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, loudness: Floats | None = None) -> Floats32:
-    """Features (n_frames, 101) of notes that sound from `onset` to `release`, both float64 (n_notes,) in seconds from frame 0.
+    """Features (n_frames, 208) of notes that sound from `onset` to `release`, both float64 (n_notes,) in seconds from frame 0.
 
     `loudness` (n_notes,) multiplies the amplitude of each. Frame n is what `Features` makes of the audio up to second ``0.01 n``.
     """
     chroma_power = np.zeros((n_frames, len(CHROMA_PITCHES)))
-    power = np.zeros((n_frames, N_DIFFERENCE))
+    power = np.zeros((n_frames, N_SEMITONES))
     sizes = (WINDOW_S, WINDOW_S / 2, WINDOW_S / 4)
     gains = np.ones(len(onset)) if loudness is None else loudness
     for a, b, pitch, gain in zip(onset, release, notes.pitch, gains, strict=True):
@@ -125,11 +136,13 @@ def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, lou
             p = int(pitch) + interval
             if p in CHROMA_PITCHES:
                 chroma_power[first:stop, p - CHROMA_PITCHES.start] += seen[0] * amplitude**2
-            if 0 <= p - FIRST_PITCH < N_DIFFERENCE:
+            if 0 <= p - FIRST_PITCH < N_SEMITONES:
                 power[first:stop, p - FIRST_PITCH] += seen[0 if p < 55 else 1 if p < 76 else 2] * amplitude**2
 
     out = np.zeros((n_frames, N_FEATURES), np.float32)
     log = np.log1p(COMPRESSION * AMPLITUDE * np.sqrt(power))
+    out[:, SEMITONES:] = log
+    log = log[:, :N_DIFFERENCE]
     out[:, N_CHROMA:LEVEL] = log
     out[DIFFERENCE_LAG:, N_CHROMA:LEVEL] = np.maximum(log[DIFFERENCE_LAG:] - log[:-DIFFERENCE_LAG], 0.0)
     folded = np.log1p(COMPRESSION * AMPLITUDE * np.sqrt(chroma_power)).reshape(n_frames, -1, N_CHROMA).sum(axis=1)  # C3 is its first pitch
@@ -147,7 +160,7 @@ def _filled(u: Floats) -> Floats:
 
 @jit("void(float32[::1], float64, float32[::1])")
 def to_match(x: Floats32, peak: float, out: Floats32) -> None:
-    """Features (101,) to the vector (100,) whose half squared distances are compared.
+    """Features (208,) to the vector (100,) whose half squared distances are compared.
 
     Chroma is centred before it is scaled to unit length. No element of it is negative, so that the cosine of any two is large (0.65 for
     unrelated frames of piano music, 0.8 for the right ones), and a path costs much the same wherever it goes; centred, it is about 0.2

@@ -8,12 +8,14 @@ that has been clearly cheaper for a while speaks. A copy that has been clearly d
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.features import LEVEL, N_CHROMA
+from rtserver.errors import SpecError
 from rtserver.following.oltw import OnlineTimeWarping
 from rtserver.following.reference import HOP_S, N_MATCH, Reference, build_reference, to_match
 from rtserver.following.score import Score
@@ -28,6 +30,7 @@ LEAST_PEAK = 0.5  # a tenth of the peak of a medium piano note; below, it is noi
 RATE_GAIN = 0.005  # of the rate at which the reference is read towards the tempo, a hop: two seconds. The path itself feeds the tempo
 SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
 COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
+CERTAIN, HOPELESS = 0.4, 0.9  # match of a followed human performance, and of a lost one: medians over real pieces
 DOUBT = 0.75  # of what chance costs: under the confidence at which a follower locks
 FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
 ONSET = 0.3  # of the recent peak: a difference that is an onset
@@ -122,8 +125,17 @@ class Warping:
     def match(self) -> float:
         return self._leader.cost / self._chance
 
+    @property
+    def confidence(self) -> float:
+        """``(HOPELESS - match) / (HOPELESS - CERTAIN)`` within 0 to 1."""
+        return min(max((HOPELESS - self.match) / (HOPELESS - CERTAIN), 0.0), 1.0)
+
+    def process_keys(self, pitches: Iterable[int]) -> None:
+        """Raises `SpecError`: this method listens to sound."""
+        raise SpecError("the method 'dixon' listens to sound and takes no keys — use 'semimarkov', or turn the keys into features")
+
     def process(self, features: Floats32) -> None:
-        """Take one hop of sound, float32 (101,), finite."""
+        """Take one hop of sound, float32 (208,), finite."""
         rise = float(np.linalg.norm(features[N_CHROMA:LEVEL]))
         self._peak = max(LEAST_PEAK, self._peak * PEAK_DECAY, rise)
         self._since_onset = 0 if rise > ONSET * self._peak else self._since_onset + 1

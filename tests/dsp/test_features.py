@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH, LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, Features
+from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH, LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, SEMITONES, Features
 from rtserver.errors import SpecError
 from rtserver.node import Spec
 
@@ -128,8 +128,8 @@ def test_the_widest_range_of_rates_works(sample_rate: int) -> None:
 def test_layout() -> None:
     node = Features(44100)
     spec = node.prepare(Spec.signal(44100, 2, 441))
-    assert (spec.shape, spec.hop_size, spec.dtype) == ((101,), 441, np.float32)
-    assert (N_CHROMA, N_DIFFERENCE, LEVEL, N_FEATURES) == (12, 88, 100, 101)
+    assert (spec.shape, spec.hop_size, spec.dtype) == ((208,), 441, np.float32)
+    assert (N_CHROMA, N_DIFFERENCE, LEVEL, SEMITONES, N_FEATURES) == (12, 88, 100, 101, 208)
 
 
 def test_nothing_compiles_after_prepare() -> None:

@@ -119,7 +119,7 @@ def test_random_and_mutated_messages_on_a_socket_that_only_sends(gateway: Gatewa
     def arrived() -> bool:
         nonlocal written
         written += 480
-        gateway.session.features.write(np.zeros(101, np.float32), written)
+        gateway.session.features.write(np.zeros(208, np.float32), written)
         return bool(subscriber.poll(0))
 
     until(arrived, "features, for whom the socket still works")

@@ -18,7 +18,7 @@ from rtserver.shared.session import Session, Setup
 @pytest.fixture
 def session(tmp_path):
     layout = Layout()
-    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    Session.declare(layout, n_in=1, n_out=2, n_features=208)
     return Session.create(layout, Setup(config=Config(midi=Midi(api="null")), run_folder=str(tmp_path)))
 
 
@@ -98,7 +98,7 @@ def test_null_backend_that_stands_in_gives_way_when_jack_comes(tmp_path, own_jac
     monkeypatch.setenv("JACK_DEFAULT_SERVER", "rtstest-nobody")
     monkeypatch.setenv("JACK_NO_START_SERVER", "1")
     layout = Layout()
-    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    Session.declare(layout, n_in=1, n_out=2, n_features=208)
     config = Config(name="rtstest-late", midi=Midi(api="jack"))
     role = MidiRole(Session.create(layout, Setup(config=config, run_folder=str(tmp_path))))
     role.prepare()

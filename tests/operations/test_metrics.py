@@ -33,7 +33,7 @@ def free_port() -> int:
 def session_of(tmp_path: Path, config: Config) -> Session:
     layout = Layout()
     t.declare(layout)
-    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    Session.declare(layout, n_in=1, n_out=2, n_features=208)
     return Session.create(layout, Setup(config, str(tmp_path), latencies={"harmonic": 480}))
 
 

@@ -20,7 +20,7 @@ HOP = 480
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     layout = Layout()
-    Session.declare(layout, 1, 1, 101)
+    Session.declare(layout, 1, 1, 208)
     config = Config(generation=Generation(tempo_bpm=150.0, grid=6), recording=Recording(folder="shows"))
     return Session.create(layout, Setup(config, str(tmp_path)))
 
@@ -28,11 +28,11 @@ def session(tmp_path: Path) -> Session:
 def write(session: Session, first: int, n: int, offset: int = 0) -> None:
     """Hops `first` to `first` + n, each at its frame; the vector holds the number of its hop."""
     for k in range(first, first + n):
-        session.features.write(np.full(101, k, np.float32), (k + 1) * HOP + offset)
+        session.features.write(np.full(208, k, np.float32), (k + 1) * HOP + offset)
 
 
 def read(reader: HopReader) -> list[tuple[int, int]]:
-    x = np.zeros(101, np.float32)
+    x = np.zeros(208, np.float32)
     return list(reader.hops(reader.written, x))
 
 
@@ -90,7 +90,7 @@ def test_over_a_gap_the_transport_goes_on_and_no_notes_pile_up(session: Session)
     """Two seconds of input never came: what was due meanwhile is left out, and what comes after lies on the same beat."""
     performer = PerformerRole(session)
     performer.prepare()
-    silence = np.zeros(101, np.float32)
+    silence = np.zeros(208, np.float32)
     silence[100] = -120.0
     notes: list[Note] = []
     hops = [*range(600), *range(800, 1400)]
