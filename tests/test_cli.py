@@ -150,7 +150,8 @@ def test_perform_keeps_its_constraints(tmp_path: Path) -> None:
 
 def test_follow_writes_its_table(tmp_path: Path) -> None:
     demo = ROOT / "rtserver" / "demo"
-    assert cli.main(["follow", str(demo / "score.musicxml"), str(demo / "performance.mid"), "-o", str(tmp_path / "out.csv")]) == 0
+    files = [str(demo / "score.musicxml"), str(demo / "performance.mid"), "-o", str(tmp_path / "out.csv")]
+    assert cli.main(["follow", *files, "--part", "piano", "--part", "1"]) == 0
     lines = (tmp_path / "out.csv").read_text().splitlines()
     assert lines[0] == "t_avail,score_quarter,score_beat,tempo_bpm,confidence,state"
     assert len(lines) > 100

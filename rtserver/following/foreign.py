@@ -6,6 +6,7 @@ all there is. ``python -m rtserver.following.foreign FILE`` writes a `Written` a
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -18,12 +19,13 @@ import numpy as np
 
 from rtserver.errors import ScoreError
 from rtserver.following.musicxmlbar import KIND, MODES
-from rtserver.following.written import MAX_QUARTERS, TEMPO_RANGE, Bar, Note, Sign, Written
+from rtserver.following.written import MAX_QUARTERS, TEMPO_RANGE, Bar, Note, Sign, Written, text_of
 
 SUFFIXES = (".mei", ".krn", ".kern", ".match")
 MAX_BYTES = 20_000_000
 TIME_LIMIT_S = 120.0  # partitura needs half a minute for the longest symphony movements
 MEMORY_LIMIT = 4 << 30  # bytes
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # every thread of theirs reserves memory; none is of use here
 
 
 def read_foreign(path: Path) -> Written:
@@ -33,7 +35,7 @@ def read_foreign(path: Path) -> Written:
         raise ScoreError(f"expected a file of at most {MAX_BYTES} bytes, found {size}: export it as MusicXML")
     command = [sys.executable, "-m", __name__, str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=TIME_LIMIT_S, check=False, env=os.environ | ONE_THREAD)
     except subprocess.TimeoutExpired:
         raise ScoreError(f"expected to be read within {TIME_LIMIT_S:g} s, was not: export it as MusicXML") from None
     if done.returncode:
@@ -46,10 +48,10 @@ def convert(loaded: Any) -> Written:
     """A partitura score as `Written`."""
     score = Written()
     titles = (loaded.title, loaded.work_title, loaded.movement_title)
-    score.title = next((str(title).strip() for title in titles if title and str(title).strip()), "")
+    score.title = next((text_of(str(title)) for title in titles if title and str(title).strip()), "")
     lead = -1
     for part in loaded.parts:
-        score.parts.append(str(part.part_name or part.id or f"part {len(score.parts) + 1}"))
+        score.parts.append(text_of(str(part.part_name or part.id or f"part {len(score.parts) + 1}")))
         if part.first_point is None or part.first_point is part.last_point:
             continue
         clock = _clock(part)
@@ -102,7 +104,7 @@ def _structure(part: Any, clock: Callable[[Any], Any], score: Written) -> None:
         for bar in sorted(part.iter_all(ps.Measure), key=lambda m: m.start.t):
             start = float(clock(bar.start.t))
             beats, kind = next(((b, k) for at, b, k in reversed(metres) if at <= start + 1e-9), (4, 4))
-            score.bars.append(Bar(start, str(bar.name or bar.number or len(score.bars) + 1), beats * 4.0 / kind))
+            score.bars.append(Bar(start, text_of(str(bar.name or bar.number or len(score.bars) + 1)), beats * 4.0 / kind))
     for mark in part.iter_all(ps.Tempo):
         bpm = float(to_quarter_tempo(mark.unit or "q", mark.bpm))
         if TEMPO_RANGE[0] <= bpm <= TEMPO_RANGE[1]:
@@ -135,7 +137,8 @@ def main() -> int:
     import io
     import resource
 
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
+    with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     warnings.simplefilter("ignore")
     try:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -13,7 +13,7 @@ from typing import Any, cast
 import mido
 
 from rtserver.errors import ScoreError
-from rtserver.following.written import MAX_BARS, MAX_QUARTERS, TEMPO_RANGE, Bar, Note, Written
+from rtserver.following.written import MAX_BARS, MAX_QUARTERS, TEMPO_RANGE, Bar, Note, Written, text_of
 
 DRUMS = 9  # MIDI channel 10, counted from 0
 SHORTEST = 1.0 / 192.0  # quarters: a note that ends as it begins was still struck
@@ -49,7 +49,7 @@ def read_midi(content: bytes) -> Written:
                     if message.type == "note_on" and message.velocity > 0:
                         sounding[key] = now
                 case "track_name":
-                    name = name or " ".join(str(message.name).split())
+                    name = name or text_of(str(message.name))
                 case "set_tempo" if message.tempo > 0 and TEMPO_RANGE[0] <= 6e7 / message.tempo <= TEMPO_RANGE[1]:
                     score.tempi.append((now / division, 6e7 / message.tempo))
                 case "time_signature" if message.numerator > 0:
@@ -57,7 +57,7 @@ def read_midi(content: bytes) -> Written:
                 case "key_signature":
                     score.keys.append((now / division, *_key(str(message.key))))
                 case "marker" if str(message.text).strip():
-                    score.marks.append((now / division, " ".join(str(message.text).split())[:200]))
+                    score.marks.append((now / division, text_of(str(message.text))))
                 case _:
                     pass
         for (channel, pitch), begun in sounding.items():  # never released

@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element
 from rtserver.errors import ScoreError
 from rtserver.following.musicxmlbar import BarReader
 from rtserver.following.musicxmlsigns import LEAPS, Found
-from rtserver.following.written import MAX_BARS, MAX_NOTES, MAX_QUARTERS, Bar, Note, Sign, Written
+from rtserver.following.written import MAX_BARS, MAX_NOTES, MAX_PARTS, MAX_QUARTERS, Bar, Note, Sign, Written, plain, text_of
 
 CHUNK = 65536
 # Elements of one bar at most: the fullest bars of an orchestra have some ten thousand.
@@ -38,7 +38,7 @@ def read_musicxml(content: bytes) -> Written:
             bars.append(_Bar())
         reader = readers[part]
         if not bars[index].number:
-            bars[index].number = bar.get("number", "")
+            bars[index].number = text_of(bar.get("number"))
             bars[index].implicit = bar.get("implicit") == "yes"
         n_notes -= len(reader.found.notes)
         length = reader.read(bar, index)
@@ -88,8 +88,7 @@ def _bars(content: bytes, score: Written, readers: dict[str, BarReader]) -> Iter
             continue
         if tag == ("part" if timewise else "measure"):
             name = element.get("id", "") if timewise else part
-            if name not in readers:
-                readers[name] = BarReader(len(readers), name)
+            _reader(readers, name)
             if timewise:
                 assert outer is not None
                 element.attrib |= {key: outer.attrib[key] for key in ("number", "implicit") if key in outer.attrib}
@@ -103,13 +102,12 @@ def _bars(content: bytes, score: Written, readers: dict[str, BarReader]) -> Iter
             _part_list(element, readers)
             counted = 0
         elif tag in ("work-title", "movement-title") and element.text and not score.title:
-            score.title = " ".join(element.text.split())
+            score.title = text_of(element.text)
 
 
 def _events(content: bytes) -> Iterator[tuple[str, Element]]:
     """Starts and ends of elements. An entity bomb is refused: a score declares none."""
-    head = content[:CHUNK].replace(b"\0", b"")
-    if b"<!ENTITY" in head:
+    if b"<!ENTITY" in (content.replace(b"\0", b"") if b"\0" in content[:4] else content):
         raise ScoreError("expected a score without entity declarations, found <!ENTITY: remove them, or export it again")
     parser: ElementTree.XMLPullParser[Element] = ElementTree.XMLPullParser(("start", "end"))
     source = BytesIO(content)
@@ -120,11 +118,20 @@ def _events(content: bytes) -> Iterator[tuple[str, Element]]:
     yield from parser.read_events()  # pyright: ignore[reportReturnType]
 
 
+def _reader(readers: dict[str, BarReader], part: str) -> BarReader:
+    """Who reads the part of that id."""
+    if part not in readers:
+        if len(readers) >= MAX_PARTS:
+            raise ScoreError(f"expected at most {MAX_PARTS} parts, found more: is it one score?")
+        readers[part] = BarReader(len(readers), text_of(part))
+    return readers[part]
+
+
 def _part_list(element: Element, readers: dict[str, BarReader]) -> None:
     for part in element.iter("score-part"):
         name = part.get("id", "")
-        reader = readers.setdefault(name, BarReader(len(readers), name))
-        reader.name = " ".join((part.findtext("part-name") or "").split()) or name
+        reader = _reader(readers, name)
+        reader.name = text_of(part.findtext("part-name")) or reader.name
         channels = [text.strip() for text in (c.text for c in part.iter("midi-channel")) if text]
         reader.percussion = bool(channels) and all(c == "10" for c in channels)
 
@@ -135,7 +142,7 @@ def _place(score: Written, bars: list[_Bar], parts: list[BarReader]) -> None:
     starts: list[Fraction] = []
     for bar in bars:
         starts.append(start)
-        start += bar.length or bar.nominal  # a bar that holds nothing at all is a bar of rest
+        start = plain(start + (bar.length or bar.nominal))  # a bar that holds nothing at all is a bar of rest
         if start > MAX_QUARTERS:
             raise ScoreError(f"expected at most {MAX_QUARTERS:g} quarters in all, found more: is a <duration> or <divisions> damaged?")
     lengths = [bar.length or bar.nominal for bar in bars]

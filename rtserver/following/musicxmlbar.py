@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 from rtserver.errors import ScoreError
 from rtserver.following.musicxmlsigns import Found
-from rtserver.following.written import MAX_QUARTERS, ORNAMENTS, number_of
+from rtserver.following.written import MAX_QUARTERS, ORNAMENTS, number_of, plain
 
 STEPS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ORNAMENT = {
@@ -207,7 +207,7 @@ class BarReader:
         divisions = number_of(element.findtext("divisions"))
         if divisions is not None and divisions > 0:
             self._settle()
-            self._base, self._tick, self._reach = self._exact(), 0, 0
+            self._base, self._tick, self._reach = plain(self._exact()), 0, 0
             self._divisions = divisions
         elif element.find("divisions") is not None:
             self.found.warnings["divisions"] = f"a <divisions> in bar {self.bar + 1} is no number above 0; the one before it stays"

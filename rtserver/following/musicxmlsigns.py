@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from rtserver.following.written import HINTS, TEMPO_RANGE, number_of
+from rtserver.following.written import HINTS, TEMPO_RANGE, number_of, text_of
 
 UNITS = {
     "breve": Fraction(8),
@@ -48,7 +48,6 @@ _HINTS = (
     ("tempo", rf"\b({_TEMPO_WORDS})\b"),
 )
 HINT_PATTERNS = tuple((HINTS.index(kind), re.compile(pattern, re.I)) for kind, pattern in _HINTS)
-MAX_TEXT = 200
 
 
 class FoundSign(NamedTuple):
@@ -94,7 +93,7 @@ class Found:
                         count = 2 if times is None else min(int(times), 1000)
                         self.signs.append(FoundSign("forward" if forward else "backward", self.bar, place, times=2 if forward else count))
                 case "ending":
-                    ranges = re.findall(r"(\d{1,2})(?: *- *(\d{1,2}))?", child.get("number", ""))
+                    ranges = re.findall(r"(\d{1,2})(?: *- *(\d{1,2}))?", child.get("number", "")[:64])
                     numbers = tuple(n for low, high in ranges for n in range(int(low), int(high or low) + 1))
                     kind = "ending-start" if child.get("type") == "start" else "ending-stop"
                     self.signs.append(FoundSign(kind, self.bar, place, numbers=numbers or (1,)))
@@ -117,7 +116,7 @@ class Found:
         tempo = "tempo" in said
         for kind in element.findall("direction-type"):
             for child in kind:
-                text = " ".join("".join(child.itertext()).split())[:MAX_TEXT] if child.tag in ("words", "rehearsal") else ""
+                text = text_of("".join(child.itertext())) if child.tag in ("words", "rehearsal") else ""
                 match child.tag:
                     case "rehearsal" if text:
                         self.marks.append((self.bar, offset, text))
@@ -169,7 +168,7 @@ class Found:
             value = element.get(kind)
             if value is None or value == "no":
                 continue
-            name = value if kind in ("segno", "coda", "dalsegno", "tocoda") else ""
+            name = text_of(value) if kind in ("segno", "coda", "dalsegno", "tocoda") else ""
             self.signs.append(FoundSign(kind, self.bar, offset, name))
             said.add(kind)
         if element.get("forward-repeat") == "yes":

@@ -89,8 +89,11 @@ def _score(written: Written, stem: str) -> Score:
 
     way = unfold(written.signs, end)
     spans = np.array([way.nodes[k] for k in way.path], np.float64)
-    if np.sum(_counts(raw[:, 0], spans)) > MAX_NOTES:
-        raise ScoreError(f"its repeats make more than {MAX_NOTES} notes: is a repeat sign damaged?")
+    for name in ("notes", "bars", "tempi", "hints", "ornaments", "fermatas", "marks", "metres", "keys"):
+        rows = getattr(written, name)
+        places = np.sort([row if isinstance(row, float) else row[0] for row in rows])
+        if np.sum(_counts(places, spans)) > MAX_NOTES:
+            raise ScoreError(f"expected at most {MAX_NOTES} {name} with all repeats, found more: is a repeat sign damaged?")
     problems += way.warnings
     starts = np.concatenate(([0.0], np.cumsum(spans[:, 1] - spans[:, 0])))
     segments = np.column_stack((spans, starts[:-1]))

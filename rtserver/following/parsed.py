@@ -1,4 +1,4 @@
-"""Scores parsed once: the parser alone takes more than a second to load, which a start has no time for."""
+"""Scores parsed once: a long one takes a second, which a start has no time for."""
 
 from __future__ import annotations
 

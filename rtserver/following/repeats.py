@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from rtserver.following.written import Sign
+from rtserver.following.written import MAX_SIGNS, Sign
 
 NEXT, REPEAT, ENDING, DA_CAPO, DAL_SEGNO, CODA = range(6)
 EDGES = ("next", "repeat", "ending", "da capo", "dal segno", "coda")
@@ -79,7 +79,12 @@ class _Signs:
 def unfold(signs: list[Sign], end: float) -> Way:
     """The order in which a score that is `end` quarters long is played."""
     inside = [s for s in signs if -NEAR <= s.at <= end + NEAR]
+    excess = len(inside) > MAX_SIGNS
+    if excess:
+        inside = []
     paired = _pair(inside)
+    if excess:
+        paired.warnings.append(f"it has more than {MAX_SIGNS} repeat signs; it is followed as written")
     bounds = {0.0, end} | {s.at for s in inside} | {s.end for s in inside if s.kind == "ending" and s.end < end}
     ordered = sorted(b for b in bounds if 0.0 <= b <= end)
     nodes = list(pairwise(ordered))

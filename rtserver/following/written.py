@@ -19,6 +19,10 @@ HINTS = ("tempo", "ritardando", "accelerando", "a tempo", "free")
 MAX_QUARTERS = 1_000_000.0
 MAX_BARS = 200_000
 MAX_NOTES = 1_000_000
+MAX_PARTS = 1000
+MAX_SIGNS = 2000
+MAX_TEXT = 200  # characters of a name, a number or a mark
+MAX_DENOMINATOR = 10**24
 # Marks outside this range (quarters a minute) are typing errors or playback tricks.
 TEMPO_RANGE = (8.0, 1000.0)
 
@@ -106,6 +110,16 @@ class Written(msgspec.Struct):
     fermatas: list[float] = []
     marks: list[tuple[float, str]] = []
     warnings: list[str] = []
+
+
+def plain(ratio: Fraction) -> Fraction:
+    """`ratio` with a denominator that stays computable; of divisions that music has it is the ratio itself."""
+    return ratio if ratio.denominator <= MAX_DENOMINATOR else Fraction(round(ratio * MAX_DENOMINATOR), MAX_DENOMINATOR)
+
+
+def text_of(text: str | None) -> str:
+    """A name or a mark as it is shown: on one line, and no longer than anybody reads."""
+    return " ".join((text or "")[: 4 * MAX_TEXT].split())[:MAX_TEXT]
 
 
 def number_of(text: str | None) -> Fraction | int | None:

@@ -191,6 +191,57 @@ def test_repeats_that_multiply_are_followed_as_written(tmp_path: Path) -> None:
     assert any("as written" in warning for warning in score.warnings)
 
 
+def test_thousands_of_signs_are_followed_as_written(tmp_path: Path) -> None:
+    sign = '<direction><direction-type><words>x</words></direction-type><sound {}="a"/></direction>'
+    bars = [attributes(1) + note(60, 4), *(sign.format(kind) + note(62, 4) for kind in ("segno", "dalsegno", "tocoda") * 1000)]
+    (tmp_path / "score.musicxml").write_text(document(*bars))
+    score = load_score(tmp_path / "score.musicxml")
+    assert len(score.notes) == 3001
+    assert any("2000 repeat signs" in warning for warning in score.warnings)
+
+
+def test_bars_that_repeats_multiply_are_refused(tmp_path: Path) -> None:
+    """Few notes, but bars without end."""
+    back = REPEAT.replace("backward", 'backward" times="999')
+    (tmp_path / "score.musicxml").write_text(document(attributes(1) + note(60, 1), *[""] * 2000, note(62, 4) + back))
+    with pytest.raises(ScoreError, match="1000000 bars with all repeats"):
+        load_score(tmp_path / "score.musicxml")
+
+
+def test_long_names_are_cut(tmp_path: Path) -> None:
+    long = "x" * 100_000
+    mark = f"<direction><direction-type><rehearsal>{long}</rehearsal></direction-type></direction>"
+    text = document(*(attributes(1) + mark + note(60 + 2 * (i % 2), 4) for i in range(200)))
+    text = text.replace('number="7"', f'number="{long}"').replace("<work-title>Study", f"<work-title>{long}").replace("Flute", long)
+    (tmp_path / "score.musicxml").write_text(text)
+    score = load_score(tmp_path / "score.musicxml")
+    assert max(len(t) for t in (*score.bar_text, *score.mark_text, *score.parts, score.title)) == 200
+
+
+def test_a_thousand_parts_are_enough(tmp_path: Path) -> None:
+    many = "".join(f'<score-part id="Q{i}"><part-name>Q</part-name></score-part>' for i in range(1000))
+    (tmp_path / "score.musicxml").write_text(document(attributes(1) + note(60, 4)).replace("</part-list>", f"{many}</part-list>"))
+    with pytest.raises(ScoreError, match="1000 parts"):
+        load_score(tmp_path / "score.musicxml")
+
+
+def test_divisions_without_a_common_multiple_stay_computable(tmp_path: Path) -> None:
+    primes = [n for n in range(10_000, 20_000) if all(n % k for k in range(2, 142))]
+    (tmp_path / "score.musicxml").write_text(document(*(attributes(p) + note(60, 3 * p + 1) + note(62, p) for p in primes)))
+    score = load_score(tmp_path / "score.musicxml")
+    true = sum(4 + 1 / p for p in primes)
+    assert score.length_quarter == pytest.approx(true, abs=1e-9)
+
+
+def test_a_file_that_breaks_off_while_it_is_read(tmp_path: Path) -> None:
+    memory = Path("/proc/self/mem")
+    if not memory.exists():
+        pytest.skip("this system has no such file")
+    (tmp_path / "score.mid").symlink_to(memory)
+    with pytest.raises(ScoreError, match="cannot be opened"):
+        load_score(tmp_path / "score.mid")
+
+
 def test_a_folder_is_no_score(tmp_path: Path) -> None:
     (tmp_path / "score.mid").mkdir()
     with pytest.raises(ScoreError, match="folder"):
