@@ -133,11 +133,13 @@ def check(config: Config, folder: Path) -> Verdict:
         verified_file(config.generation.model)
     warnings: list[str] = []
     if config.score.file:
-        from rtserver.following.follower import METHODS, Follower
+        from rtserver.following.follower import HEARS_KEYS, METHODS, Follower
         from rtserver.following.parsed import parsed_score
 
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
+        if config.following.keys and config.following.method not in HEARS_KEYS:
+            raise ConfigError("following.keys", f"the method {config.following.method!r} hears no keys; expected {', '.join(HEARS_KEYS)}")
         wanted = config.score
         kept = cache_folder().parent.parent / "scores"
         score = parsed_score(wanted.file, kept, wanted.parts, tuning_hz=wanted.tuning_hz, transpose=wanted.transpose, cents=wanted.cents)

@@ -283,7 +283,7 @@ def _is_for(role: str, event: Param | Command | MidiIn | Beat) -> bool:
         return role == "performer" and event.name.startswith("generation.")
     if isinstance(event, Command):
         return event.name in {"follower": ("reset", "seek"), "performer": ("reset", "panic")}[role]
-    return role == "performer"
+    return role == "performer" or isinstance(event, MidiIn)
 
 
 class Worker(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from rtserver.config.bounds import within
-from rtserver.config.midi import check_midi
+from rtserver.config.midi import check_midi, inputs_of
 from rtserver.config.music import check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
 from rtserver.config.separation import check_separation
@@ -29,6 +29,9 @@ def check(config: Config) -> None:
         if source.separation is not None:
             check_separation(source.separation, f"inputs.{name}.separation.")
     _check_input("following.input", config.following.input, config)
+    if config.following.keys and config.following.keys not in inputs_of(config):
+        known = ", ".join(inputs_of(config)) or "none"
+        raise ConfigError("following.keys", f"no MIDI input port {config.following.keys!r}; known are {known}")
     _check_outputs(config)
     check_separation(config.separation)
     check_score(config.score)

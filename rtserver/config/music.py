@@ -27,10 +27,14 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the score is followed, and by which input; empty means the first."""
+    """How the score is followed, and by which input; empty means the first.
+
+    `keys` names a MIDI input port: then the keys struck there are followed, and not the sound.
+    """
 
     method: str = "semimarkov"
     input: str = ""
+    keys: str = ""
 
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ import time
 import msgspec
 import numpy as np
 
-from rtserver.events import Command, Event, Position
+from rtserver.events import Command, Event, MidiIn, Position
 from rtserver.following.follower import Follower
 from rtserver.following.score import Score
 from rtserver.node import Spec
@@ -19,6 +19,7 @@ from rtserver.shared.session import POSITION, Session
 # A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
 # below the distance at which listeners hear two players apart (20 to 30 ms).
 EFFECT_S = 0.02
+NOTE_ON = 0x90  # the MIDI status, without its channel
 
 
 class FollowerRole:
@@ -37,6 +38,7 @@ class FollowerRole:
         self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
         self.position = session.block[f"deck{session.deck}.position"]
         self.x = np.zeros(vectors.shape[1], np.float32)
+        self.keys = config.following.keys
         self.agenda = Agenda(session, "follower")
         self.reader = HopReader(session, "follower")
         self.waker = session.waker("follower")
@@ -52,15 +54,22 @@ class FollowerRole:
         if self.reader.early(until):
             return
         for event in self.session.receive("follower"):
-            self.agenda.add(event)
+            if not isinstance(event, MidiIn) or self._is_key(event):
+                self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):
             start = time.perf_counter_ns()
+            struck: list[int] = []
             for event in self.agenda.due(frame):
                 if isinstance(event, Command):
                     self._obey(event)
+                elif isinstance(event, MidiIn):
+                    struck.append(event.data[1])
             if missing:
                 self.follower.gap()
-            self.follower.process(self.x, frame, self._emit)
+            if self.keys:
+                self.follower.process_keys(struck, frame, self._emit)
+            else:
+                self.follower.process(self.x, frame, self._emit)
             self.session.count_max("follower", "hop_ns_max", time.perf_counter_ns() - start)
             self.session.count("follower", "hops")
             if self.session.frame > frame + self.effect:
@@ -71,6 +80,11 @@ class FollowerRole:
         if isinstance(event, Position):
             self.session.count("follower", "positions")
             self.position[:] = [getattr(event, name) for name in POSITION]
+
+    def _is_key(self, event: MidiIn) -> bool:
+        """Whether somebody struck a key that is to be followed."""
+        data = event.data
+        return event.port == self.keys and len(data) == 3 and data[0] & 0xF0 == NOTE_ON and data[2] > 0
 
     def _obey(self, command: Command) -> None:
         if command.name == "reset":

@@ -186,7 +186,7 @@ class MidiRole:
             port = port or IN_PORT_NAME
             self.session.count("midi", "messages_in")
             frame = self._frame(arrived_ns)
-            self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "gateway")
+            self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "follower", "gateway")
             for action in self.mapping.take(port, message):
                 self._do(action, frame)
             if message[0] in CLOCK_MESSAGES:
