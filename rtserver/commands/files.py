@@ -1,4 +1,4 @@
-"""Commands that work on files: render, separate, follow, perform."""
+"""Commands that work on files: render, separate, follow, align, perform."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ def register(add: Add) -> None:
     sub.add_argument(
         "--part", action="append", default=[], metavar="NAME", help="part to follow, by name or number from 1; repeatable (default: all)"
     )
+
+    sub = add("align", align, "find when each note of a score is played in a whole recording or MIDI performance, looking at all of it")
+    sub.add_argument("score", type=Path, metavar="SCORE")
+    sub.add_argument("input", type=Path, metavar="IN.wav|IN.mid")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.csv")
+    sub.add_argument("--part", action="append", default=[], metavar="NAME", help="a part to align, by name or number from 1; repeatable")
 
     _add_perform(add("perform", perform, "let the network write notes into a MIDI file"))
 
@@ -141,6 +147,15 @@ def follow(arguments: Arguments) -> int:
 
     with progress(None, "follow", " s") as bar:
         track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update, parts=arguments.part)
+    print(arguments.output)
+    return 0
+
+
+def align(arguments: Arguments) -> int:
+    """``rtserver align``"""
+    from rtserver.following.alignment import align_files
+
+    align_files(arguments.score, arguments.input, arguments.output, parts=arguments.part)
     print(arguments.output)
     return 0
 

@@ -58,13 +58,25 @@ def follow_audio(follower: Follower, signal: Array, sample_rate: int, progress: 
     hop = features.hop_size
     follower.prepare(features.prepare(Spec.signal(sample_rate, signal.shape[0], hop)))
 
-    def vectors() -> Iterable[Array]:
-        x = np.zeros(N_FEATURES, np.float32)
-        for start in range(0, signal.shape[1] - hop + 1, hop):
-            features.process(np.ascontiguousarray(signal[:, start : start + hop]), x)
-            yield x
+    return follow_features(follower, _vectors(features, signal), sample_rate, hop, progress)
 
-    return follow_features(follower, vectors(), sample_rate, hop, progress)
+
+def _vectors(features: Features, signal: Array) -> Iterable[Array]:
+    """The features of each hop of `signal`, in one array that is used again and again."""
+    x = np.zeros(N_FEATURES, np.float32)
+    for start in range(0, signal.shape[1] - features.hop_size + 1, features.hop_size):
+        features.process(np.ascontiguousarray(signal[:, start : start + features.hop_size]), x)
+        yield x
+
+
+def audio_features(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
+    """Features (n_hops, 208) of an audio file. Raises `AudioFileError`."""
+    from rtserver.audio.file import read
+
+    signal, sample_rate = read(Path(path))
+    features = Features(sample_rate)
+    features.prepare(Spec.signal(sample_rate, signal.shape[0], features.hop_size))
+    return np.array([x.copy() for x in _vectors(features, signal)], np.float32).reshape(-1, N_FEATURES)
 
 
 def follow_midi(follower: Follower, path: str | PathLike[str], progress: Progress | None = None) -> list[Row]:
