@@ -32,10 +32,9 @@ def read_musicxml(content: bytes) -> Written:
     readers: dict[str, BarReader] = {}
     n_notes, n_read = 0, 0
     for part, index, bar in _bars(content, score, readers):
-        if index == len(bars):
-            if index >= MAX_BARS:
-                raise ScoreError(f"expected at most {MAX_BARS} bars, found more: is it one score?")
-            bars.append(_Bar())
+        if index >= MAX_BARS:
+            raise ScoreError(f"expected at most {MAX_BARS} bars, found more: is it one score?")
+        bars += [_Bar() for _ in range(index + 1 - len(bars))]
         reader = readers[part]
         if not bars[index].number:
             bars[index].number = text_of(bar.get("number"))
@@ -67,42 +66,39 @@ class _Bar:
 
 def _bars(content: bytes, score: Written, readers: dict[str, BarReader]) -> Iterator[tuple[str, int, Element]]:
     """Every bar of every part as (part id, index of the bar, element), as the file has them; the head is read on the way."""
+    around: list[Element] = []  # the elements that are open
     timewise = False
-    part, index, counted = "", -1, 0
+    index, counted = -1, 0
     counts: dict[str, int] = {}
-    outer: Element | None = None
     for event, element in _events(content):
         tag = element.tag
         if event == "start":
             counted += 1
             if counted > MAX_ELEMENTS:
                 raise ScoreError(f"expected at most {MAX_ELEMENTS} elements in a bar, found more: is it music?")
-            if outer is None:
+            if not around:
                 if tag not in ("score-partwise", "score-timewise"):
                     raise ScoreError(f"expected MusicXML, <score-partwise> or <score-timewise>, found <{str(tag)[:40]}>")
-                outer, timewise = element, tag == "score-timewise"
-            elif tag == "part" and not timewise:
-                part = element.get("id", "")
-            elif tag == "measure" and timewise:
-                index, outer = index + 1, element
+                timewise = tag == "score-timewise"
+            index += tag == "measure" and timewise
+            around.append(element)
             continue
-        if tag == ("part" if timewise else "measure"):
-            name = element.get("id", "") if timewise else part
+        around.pop()
+        if tag == ("part" if timewise else "measure") and around:
+            outer = around[-1]
+            name = (element if timewise else outer).get("id", "")
             _reader(readers, name)
+            counts[name] = counts.get(name, -1) + 1
             if timewise:
-                assert outer is not None
                 element.attrib |= {key: outer.attrib[key] for key in ("number", "implicit") if key in outer.attrib}
-                yield name, index, element
-            else:
-                counts[name] = counts.get(name, -1) + 1
-                yield name, counts[name], element
-            element.clear()
-            counted = 0
+            yield name, max(index, 0) if timewise else counts[name], element
         elif tag == "part-list":
             _part_list(element, readers)
-            counted = 0
         elif tag in ("work-title", "movement-title") and element.text and not score.title:
             score.title = text_of(element.text)
+        if 1 <= len(around) <= 2 and around[-1].tag != "part-list":  # a bar, or what stands beside one: done with
+            del around[-1][:]
+            counted = 0
 
 
 def _events(content: bytes) -> Iterator[tuple[str, Element]]:

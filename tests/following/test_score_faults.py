@@ -182,6 +182,22 @@ def test_a_bar_of_a_million_elements_is_refused(tmp_path: Path, monkeypatch: pyt
         load_score(tmp_path / "score.musicxml")
 
 
+@pytest.mark.parametrize("where", ["<part id", "</score-partwise>", "<measure", "</part>"])
+def test_what_stands_beside_the_bars_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """Elements that nobody reads may be as many as they like: they are gone when the next comes."""
+    monkeypatch.setattr(musicxml, "MAX_ELEMENTS", 1000)
+    text = document(attributes(1) + note(60, 4), note(62, 4)).replace(where, "<junk/>" * 20_000 + where, 1)
+    (tmp_path / "score.musicxml").write_text(text)
+    assert load_score(tmp_path / "score.musicxml").notes.pitch.tolist() == [60, 62]
+
+
+def test_bars_of_a_timewise_score_may_be_empty(tmp_path: Path) -> None:
+    parts = '<part-list><score-part id="A"><part-name>Oboe</part-name></score-part></part-list>'
+    bar = f'<measure number="3"><part id="A">{attributes(1) + note(60, 1) + note(62, 3)}</part></measure>'
+    (tmp_path / "s.xml").write_text(f'<score-timewise>{parts}<measure number="1"/><measure number="2"/>{bar}</score-timewise>')
+    assert load_score(tmp_path / "s.xml").place_at(0.0).bar == "3"
+
+
 def test_repeats_that_multiply_are_followed_as_written(tmp_path: Path) -> None:
     back = REPEAT.replace("backward", 'backward" times="1000')
     bars = [attributes(1) + note(60, 4), *(FORWARD + note(60, 4) for _ in range(6)), *(note(62, 4) + back for _ in range(6))]
