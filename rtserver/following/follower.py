@@ -120,7 +120,8 @@ class Follower:
     """
 
     LOCK, UNLOCK = 0.4, 0.3  # confidence from which on it is LOCKED, and below which no longer
-    LOST_BELOW, TRUST_GAIN = 0.2, 0.002  # LOST while the mean of the last five seconds is under this
+    LOST_BELOW = 0.2  # LOST while the mean of the confidence is under this
+    TRUST_GAIN, KEY_TRUST_GAIN = 0.002, 0.03  # the mean of the last five seconds, and of the last thirty keys
 
     def __init__(self, score: Score, method: str = "semimarkov") -> None:
         if method not in METHODS:
@@ -174,7 +175,7 @@ class Follower:
         # NaN compares false
         if np.abs(x).max() <= LARGEST and self._gate.process(float(x[LEVEL])):
             self.method.process(x)
-            self._judge()
+            self._judge(self.TRUST_GAIN)
         elif self._gate.started:
             self.method.hold()
         self._tell(self._gate.started, frame, emit)
@@ -184,8 +185,8 @@ class Follower:
         struck = tuple(pitches)
         self._played = self._played or bool(struck)
         self.method.process_keys(struck)
-        if struck:
-            self._judge()
+        for _ in struck:
+            self._judge(self.KEY_TRUST_GAIN)
         self._tell(self._played, frame, emit)
 
     def _tell(self, begun: bool, frame: int, emit: Emit) -> None:
@@ -203,11 +204,11 @@ class Follower:
             return 0.0
         return self.method.confidence
 
-    def _judge(self) -> None:
+    def _judge(self, gain: float) -> None:
         if self._state == WAITING:
             self._state = UNSURE
         confidence = self.confidence
-        self._trust += self.TRUST_GAIN * (confidence - self._trust)
+        self._trust += gain * (confidence - self._trust)
         if confidence >= self.LOCK:
             self._state = LOCKED
         elif self._trust < self.LOST_BELOW:

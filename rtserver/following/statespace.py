@@ -239,21 +239,24 @@ def settle(  # noqa: PLR0917
     total = 0.0
     for h in range(count):
         total += p[h]
-    kept = 0
+    room = len(p) // 2  # the other half is for those that arrive and leap
     limit = PRUNE
-    while True:
+    while limit < 1.0 / room:  # beyond, all are alike, and the first are as good as any
         kept = 0
         for h in range(count):
             kept += p[h] > limit * total
-        if kept <= len(p) // 2:
+        if kept <= room:
             break
         limit *= 10.0
-    kept = 0
+    kept, weight = 0, 0.0
     for h in range(count):
-        if p[h] > limit * total:
-            event[kept], birth[kept], p[kept], m[kept], v[kept] = event[h], birth[h], p[h] / total, m[h], v[h]
-            mass[event[kept]] += p[kept]
+        if p[h] > limit * total and kept < room:
+            event[kept], birth[kept], p[kept], m[kept], v[kept] = event[h], birth[h], p[h], m[h], v[h]
+            weight += p[h]
             kept += 1
+    for h in range(kept):
+        p[h] /= weight
+        mass[event[h]] += p[h]
     n_events = len(mass)
     report = int(state[REPORT])
     first, last = max(report - int(places[0]), 0), min(report + int(places[1]), n_events - 1)
@@ -342,6 +345,11 @@ class StateSpace:
     def events(self) -> I32:
         """The events of all hypotheses, with repetitions."""
         return self._event[: self._count]
+
+    @property
+    def belief(self) -> F64:
+        """The probability of each hypothesis; the sum is 1."""
+        return self._p[: self._count]
 
     def advance(self) -> None:
         """A hop goes by, of which nothing is known yet."""
