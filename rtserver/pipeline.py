@@ -32,7 +32,7 @@ def build(config: Config) -> dict[str, Graph]:
         residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
         graphs[name] = graph = separation(options, config.audio.sample_rate, residual) if name in separated else Graph()
         if name == config.followed_input:
-            graph.add("features", Features(config.audio.sample_rate))
+            graph.add("features", Features(config.audio.sample_rate, config.score.a4_hz))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))
     return graphs
 

@@ -25,6 +25,11 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transpose: int = 0  # semitones by which it sounds above the notation at concert pitch: a capo
     cents: float = 0.0  # the same in cents
 
+    @property
+    def a4_hz(self) -> float:
+        """What the A4 of the notation sounds like, cents included."""
+        return self.tuning_hz * 2.0 ** (self.cents / 1200.0)
+
 
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the score is followed, and by which input; empty means the first.

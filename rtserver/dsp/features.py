@@ -48,13 +48,13 @@ def window_sizes(sample_rate: int) -> tuple[int, int, int]:
     return longest, longest // 2, longest // 4
 
 
-def _semitone_weights(sample_rate: int, size: int, pitch: int) -> tuple[int, npt.NDArray[np.float64]]:
+def _semitone_weights(sample_rate: int, size: int, pitch: int, tuning_hz: float) -> tuple[int, npt.NDArray[np.float64]]:
     """First bin and weights of one semitone: a triangle in pitch from the semitone below to the one above.
 
     Where a semitone is narrower than a bin the triangle is widened to one bin on either side, so that it always holds some.
     """
     width = sample_rate / size
-    centre = 440.0 * 2.0 ** ((pitch - 69) / 12)
+    centre = tuning_hz * 2.0 ** ((pitch - 69) / 12)
     below, above = min(centre * 2.0 ** (-1 / 12), centre - width), max(centre * 2.0 ** (1 / 12), centre + width)
     f = np.arange(size // 2 + 1) * width
     w = np.clip(np.minimum((f - below) / (centre - below), (above - f) / (above - centre)), 0.0, None)
@@ -156,6 +156,8 @@ class Features:
     ----------
     sample_rate : int
         22050..192000 Hz. It sets the hop, hence it is known before `prepare`.
+    tuning_hz : float
+        Frequency of A4, to which all semitones are tuned.
 
     Notes
     -----
@@ -172,8 +174,9 @@ class Features:
     M. Müller and S. Ewert, "Chroma Toolbox", ISMIR 2011 (log compression of chroma).
     """
 
-    def __init__(self, sample_rate: int = 48000) -> None:
+    def __init__(self, sample_rate: int = 48000, tuning_hz: float = 440.0) -> None:
         self.sample_rate = sample_rate
+        self.tuning_hz = tuning_hz
         self.hop_size = round(sample_rate / 100)
         self.n_nonfinite = 0
         self.kernel: Any = None
@@ -198,7 +201,7 @@ class Features:
         self._windows = np.concatenate([2.0 * w / w.sum() for w in hann]).astype(np.float32)
         self._plans = [fft_plan(n) for n in sizes]
         self._bins = np.zeros(sum(n + 2 for n in sizes), np.float32)
-        self._table, self._weights = _table(self.sample_rate)
+        self._table, self._weights = _table(self.sample_rate, self.tuning_hz)
         self._past = np.zeros(sizes[0], np.float32)
         self._log = np.zeros((DIFFERENCE_LAG + 1, N_SEMITONES), np.float32)
         self.kernel = _kernel(sizes[0])
@@ -218,7 +221,7 @@ class Features:
         self.n_nonfinite = 0
 
 
-def _table(sample_rate: int) -> tuple[I64, F32]:
+def _table(sample_rate: int, tuning_hz: float) -> tuple[I64, F32]:
     """Where each semitone finds its power: rows of (first float in bins, n_bins, first weight, index in the output), and the weights."""
     sizes = window_sizes(sample_rate)
     starts = (0, sizes[0] + 2, sizes[0] + sizes[1] + 4)
@@ -229,7 +232,7 @@ def _table(sample_rate: int) -> tuple[I64, F32]:
     weights: list[npt.NDArray[np.float64]] = []
     at = 0
     for goal, window, pitch in goals:
-        first, w = _semitone_weights(sample_rate, sizes[window], pitch)
+        first, w = _semitone_weights(sample_rate, sizes[window], pitch, tuning_hz)
         rows.append((starts[window] + 2 * first, len(w), at, goal))
         weights.append(w / 1.5)  # a sine under a Hann window spreads 1.5 times the power of its highest bin
         at += len(w)

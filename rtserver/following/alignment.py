@@ -128,7 +128,7 @@ def align_files(
     for warning in loaded.warnings:
         print(f"{score}: {warning}", file=sys.stderr)
     midi = Path(performance).suffix.lower() in MIDI_SUFFIXES
-    features = midi_features(performance) if midi else audio_features(performance)
+    features = midi_features(performance) if midi else audio_features(performance, loaded.tuning_hz)
     if not len(features):
         raise AudioFileError(f"{performance}: holds no sound, so there is nothing to align")
     quarters, seconds = onset_times(loaded, features)

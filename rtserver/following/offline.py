@@ -54,7 +54,7 @@ def follow_audio(follower: Follower, signal: Array, sample_rate: int, progress: 
 
     Raises `SpecError` for a sample rate that features do not take.
     """
-    features = Features(sample_rate)
+    features = Features(sample_rate, follower.score.tuning_hz)
     hop = features.hop_size
     follower.prepare(features.prepare(Spec.signal(sample_rate, signal.shape[0], hop)))
 
@@ -69,12 +69,12 @@ def _vectors(features: Features, signal: Array) -> Iterable[Array]:
         yield x
 
 
-def audio_features(path: str | PathLike[str]) -> npt.NDArray[np.float32]:
+def audio_features(path: str | PathLike[str], tuning_hz: float = 440.0) -> npt.NDArray[np.float32]:
     """Features (n_hops, 208) of an audio file. Raises `AudioFileError`."""
     from rtserver.audio.file import read
 
     signal, sample_rate = read(Path(path))
-    features = Features(sample_rate)
+    features = Features(sample_rate, tuning_hz)
     features.prepare(Spec.signal(sample_rate, signal.shape[0], features.hop_size))
     return np.array([x.copy() for x in _vectors(features, signal)], np.float32).reshape(-1, N_FEATURES)
 

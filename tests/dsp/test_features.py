@@ -144,3 +144,19 @@ def test_nothing_compiles_after_prepare() -> None:
 def test_other_rates_and_hops_are_refused(rate: int, spec: Spec) -> None:
     with pytest.raises(SpecError, match="Features expects"):
         Features(rate).prepare(spec)
+
+
+@pytest.mark.parametrize("tuning_hz", [392.0, 415.0, 442.0])
+def test_semitones_are_tuned_to_the_a4_that_is_given(tuning_hz: float) -> None:
+    """A sine at A4 is loudest in its own semitone and as loud in both neighbours."""
+    node = Features(48000, tuning_hz)
+    spec = Spec.signal(48000, 1, 480)
+    node.prepare(spec)
+    out = np.zeros(N_FEATURES, np.float32)
+    signal = (0.5 * np.sin(2 * np.pi * tuning_hz * np.arange(9600) / 48000)).astype(np.float32)
+    for hop in signal.reshape(-1, 1, 480):
+        node.process(hop, out)
+    semitones = out[SEMITONES:]
+    a4 = 69 - FIRST_PITCH
+    assert semitones.argmax() == a4
+    assert semitones[a4 - 1] == pytest.approx(semitones[a4 + 1], rel=0.1)
