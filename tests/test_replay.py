@@ -122,7 +122,7 @@ def the_stint(log: Log, role: str) -> Stint:
 
 def test_each_worker_is_told_what_was_said_to_it_at_the_frame_it_took_it(tmp_path: Path) -> None:
     log = read(tmp_path, new_session(tmp_path), [*EVENTS, Entry(480, 480, "follower")])
-    assert the_stint(log, "follower").told == [(2000, EVENTS[4]), (2000, EVENTS[5])]
+    assert the_stint(log, "follower").told == [(1480, EVENTS[3]), (2000, EVENTS[4]), (2000, EVENTS[5])]
     assert the_stint(log, "performer").told == [(960, EVENTS[1]), (1480, EVENTS[3]), (4800, EVENTS[5])]
     assert the_stint(log, "performer").late == [EVENTS[6]]
     assert the_stint(log, "performer").first == 480

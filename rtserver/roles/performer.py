@@ -40,6 +40,14 @@ def constraints_of(generation: Generation) -> Constraints:
     )
 
 
+def first_note_id(frame: int, deck: int) -> int:
+    """Where the notes of a performer that enters at `frame` begin to count: no other performer of the session comes near.
+
+    Below 2**53, for JSON; above what clients' notes have.
+    """
+    return (1 << 52) + ((2 * frame + deck) << 12)
+
+
 class PerformerRole:
     """Runs an `Accompanist` on the session's musical clock."""
 
@@ -68,6 +76,7 @@ class PerformerRole:
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset
         self.clock_from = "" if self.follows else session.config.midi.clock_from
         self.sends_clock = any(port.clock for port in ports_of(session.config).values())
+        self.entered = False
         self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
         self.waker = session.waker("performer")
 
@@ -84,6 +93,9 @@ class PerformerRole:
         for event in self.session.receive("performer"):
             self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):
+            if not self.entered:
+                self.entered = True
+                self.accompanist.first_note_id = first_note_id(frame, self.session.deck)
             for event in self.agenda.due(frame):
                 self._take(event, frame)
             if missing:  # nobody knows what sounded meanwhile: let what was heard fade
