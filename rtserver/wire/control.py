@@ -217,8 +217,7 @@ class Control:
 
     def _snapshot(self, _: r.SnapshotRequest) -> dict[str, Any]:
         frame = self.session.frame
-        for note_id in [i for i, note in self.planned.items() if note.frame + note.duration <= frame]:
-            del self.planned[note_id]
+        self._forget_what_is_over(frame)
         return {
             "boot_id": self.boot_id,
             "epoch": self.epoch,
@@ -332,6 +331,7 @@ class Control:
         if isinstance(event, events.Position):
             self.position = event
         elif isinstance(event, events.Note):
+            self._forget_what_is_over(self.session.frame)  # a note that was dropped as late has no end that would be told
             self.planned[event.note_id] = event
             if len(self.planned) > MAX_PLANNED:
                 self.planned.popitem(last=False)
@@ -345,6 +345,10 @@ class Control:
             now, role = self.session.frame, event.role.removesuffix(SECOND)
             for frame, name, value in self.parameters.set_for(role, now) if self.session.own(role) == event.role else ():
                 self.session.emit("gateway", events.Param(frame, now, name, value), role, "recorder")
+
+    def _forget_what_is_over(self, frame: int) -> None:
+        for note_id in [i for i, note in self.planned.items() if note.frame + note.duration <= frame]:
+            del self.planned[note_id]
 
     def heartbeat(self) -> p.Heartbeat:
         """The heartbeat of this moment."""
