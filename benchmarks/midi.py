@@ -74,7 +74,7 @@ class Stage:
 
     def __init__(self, name: str, period: int, **midi: Any) -> None:
         layout = Layout()
-        Session.declare(layout, n_in=1, n_out=2, n_features=101)
+        Session.declare(layout, n_in=1, n_out=2, n_features=208)
         self.folder = tempfile.TemporaryDirectory()
         config = Config(name=name, audio=Audio(block_size=period), midi=Midi(api="jack", **midi))
         self.session = Session.create(layout, Setup(config=config, run_folder=self.folder.name))

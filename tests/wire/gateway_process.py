@@ -56,7 +56,7 @@ class Gateway:
         self.config = config or configuration(folder)
         score = str(folder / "score") if self.config.score.file else ""
         layout = Layout()
-        Session.declare(layout, n_in=1, n_out=2, n_features=101)
+        Session.declare(layout, n_in=1, n_out=2, n_features=208)
         self.session = Session.create(layout, Setup(self.config, str(folder), score, TRACKS))
         for role in ("engine", "follower", "performer", "midi"):
             self.session.role(role)[STATE] = UP

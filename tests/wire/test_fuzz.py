@@ -209,7 +209,7 @@ def test_kept_parameters(tmp_path_factory: pytest.TempPathFactory, text: bytes) 
 def control(tmp_path_factory: pytest.TempPathFactory) -> Control:
     folder = tmp_path_factory.mktemp("z")
     layout = Layout()
-    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    Session.declare(layout, n_in=1, n_out=2, n_features=208)
     session = Session.create(layout, Setup(configuration(folder), str(folder), "score", TRACKS))
     return Control(session, publish=lambda _: None, sequences={}, epoch=1, endpoints={}, bulk_topics=[])
 

@@ -151,7 +151,7 @@ def test_features_flow_with_their_frames(gateway: Gateway) -> None:
 
     def arrived() -> bool:
         written.append(480 * (len(written) + 1))
-        gateway.session.features.write(np.full(101, written[-1], np.float32), written[-1])
+        gateway.session.features.write(np.full(208, written[-1], np.float32), written[-1])
         return bool(subscriber.socket.poll(0))
 
     until(arrived, "the first features")

@@ -24,7 +24,7 @@ CONFIG = Config(
 def session(tmp_path: Path) -> Session:
     layout = Layout()
     t.declare(layout)
-    Session.declare(layout, n_in=2, n_out=3, n_features=101)
+    Session.declare(layout, n_in=2, n_out=3, n_features=208)
     return Session.create(layout, Setup(CONFIG, str(tmp_path)))
 
 

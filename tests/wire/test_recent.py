@@ -20,7 +20,7 @@ FAST_NS, SLOW_NS = 100_000, 2_000_000
 def session(tmp_path: Path) -> Session:
     layout = Layout()
     t.declare(layout)
-    Session.declare(layout, n_in=1, n_out=2, n_features=101)
+    Session.declare(layout, n_in=1, n_out=2, n_features=208)
     return Session.create(layout, Setup(Config(), str(tmp_path)))
 
 
