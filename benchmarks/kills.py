@@ -25,12 +25,11 @@ from machine import machine, private_jackd, write_result
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from faults import SILENT, Stage, settings, sine
-from liveserver import RATE
+from liveserver import RATE, Tape
 
 ROLES = ("audio", "engine", "performer", "midi", "sender", "standby", "cables", "gateway", "recorder")
 PACE_S = (1.5, 2.2)
 PROMISE_S = 0.3
-MARGIN_S = 0.4  # by which a silence may seem to come before its kill: half of what is between the end of one and the next kill
 
 
 def sender(stage: Stage) -> int:
@@ -38,7 +37,7 @@ def sender(stage: Stage) -> int:
     return next(int(pid) for pid in stage.session.block["midi.senders"] if pid)
 
 
-def kill(stage: Stage, role: str, wait_s: float) -> dict[str, Any]:
+def kill(stage: Stage, tape: Tape, role: str, wait_s: float) -> dict[str, Any]:
     """Kill it while notes sound, wait, and look; everything but the gap."""
     children = stage.server.supervisor.children
     for child in children.values():
@@ -51,6 +50,7 @@ def kill(stage: Stage, role: str, wait_s: float) -> dict[str, Any]:
     held = {key: int(cells[key]) * 1e-9 for key in stage.synth.sounding() if cells[key] > 0}
     pid = sender(stage) if role == "sender" else stage.server.process(role).pid
     before = 0 if role == "sender" else children[role].restarts
+    tape.mark()
     at_s = time.monotonic()
     os.kill(pid, 9)
 
@@ -65,15 +65,10 @@ def kill(stage: Stage, role: str, wait_s: float) -> dict[str, Any]:
     return {"role": role, "at_s": at_s, "notes": len(held), "hang_s": stage.synth.hang_s(due, at_s), "back_s": back_s}
 
 
-def gaps(rows: list[dict[str, Any]], record: np.ndarray, started_s: float, ended_s: float) -> None:
-    """The longest silence after each kill, until the next one.
-
-    The dummy driver loses periods when the machine stalls, so that its frames run behind the time: by seconds in minutes.
-    """
+def gaps(rows: list[dict[str, Any]], record: np.ndarray, marks: list[int]) -> None:
+    """The longest silence after each kill, until the next one. `marks`: how far the tape was at each."""
     loud = np.abs(record.sum(axis=0)) >= SILENT
-    rate = len(loud) / (ended_s - started_s)
-    frames = [round((row["at_s"] - MARGIN_S - started_s) * rate) for row in rows] + [len(loud)]
-    for row, start, end in zip(rows, frames, frames[1:], strict=False):
+    for row, start, end in zip(rows, marks, [*marks[1:], len(loud)], strict=True):
         edges = np.concatenate([[start], start + np.flatnonzero(loud[start:end]), [end]])
         row["gap_s"] = float(np.diff(edges).max(initial=0)) / RATE
 
@@ -92,15 +87,14 @@ def run(folder: Path, kills: int, period: int, seed: int) -> list[dict[str, Any]
         time.sleep(3.0)
         rows = []
         for n, role in enumerate(order):
-            rows.append(kill(stage, role, chance.uniform(*PACE_S)))
+            rows.append(kill(stage, tape, role, chance.uniform(*PACE_S)))
             print(f"\r{n + 1}/{len(order)} {role:<10}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         time.sleep(1.5)
-        ended_s = time.monotonic()
         record = tape.stop()
     finally:
         stage.close()
-    gaps(rows, record, tape.started, ended_s)
+    gaps(rows, record, tape.marks)
     return rows
 
 

@@ -167,6 +167,8 @@ def main() -> int:
         tape = Tape(sound, args.channels, device=args.device, sample_rate=sample_rate, block_size=args.block_size)
         connect(args.name, args.play_to, args.record_from, sound.shape[0], args.channels)
         time.sleep(2.5 * args.block_size / sample_rate)  # two periods until the connections carry sound
+        marks: list[int] = []
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: marks.append(tape.position))
         print("playing", flush=True)
         tape.start()
         limit = time.monotonic() + 2 * sound.shape[1] / sample_rate + 5.0
@@ -177,7 +179,7 @@ def main() -> int:
                 raise DeviceError(f"the tape stands still at {tape.position} frames: is the audio server gone?")
             time.sleep(0.02)
         audio_file.write(args.record, tape.record[:, : tape.position], sample_rate)
-        print(f"faults {tape.faults}", flush=True)
+        print(f"faults {tape.faults}", "marks", *marks, flush=True)  # marks: how far it was at each SIGUSR1
         tape.stream.close()
     except RtserverError as error:
         print(f"tape: {error}", file=sys.stderr)

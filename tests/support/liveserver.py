@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal as signals
 import subprocess
 import sys
 import threading
@@ -112,6 +113,10 @@ class Tape:
         assert self.process.stdout.readline() == "playing\n"
         self.started = time.monotonic()
 
+    def mark(self) -> None:
+        """Let it remember how far it is; the frames are in `marks` at the end."""
+        self.process.send_signal(signals.SIGUSR1)
+
     def stop(self) -> np.ndarray:
         """What was recorded so far; the tape ends."""
         self.process.terminate()
@@ -122,6 +127,7 @@ class Tape:
         out, _ = self.process.communicate(timeout=60)
         assert self.process.returncode == 0
         assert out.startswith("faults")
+        self.marks = [int(position) for position in out.partition("marks")[2].split()]
         return audio_file.read(self.files[1])[0]
 
 
