@@ -35,6 +35,51 @@ class Position(Event, frozen=True):
     state: str
 
 
+class Bar(Event, frozen=True):
+    """A bar begins, or the player has leapt into one.
+
+    bar : its number as printed; beat : where in it, 1 at its line; mark : the rehearsal mark passed last.
+    """
+
+    bar: str
+    beat: float
+    mark: str
+    quarter: float
+
+
+class Tempo(Event, frozen=True):
+    """The player's tempo has changed by a twentieth or more since it was told last."""
+
+    tempo_bpm: float
+
+
+class State(Event, frozen=True):
+    """The follower is in another state: as in `Position`."""
+
+    state: str
+
+
+class Cue(Event, frozen=True):
+    """A cue has fired, or was dropped; its place is expected at `frame`, where what it asks for takes effect.
+
+    how : ``place``, ``skipped`` (fired all the same), ``hand``, ``dropped``, or ``back`` (taken back); quarter : its place;
+    next : the cue that ``go`` would fire now.
+    """
+
+    name: str
+    quarter: float
+    how: str
+    next: str = ""
+
+
+class Refused(Event, frozen=True):
+    """A role cannot do what it was told. what : as in `Late`, with its value; detail : why."""
+
+    role: str
+    what: str
+    detail: str
+
+
 class Note(Event, frozen=True):
     """A note to be played at ``frame`` (its due frame) and released ``duration`` frames later.
 
@@ -185,7 +230,7 @@ class Param(Event, frozen=True):
 
 
 class Command(Event, frozen=True):
-    """An instruction from a client to a role: ``panic``, ``reset``, ``seek`` (value = quarter), ``quit``."""
+    """An instruction to a role, from a client, a MIDI message or a cue: ``panic``, ``quit``, ``seek`` (value: quarter or place)..."""
 
     name: str
     value: float | str | bool | None = None
@@ -237,6 +282,11 @@ class Recording(Event, frozen=True):
 
 AnyEvent = (
     Position
+    | Bar
+    | Tempo
+    | State
+    | Cue
+    | Refused
     | Note
     | NoteOn
     | NoteOff

@@ -18,7 +18,9 @@ import msgspec
 from tqdm import tqdm
 
 from rtserver.config import Config, parse
-from rtserver.errors import ConfigError, RtserverError
+from rtserver.errors import ConfigError, RtserverError, ScoreError
+from rtserver.following.naming import COMMANDS, check_places, quarter_of
+from rtserver.following.score import Score
 from rtserver.plan import Plan
 from rtserver.shared.session import Setup
 from rtserver.show import Song
@@ -145,9 +147,20 @@ def check(config: Config, folder: Path) -> Verdict:
         score = parsed_score(wanted.file, kept, wanted.parts, tuning_hz=wanted.tuning_hz, transpose=wanted.transpose, cents=wanted.cents)
         warnings += score.warnings
         score.to_npz(folder / SCORE_FILE)
+        check_cues(config, score)
         with warming():
             Follower(score, config.following.method).prepare(graphs[config.followed_input].spec("features"))
     return Verdict(plan, warnings)
+
+
+def check_cues(config: Config, score: Score) -> None:
+    """Whether the score has the places of the cues. Raises `ConfigError`."""
+    for k, cue in enumerate(config.cues.cue):
+        try:
+            quarter_of(score, cue.at)
+            check_places(score, cue.command, cue.value if cue.command in COMMANDS else None)
+        except ScoreError as error:
+            raise ConfigError(f"cues.cue[{k}]", f"{cue.name!r}: {error}") from None
 
 
 def warm() -> None:

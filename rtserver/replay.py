@@ -23,6 +23,7 @@ from rtserver.events import (
     AnyEvent,
     Beat,
     Command,
+    Cue,
     Entry,
     Event,
     Exit,
@@ -38,6 +39,7 @@ from rtserver.events import (
     Status,
     encode,
 )
+from rtserver.following.naming import COMMANDS
 from rtserver.recording.log import DROPPED, FILE_NAME, LOG_VERSION, Loaded, SessionHeader, from_line
 from rtserver.recording.take import TOO_SLOW
 from rtserver.roles.agenda import Agenda, declared_frame, what
@@ -179,6 +181,9 @@ class Log:
         name, mine = stay.role(role), self.of(stay)
         late = [event for event in mine if isinstance(event, Late) and event.role == name]
         lives = self._lives(stay, role, [event.taken_frame for event in late])
+        asked = {cue.name: cue.command or cue.parameter for cue in stay.config.cues.cue}
+        fired = [event for event in mine if isinstance(event, Cue) and event.how not in ("dropped", "back")]
+        cued = {(event.frame, event.available_frame, asked.get(event.name, "")) for event in fired}
         told: list[list[tuple[int, Event]]] = [[] for _ in lives]
         doubtful: list[list[Event]] = [[] for _ in lives]
         taken = {(e.what, e.frame, e.available_frame): e.taken_frame for e in late}
@@ -187,6 +192,8 @@ class Log:
         for event in mine:
             if not (isinstance(event, Param | Command | MidiIn | Beat) and _is_for(role, event)):
                 continue
+            if isinstance(event, Param | Command) and (event.frame, event.available_frame, event.name) in cued:
+                continue  # the follower says it again
             declared = declared_frame(event)
             at = taken.get((what(event), event.frame, declared))
             k = bisect_left(lasts, declared if at is None else at)
@@ -282,7 +289,7 @@ def _is_for(role: str, event: Param | Command | MidiIn | Beat) -> bool:
     if isinstance(event, Param):
         return role == "performer" and event.name.startswith("generation.")
     if isinstance(event, Command):
-        return event.name in {"follower": ("reset", "seek"), "performer": ("reset", "panic")}[role]
+        return event.name in {"follower": ("reset", *COMMANDS), "performer": ("reset", "panic")}[role]
     return role == "performer" or isinstance(event, MidiIn)
 
 

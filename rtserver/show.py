@@ -17,8 +17,8 @@ from rtserver.config import Config, parse, read, resolve
 from rtserver.config.midi import check_maps
 from rtserver.errors import ConfigError
 
-SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "generation")
-REPLACED = ("inputs", "outputs")  # by name: a song's outputs are its own, not more of the show's
+SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "cues", "generation")
+REPLACED = ("inputs", "outputs", "cues")  # a song's outputs are its own, not more of the show's
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _song(raw_show: dict[str, Any], show: Config, path: Path) -> Song:
         for table in raw:
             if table not in SONG_TABLES:
                 raise ConfigError(table, f"a song cannot set this, the show does; a song may set {', '.join(SONG_TABLES)}")
-        merged = {key: value for key, value in raw_show.items() if key != "setlist"}
+        merged = {key: value for key, value in raw_show.items() if key not in ("setlist", "cues")}
         for table, values in raw.items():
             merged[table] = values if table in REPLACED else {**merged.get(table, {}), **values}
         config = resolve(parse(merged, with_map=False), path.parent)
@@ -61,4 +61,6 @@ def _song(raw_show: dict[str, Any], show: Config, path: Path) -> Song:
         raise ConfigError(": ".join(filter(None, (path.name, error.field))), error.message) from None
     if "file" not in raw.get("score", {}):  # then the score is the show's, and lies beside the show's file
         config = msgspec.structs.replace(config, score=msgspec.structs.replace(config.score, file=show.score.file))
+    if "cues" not in raw:
+        config = msgspec.structs.replace(config, cues=show.cues)
     return Song(path.stem, config)

@@ -21,7 +21,7 @@ from rtserver.plan import Plan
 
 SCORE_FILE, VERDICT_FILE = "score.npz", "verdict.json"
 KEEP = 64  # verdicts, each with a parsed score of some tens of kilobytes
-LOOKED_AT = ("audio", "inputs", "outputs", "separation", "score", "following", "generation")
+LOOKED_AT = ("audio", "inputs", "outputs", "separation", "score", "following", "cues", "generation")
 _PACKAGE = Path(__file__).parent
 
 

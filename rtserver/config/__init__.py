@@ -4,6 +4,7 @@
 """
 
 from rtserver.config.audio import Audio, Input, Output
+from rtserver.config.cues import Cue, Cues
 from rtserver.config.midi import Midi, MidiMap, MidiPort
 from rtserver.config.music import Following, Generation, Score, Setlist
 from rtserver.config.operations import Log, Metrics, Recording
@@ -16,6 +17,8 @@ __all__ = [
     "MASK_LIMITS",
     "Audio",
     "Config",
+    "Cue",
+    "Cues",
     "Following",
     "Generation",
     "Input",

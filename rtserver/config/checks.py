@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from rtserver.config.bounds import within
+from rtserver.config.cues import check_cues
 from rtserver.config.midi import check_midi, inputs_of
 from rtserver.config.music import check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
@@ -37,6 +38,7 @@ def check(config: Config) -> None:
     check_score(config.score)
     check_generation(config.generation)
     check_midi(config)
+    check_cues(config)
     check_wire(config.wire)
     check_metrics(config.metrics)
     check_log(config.log, config.wire.enabled)

@@ -12,6 +12,7 @@ import msgspec
 
 from rtserver.config.audio import Input, Output
 from rtserver.config.checks import check
+from rtserver.config.cues import Cues, check_cues
 from rtserver.config.midi import MidiMap, MidiPort, check_maps
 from rtserver.config.tree import Config
 from rtserver.errors import ConfigError
@@ -39,7 +40,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def resolve(config: Config, folder: Path) -> Config:
-    """`config` with the paths of its score, log and keys counted from `folder`."""
+    """`config` with its file of cues read, and the paths of its score, log and keys counted from `folder`. Raises `ConfigError`."""
+    if config.cues.file:
+        config = msgspec.structs.replace(config, cues=_cues(config.cues, folder))
+        check_cues(config)
     if config.score.file and not Path(config.score.file).is_absolute():
         score = msgspec.structs.replace(config.score, file=str((folder / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
@@ -51,6 +55,17 @@ def resolve(config: Config, folder: Path) -> Config:
             there = str(folder.resolve() / Path(value).expanduser())
             config = msgspec.structs.replace(config, wire=msgspec.structs.replace(config.wire, **{key: there}))
     return config
+
+
+def _cues(cues: Cues, folder: Path) -> Cues:
+    """The cues in a file, and those beside it."""
+    path = folder.resolve() / Path(cues.file).expanduser()
+    try:
+        raw = read(path)
+        _refuse_unknown(raw, Cues, "")
+        return msgspec.structs.replace(cues, file=str(path), cue=[*cues.cue, *_convert(raw, Cues, "").cue])
+    except ConfigError as error:
+        raise ConfigError("cues.file", f"{cues.file}: {error}") from None
 
 
 def parse(raw: dict[str, Any], *, with_map: bool = True) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rtserver.config.audio import Audio, Input, Output
+from rtserver.config.cues import Cues
 from rtserver.config.midi import Midi
 from rtserver.config.music import Following, Generation, Score, Setlist
 from rtserver.config.operations import Log, Metrics, Recording
@@ -28,6 +29,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     separation: Separation = Separation()
     score: Score = Score()
     following: Following = Following()
+    cues: Cues = Cues()
     generation: Generation = Generation()
     midi: Midi = Midi()
     wire: Wire = Wire()

@@ -58,6 +58,10 @@ class Method(Protocol):
         """Forget the past and go on from `quarter`."""
         ...
 
+    def anchor(self, quarter: float) -> None:
+        """Be at `quarter` at the end of this hop, as exactly as a hand says it, at the present tempo; wait for nothing."""
+        ...
+
     def doubt(self) -> None:
         """Believe less in the present place, as if what was heard of late had fitted it badly."""
         ...
@@ -163,6 +167,14 @@ class Follower:
         self._state = WAITING
         self._trust = 0.5
         self._last: tuple[float, float, str] | None = None
+
+    def anchor(self, quarter: float) -> None:
+        """Somebody says that the player is at `quarter` now. Tempo and all that is known of the sound stay; it waits for nothing."""
+        self.method.anchor(quarter)
+        self._gate.started = self._played = True
+        if self._state in (WAITING, LOST):
+            self._state = UNSURE
+        self._trust = max(self._trust, 0.5)
 
     def gap(self) -> None:
         """Some input never came, and the player went on meanwhile: keep the place, but be sure of it only after some hops that fit."""

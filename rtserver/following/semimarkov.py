@@ -24,6 +24,7 @@ KEY_GAIN = 0.06  # a key: sixteen of memory
 DOUBTFUL = 0.25  # below what a follower locks at
 CHANCE, GOOD = -0.45, 0.45  # nats that a hop with an onset gives to the belief, with the wrong score and with the right one
 FIT = 0.3  # cosine above a mean place of the piece, of a performance that is followed
+HAND_HOPS = 4  # standard deviation of a tap: 40 ms
 EARLIEST = 0.002  # s before the next event, where a position waits for it
 
 
@@ -65,6 +66,22 @@ class SemiMarkov:
         self._say()
         # Until it is heard the event lies ahead: a position on it would say that it sounds.
         self.quarter -= EARLIEST * self.tempo_bpm / 60.0
+
+    def anchor(self, quarter: float) -> None:
+        """Be at `quarter` now, as exactly as a hand strikes; the tempo stays."""
+        space, events, n = self._space, self._events, len(self._events)
+        tempo = float(space.state[TEMPO])
+        here = min(max(int(np.searchsorted(events.quarter, quarter + 1e-9, side="right")) - 1, 0), n - 1)
+        offset = np.arange(-2 * HAND_HOPS, 2 * HAND_HOPS + 1)
+        quarters = quarter + offset * HOP_S * float(self._nominal_bpm[here]) * np.exp(-tempo) / 60.0
+        event = np.clip(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0, n - 1)
+        after = np.append(events.quarter[1:], max(self._end, float(events.quarter[-1]) + 1e-3))
+        into = (quarters - events.quarter[event]) / (after - events.quarter)[event]
+        age = np.maximum(np.round(into * events.duration_s[event] * np.exp(tempo) / HOP_S), 0)
+        share = np.exp(-0.5 * (offset / HAND_HOPS) ** 2)
+        space.begin_among(event.astype(np.int32), age.astype(np.int32), share, tempo)
+        self._begun = True
+        self._say()
 
     def doubt(self) -> None:
         """Be as sure as of a match that is poor; a second of sound that fits makes up for it."""

@@ -30,6 +30,7 @@ I32 = npt.NDArray[np.int32]
 N_HYPOTHESES = 16384  # ten times what a usual hop needs
 PRUNE = 1e-11
 WIDEST, NARROWEST = 0.25, 0.0004  # variance of the tempo
+KNOWN_TEMPO = 0.04  # the same of a player who goes on elsewhere
 LONGEST_STEP = 0.7  # in log tempo, from one event
 LARGEST_HAZARD = 0.7
 
@@ -340,6 +341,15 @@ class StateSpace:
         self._count = 1
         self.state[:] = 0.0
         self.state[REPORT], self.state[LOCAL], self.state[AGE], self.state[TEMPO] = event, 1.0, age * self.hop_s, tempo
+
+    def begin_among(self, event: I32, age: I32, share: F64, tempo: float) -> None:
+        """Believe in several events (n,), each begun so many hops ago and with its share; the middle one is reported until the next hop."""
+        n = self._count = len(event)
+        self._event[:n], self._birth[:n], self._p[:n] = event, self._n - age, share / np.sum(share)
+        self._m[:n], self._v[:n] = tempo, KNOWN_TEMPO
+        self.state[:] = 0.0
+        self.state[REPORT], self.state[LOCAL] = event[n // 2], 1.0
+        self.state[AGE], self.state[TEMPO] = age[n // 2] * self.hop_s, tempo
 
     @property
     def events(self) -> I32:

@@ -112,6 +112,14 @@ class Warping:
         self.quarter = 0.0
         self._speak()
 
+    def anchor(self, quarter: float) -> None:
+        """Be at `quarter` now; the tempo stays."""
+        rate, read, peak = self._tempo.rate, self._rate, self._peak
+        self.seek(quarter)
+        self._tempo.reset(self._leader.place, rate)
+        self._rate, self._peak = read, peak
+        self._speak()
+
     def doubt(self) -> None:
         """Let every way cost as much as one that fits badly; a second of sound that fits makes up for it."""
         for way in self._ways:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from rtserver.config import Config
 from rtserver.config.bounds import within
 from rtserver.config.midi import MidiMap, inputs_of
-from rtserver.errors import ConfigError
+from rtserver.errors import ConfigError, ScoreError
+from rtserver.following.naming import COMMANDS as ORDERS
+from rtserver.following.naming import check_command
 from rtserver.midi.clock import CONTINUE, START, STOP
 from rtserver.midi.messages import CONTROL, N_CHANNELS, NOTE_OFF, NOTE_ON, PROGRAM
 from rtserver.wire.parameters import Parameter, table
@@ -17,11 +19,11 @@ Value = float | str | bool
 PITCH_BEND = 0xE0
 PRESSED_KINDS = {"cc": CONTROL, "note": NOTE_ON, "pitch_bend": PITCH_BEND}
 TRANSPORT = {"start": START, "stop": STOP, "continue": CONTINUE}
-# The roles that each command goes to, and what its value must be (None: it has none).
+# The roles that each command goes to, and what its value must be (None: it has none; object: the follower knows).
 COMMANDS: dict[str, tuple[tuple[str, ...], type | None]] = {
     "panic": (("midi", "performer"), None),
     "reset": (("engine", "follower", "performer"), None),
-    "seek": (("follower",), float),
+    **dict.fromkeys(ORDERS, (("follower",), object)),
     "note": (("midi",), str),
     "song": (("supervisor",), str),
     "reload": (("supervisor",), None),
@@ -62,8 +64,11 @@ def _check_command(field: str, rule: MidiMap) -> None:
     kind = COMMANDS[rule.command][1]
     if kind is None and rule.value is not None:
         raise ConfigError(f"{field}.value", f"{rule.command} takes no value, got {rule.value!r}")
-    if kind is float and (isinstance(rule.value, bool) or not isinstance(rule.value, int | float)):
-        raise ConfigError(f"{field}.value", f"{rule.command} takes a number, got {rule.value!r}")
+    if kind is object:
+        try:
+            check_command(rule.command, rule.value)
+        except ScoreError as error:
+            raise ConfigError(f"{field}.value", str(error)) from None
     if kind is str and not (isinstance(rule.value, str) and rule.value):
         raise ConfigError(f"{field}.value", f"{rule.command} takes a text, got {rule.value!r}")
     _refuse_range(field, rule)
@@ -92,6 +97,15 @@ def _refuse_range(field: str, rule: MidiMap) -> None:
     for key in ("low", "high"):
         if getattr(rule, key) is not None:
             raise ConfigError(f"{field}.{key}", "only a number that follows a controller has a range")
+
+
+def action_of(command: str, parameter: str, value: Value | None, known: dict[str, Parameter]) -> Action | None:
+    """What a checked rule asks for; None for nothing, or a parameter that is not among the `known`."""
+    if command:
+        number = isinstance(value, int) and not isinstance(value, bool)
+        return Action(command, float(value) if number else value, COMMANDS[command][0], is_parameter=False)
+    role = known[parameter].role if parameter in known else ""
+    return Action(parameter, value, (role,), is_parameter=True) if role else None
 
 
 class Mapping:
@@ -160,8 +174,4 @@ class Mapping:
         return Action(rule.parameter, value, (parameter.role,), is_parameter=True)
 
     def _act(self, rule: MidiMap) -> Action | None:
-        if rule.command:
-            value = float(rule.value) if COMMANDS[rule.command][1] is float and rule.value is not None else rule.value
-            return Action(rule.command, value, COMMANDS[rule.command][0], is_parameter=False)
-        parameter = self._parameters.get(rule.parameter)
-        return Action(rule.parameter, rule.value, (parameter.role,), is_parameter=True) if parameter is not None else None
+        return action_of(rule.command, rule.parameter, rule.value, self._parameters)

@@ -7,11 +7,15 @@ import time
 import msgspec
 import numpy as np
 
-from rtserver.events import Command, Event, MidiIn, Position
+from rtserver.errors import ScoreError
+from rtserver.events import Command, Event, MidiIn, Position, Refused
 from rtserver.following.follower import Follower
+from rtserver.following.hand import Hand
+from rtserver.following.news import News
 from rtserver.following.score import Score
 from rtserver.node import Spec
-from rtserver.roles.agenda import Agenda
+from rtserver.roles.agenda import Agenda, what
+from rtserver.roles.cueing import Cueing
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import POSITION, Session
@@ -19,6 +23,7 @@ from rtserver.shared.session import POSITION, Session
 # A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
 # below the distance at which listeners hear two players apart (20 to 30 ms).
 EFFECT_S = 0.02
+MAX_TOLD_SIZE, MAX_DETAIL_SIZE = 40, 100  # bytes of what was refused and why: a longer event would not fit into its ring
 NOTE_ON = 0x90  # the MIDI status, without its channel
 
 
@@ -40,6 +45,9 @@ class FollowerRole:
         self.x = np.zeros(vectors.shape[1], np.float32)
         self.keys = config.following.keys
         self.agenda = Agenda(session, "follower")
+        self.hand = Hand(self.follower, sample_rate)
+        self.news = News(self.follower.score)
+        self.cueing = Cueing(session, self.follower.score, self.agenda)
         self.reader = HopReader(session, "follower")
         self.waker = session.waker("follower")
 
@@ -61,7 +69,7 @@ class FollowerRole:
             struck: list[int] = []
             for event in self.agenda.due(frame):
                 if isinstance(event, Command):
-                    self._obey(event)
+                    self._obey(event, frame)
                 elif isinstance(event, MidiIn):
                     struck.append(event.data[1])
             if missing:
@@ -76,21 +84,34 @@ class FollowerRole:
                 self.session.count("follower", "late_hops")
 
     def _emit(self, event: Event) -> None:
-        self.session.emit("follower", msgspec.structs.replace(event, available_frame=event.frame + self.effect))
-        if isinstance(event, Position):
-            self.session.count("follower", "positions")
-            self.position[:] = [getattr(event, name) for name in POSITION]
+        if not isinstance(event, Position):
+            return
+        position = msgspec.structs.replace(self.hand.take(event), available_frame=event.frame + self.effect)
+        self.session.emit("follower", position, "performer", "gateway")
+        self.session.count("follower", "positions")
+        self.position[:] = [getattr(position, name) for name in POSITION]
+        for new in self.news.take(position):
+            self.session.emit("follower", new, "gateway")
+        self.cueing.take(position)
 
     def _is_key(self, event: MidiIn) -> bool:
         """Whether somebody struck a key that is to be followed."""
         data = event.data
         return event.port == self.keys and len(data) == 3 and data[0] & 0xF0 == NOTE_ON and data[2] > 0
 
-    def _obey(self, command: Command) -> None:
-        if command.name == "reset":
-            self.follower.reset()
-        elif command.name == "seek":
-            self.follower.seek(float(command.value or 0.0))
+    def _obey(self, command: Command, frame: int) -> None:
+        """Do what `command` says before the hop that ends at `frame`, or tell why not."""
+        try:
+            self.hand.obey(command)
+            self.cueing.obey(command, self.follower.method.quarter, frame, frame + self.effect)
+        except ScoreError as error:
+            told = f"{what(command)} {command.value or ''}".rstrip()
+            role, short, why = self.session.own("follower"), _short(told, MAX_TOLD_SIZE), _short(str(error), MAX_DETAIL_SIZE)
+            self.session.emit("follower", Refused(frame, frame + self.effect, role, short, why), "gateway")
 
     def close(self) -> None:
         return None
+
+
+def _short(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore")

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from rtserver.config import Config
+from rtserver.config.cues import MAX_CUES
 from rtserver.config.midi import MAX_PORTS
 from rtserver.events import AnyEvent, Event, decode, encode
 from rtserver.node import Array
@@ -32,7 +33,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "supervisor": ("gateway", "recorder"),
     "audio": ("gateway", "recorder"),
     "engine": ("gateway", "recorder"),
-    "follower": ("performer", "gateway", "recorder"),
+    "follower": ("supervisor", "engine", "performer", "midi", "gateway", "recorder"),  # but for the performer: what cues ask for
     "performer": ("midi", "gateway", "recorder"),
     "midi": ("performer", "engine", "follower", "supervisor", "gateway", "recorder"),
     "cables": ("supervisor", "gateway", "recorder"),
@@ -195,6 +196,7 @@ class Session:
             layout.add(f"deck{deck}.levels", "<f8", (MAX_TRACKS, 3))  # gain in dB, mute, bypass of each output, for an engine that restarts
             VectorRing.declare(layout, f"deck{deck}.features", n_features, FEATURE_RING_SIZE)
             layout.add(f"deck{deck}.position", "<f8", (4,))  # the last one that the follower told: see POSITION
+            layout.add(f"deck{deck}.cues", "<i1", (2, MAX_CUES))  # writer: its follower. Which have fired, which are armed
             HopTimes.declare(layout, deck)
         layout.add("clock.line", "<f8", (4,))  # writer: the engine that plays
         layout.add("clock.sequence", "<i8", (1,))

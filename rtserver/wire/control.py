@@ -12,10 +12,13 @@ import rtserver
 from rtserver import events
 from rtserver.config.midi import outputs_of
 from rtserver.events import Event
+from rtserver.following.naming import COMMANDS
+from rtserver.following.score import Score
 from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
 from rtserver.wire.limits import BURST, RATE, Accounts
+from rtserver.wire.orders import FollowerRequest, order_of
 from rtserver.wire.parameters import EFFECT_S, Parameters
 from rtserver.wire.view import View
 
@@ -30,7 +33,7 @@ SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
-EFFECTS = {"record", "song", "reload", "set", "panic", "reset", "seek", "note", "quit"}  # asked twice with one id, these happen once
+EFFECTS = {"record", "song", "reload", "set", "panic", "reset", "note", "quit", *COMMANDS}  # asked twice with one id, these happen once
 Respond = Callable[[list[bytes]], None]
 
 
@@ -99,7 +102,7 @@ class Control:
             "set": self._set,
             "panic": self._panic,
             "reset": self._reset,
-            "seek": self._seek,
+            **dict.fromkeys(COMMANDS, self._tell_follower),
             "note": self._note,
             "quit": self._quit,
             "record": self._record,
@@ -119,6 +122,7 @@ class Control:
         if not session.config.recording.folder:
             self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
         self.position: events.Position | None = None
+        self._score: Score | None = None
 
     def handle(self, frames: list[bytes], respond: Respond, who: str = "") -> str:
         """Take one request of the client `who` and answer it through `respond`, at once or (sync) later.
@@ -266,10 +270,17 @@ class Control:
         self.planned.clear()
         return self._command("reset", "engine", "follower", "performer", after=self._slack)
 
-    def _seek(self, request: r.SeekRequest) -> dict[str, Any]:
+    def _tell_follower(self, request: FollowerRequest) -> dict[str, Any]:
         if "follower" in self.absent:
             raise p.Refusal("unavailable", self.absent["follower"])
-        return self._command("seek", "follower", value=request.quarter, after=self._slack)
+        name, value = order_of(request, self._load_score, [cue.name for cue in self.session.config.cues.cue])
+        return self._command(name, "follower", value=value, after=self._slack)
+
+    def _load_score(self) -> Score:
+        """The score that is followed, once a place in it was asked for."""
+        if self._score is None:
+            self._score = Score.from_npz(self.session.setup.score_file)
+        return self._score
 
     def _quit(self, _: r.QuitRequest) -> dict[str, Any]:
         return self._command("quit", "supervisor")
@@ -361,7 +372,7 @@ class Control:
     def _command(self, name: str, *roles: str, value: float | str | None = None, after: int = 0) -> dict[str, Any]:
         frame = self.session.frame + after
         present = [role for role in roles if role not in self.absent]
-        self._send(events.Command(frame, frame, name, value), *present)
+        self._send(events.Command(frame, frame - after, name, value), *present)
         return {"frame": frame, "roles": present}
 
     def _send(self, event: Event, *roles: str) -> None:

@@ -10,6 +10,9 @@ VERSION = 1  # of the protocol
 MAX_ID_LENGTH = 64  # characters: a UUID and a counter fit
 
 
+Place = Annotated[str, msgspec.Meta(max_length=64)]  # bar 12 | bar 12 beat 3 | mark B | quarter 33.5, and maybe time 2
+
+
 def _op(name: str) -> str:
     return name.removesuffix("Request").lower()
 
@@ -70,9 +73,41 @@ class ResetRequest(Request, frozen=True):
 
 
 class SeekRequest(Request, frozen=True):
-    """The player is at `quarter` (quarters from the first sounding note of the score as unfolded)."""
+    """The player goes on from `quarter` (quarters from the first sounding note of the score as unfolded), or from the place `at`."""
 
-    quarter: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+    quarter: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)] | None = None
+    at: Place = ""
+
+
+class StartAtRequest(Request, frozen=True, tag="start_at"):
+    """Everything begins there: now, and at each `reset` from now on."""
+
+    quarter: Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)] | None = None
+    at: Place = ""
+
+
+class TapRequest(Request, frozen=True):
+    """The player is at the `nearest` bar line or beat now, or at the place `at`."""
+
+    nearest: Literal["bar", "beat"] = "bar"
+    at: Place = ""
+
+
+class UntapRequest(Request, frozen=True):
+    """Undo the last `tap` that has not been undone."""
+
+
+class LoopRequest(Request, frozen=True):
+    """After the end of `bars` (``bar 5 to bar 8``) their beginning comes again; ``off`` ends that."""
+
+    bars: Annotated[str, msgspec.Meta(min_length=1, max_length=160)]
+
+
+class CueRequest(Request, frozen=True):
+    """Fire the next cue, take the last one back, or arm or disarm one, or all where `name` is empty."""
+
+    action: Literal["go", "back", "arm", "disarm"]
+    name: Annotated[str, msgspec.Meta(max_length=32)] = ""
 
 
 class NoteRequest(Request, frozen=True):
@@ -120,6 +155,11 @@ REQUESTS: dict[str, type[Request]] = {
         PanicRequest,
         ResetRequest,
         SeekRequest,
+        StartAtRequest,
+        TapRequest,
+        UntapRequest,
+        LoopRequest,
+        CueRequest,
         NoteRequest,
         QuitRequest,
         RecordRequest,
