@@ -111,14 +111,17 @@ class Hand:
             return
         target = goal - self._since(at, frame)
         self._taps = [*self._taps[1 - MOST_TAPS :], target - at.quarter]
-        self._turning = False
-        self._follower.anchor(target)
+        self._anchor(at, target)
 
     def _untap(self) -> None:
         if not self._taps or self._at is None:
             raise ScoreError("there is no tap to undo")
+        self._anchor(self._at, self._at.quarter - self._taps.pop())
+
+    def _anchor(self, at: Position, quarter: float) -> None:
         self._turning = False
-        self._follower.anchor(self._at.quarter - self._taps.pop())
+        self._at = msgspec.structs.replace(at, quarter=quarter)
+        self._follower.anchor(quarter)
 
     def _since(self, at: Position, frame: int) -> float:
         """Quarters that the player goes between a position and `frame`."""

@@ -125,7 +125,7 @@ def test_no_message_is_too_odd(messages):
         ({"message": "sysex", "command": "panic"}, "midi.map.x.message: Invalid enum value 'sysex'"),
         ({"message": "start", "command": "panik"}, "midi.map.x.command: unknown command 'panik'; did you mean 'panic'"),
         ({"message": "start", "command": "panic", "value": 3}, "midi.map.x.value: panic takes no value"),
-        ({"message": "start", "command": "seek"}, "midi.map.x.value: seek takes a number, got None"),
+        ({"message": "start", "command": "seek"}, "midi.map.x.value: seek takes a quarter or a place, got None"),
         ({"message": "start", "command": "note", "value": ""}, "midi.map.x.value: note takes a text"),
         ({"message": "start", "command": "panic", "low": 0}, "midi.map.x.low: only a number"),
         ({"message": "start"}, "midi.map.x: expected either command or parameter"),

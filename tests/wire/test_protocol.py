@@ -17,6 +17,11 @@ from rtserver.wire.meters import Meter, Meters
 HEADER = p.Header(p.VERSION, "00ff" * 4, 7, 1, 48000, 48100, 123, None)
 SAMPLES = {
     "position": events.Position(1, 2, 0.5, 0.5, 120.0, 0.9, "LOCKED"),
+    "bar": events.Bar(1, 2, "12", 1.0, "B", 44.0),
+    "tempo": events.Tempo(1, 2, 96.0),
+    "state": events.State(1, 2, "LOCKED"),
+    "cue": events.Cue(1, 2, "lights", 44.0, "place"),
+    "refused": events.Refused(1, 2, "follower", "command seek bar 999", "no bar '999'"),
     "note": events.Note(1, 2, 3, 60, 72, 480, 0),
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
@@ -49,6 +54,8 @@ REQUESTS = {
     "get": {"name": "outputs.harmonic.mute"},
     "set": {"name": "outputs.harmonic.mute", "value": True},
     "seek": {"quarter": 4},
+    "loop": {"bars": "bar 5 to bar 8"},
+    "cue": {"action": "go"},
     "note": {"pitch": 60},
     "record": {"action": "start"},
     "song": {"name": "next"},
