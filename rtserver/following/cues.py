@@ -29,9 +29,9 @@ class Mark(NamedTuple):
 
 
 class Fired(NamedTuple):
-    """Cue number `index` fired, or was dropped. how : ``place``, ``skipped``, ``hand`` or ``dropped``; ahead_s : until its place, >= 0."""
+    """Cue `number` fired, or was dropped. how : ``place``, ``skipped``, ``hand`` or ``dropped``; ahead_s : until its place, >= 0."""
 
-    index: int
+    number: int
     how: str
     ahead_s: float
 

@@ -69,12 +69,12 @@ class SemiMarkov:
 
     def anchor(self, quarter: float) -> None:
         """Be at `quarter` now, as exactly as a hand strikes; the tempo stays."""
-        space, events, n = self._space, self._events, len(self._events)
+        space, events = self._space, self._events
         tempo = float(space.state[TEMPO])
-        here = min(max(int(np.searchsorted(events.quarter, quarter + 1e-9, side="right")) - 1, 0), n - 1)
+        here = max(int(np.searchsorted(events.quarter, quarter + 1e-9, side="right")) - 1, 0)
         offset = np.arange(-2 * HAND_HOPS, 2 * HAND_HOPS + 1)
         quarters = quarter + offset * HOP_S * float(self._nominal_bpm[here]) * np.exp(-tempo) / 60.0
-        event = np.clip(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0, n - 1)
+        event = np.maximum(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0)
         after = np.append(events.quarter[1:], max(self._end, float(events.quarter[-1]) + 1e-3))
         into = (quarters - events.quarter[event]) / (after - events.quarter)[event]
         age = np.maximum(np.round(into * events.duration_s[event] * np.exp(tempo) / HOP_S), 0)

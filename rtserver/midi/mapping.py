@@ -102,8 +102,9 @@ def _refuse_range(field: str, rule: MidiMap) -> None:
 def action_of(command: str, parameter: str, value: Value | None, known: dict[str, Parameter]) -> Action | None:
     """What a checked rule asks for; None for nothing, or a parameter that is not among the `known`."""
     if command:
-        number = isinstance(value, int) and not isinstance(value, bool)
-        return Action(command, float(value) if number else value, COMMANDS[command][0], is_parameter=False)
+        if isinstance(value, int) and not isinstance(value, bool):  # TOML writes 16 for 16.0
+            value = float(value)
+        return Action(command, value, COMMANDS[command][0], is_parameter=False)
     role = known[parameter].role if parameter in known else ""
     return Action(parameter, value, (role,), is_parameter=True) if role else None
 

@@ -57,7 +57,8 @@ class Cueing:
         elif command.name == "seek":
             self._cues.seek(quarter)
         elif command.name == "cue":
-            self._by_hand(*str(command.value).partition(" ")[::2], frame, available_frame)
+            action, _, name = str(command.value).partition(" ")
+            self._by_hand(action, name, frame, available_frame)
 
     def _by_hand(self, action: str, name: str, frame: int, available_frame: int) -> None:
         if action in ("arm", "disarm"):
@@ -82,12 +83,12 @@ class Cueing:
     def _tell(self, fired: Fired, frame: int, available_frame: int) -> None:
         """Tell of a cue, and have done what it asks for at its place, or as soon as it can be."""
         at = max(frame + round(fired.ahead_s * self._sample_rate), available_frame)
-        self._emit(fired.index, at, available_frame, fired.how)
-        action = self._actions[fired.index]
+        self._emit(fired.number, at, available_frame, fired.how)
+        action = self._actions[fired.number]
         if action is None or fired.how == "dropped":
             return
         if action.name == "note":
-            self._play(str(action.value), fired.index, at, available_frame)
+            self._play(str(action.value), fired.number, at, available_frame)
             return
         told = Param(at, available_frame, action.name, action.value or 0.0) if action.is_parameter else None
         event = told or Command(at, available_frame, action.name, action.value)

@@ -20,7 +20,7 @@ def cues(*marks: Mark) -> Cues:
 
 def go_along(subject: Cues, quarters: list[float]) -> list[tuple[int, float, str]]:
     """(index, position, how) of all that fires."""
-    return [(fired.index, quarter, fired.how) for quarter in quarters for fired in subject.take(quarter, TEMPO)]
+    return [(fired.number, quarter, fired.how) for quarter in quarters for fired in subject.take(quarter, TEMPO)]
 
 
 def walk(begin: float, end: float) -> list[float]:
@@ -49,7 +49,7 @@ def test_a_lead_is_a_time_so_that_it_takes_more_of_the_score_when_the_music_is_f
     for tempo_bpm, at in ((60.0, 3.0), (240.0, 0.0)):
         subject = cues(Mark(4.0, lead_s=1.0))
         assert subject.take(at - 0.1, tempo_bpm) == []
-        assert [f.index for f in subject.take(at + 0.01, tempo_bpm)] == [0]
+        assert [f.number for f in subject.take(at + 0.01, tempo_bpm)] == [0]
 
 
 def test_a_short_leap_over_a_cue_fires_it() -> None:
@@ -147,7 +147,7 @@ def test_each_fires_exactly_once_however_the_position_trembles(quarters: list[fl
     subject = cues(*(Mark(quarter, again=True) for quarter in quarters))
     path = np.linspace(0.0, 64.0, 300) + 0.5 * np.array(jitter) * tempo_bpm / 60.0
     fired = [f for quarter in [0.0, *path, 70.0] for f in subject.take(float(quarter), tempo_bpm)]
-    assert sorted(f.index for f in fired) == list(range(len(quarters)))
+    assert sorted(f.number for f in fired) == list(range(len(quarters)))
 
 
 @given(st.lists(marks, max_size=8), st.lists(st.floats(0.0, 70.0), max_size=60), st.lists(st.floats(20.0, 300.0), min_size=60, max_size=60))
@@ -156,8 +156,8 @@ def test_none_fires_twice_wherever_the_position_leaps_and_none_early(which: list
     fired: list[int] = []
     for quarter, tempo_bpm in zip(path, tempi, strict=False):
         for f in subject.take(quarter, tempo_bpm):
-            fired.append(f.index)
-            assert subject.marks[f.index].quarter <= quarter + subject.marks[f.index].lead_s * tempo_bpm / 60.0
+            fired.append(f.number)
+            assert subject.marks[f.number].quarter <= quarter + subject.marks[f.number].lead_s * tempo_bpm / 60.0
     assert len(fired) == len(set(fired))
     assert all((subject.state[index] == PASSED) for index in fired)
 
@@ -178,7 +178,7 @@ def test_by_hand_each_is_fired_or_waits(which: list[Mark], actions: list[float |
         if action == "go":
             upcoming = subject.next
             fired = subject.go()
-            assert (fired.index if fired else None) == upcoming
+            assert (fired.number if fired else None) == upcoming
             if upcoming is not None:
                 balance[upcoming] += 1
         elif action == "back":
@@ -187,5 +187,5 @@ def test_by_hand_each_is_fired_or_waits(which: list[Mark], actions: list[float |
                 balance[index] -= 1
         else:
             for f in subject.take(float(action), TEMPO):
-                balance[f.index] += 1
+                balance[f.number] += 1
     assert [PASSED if n else WAITING for n in balance] == [WAITING if s == HELD else s for s in subject.state]

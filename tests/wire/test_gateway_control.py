@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ import zmq
 from gateway_process import PATIENCE_S, Gateway, until
 
 from rtserver import events
+from rtserver.config import Cue, Cues
+from rtserver.demo import SCORE
+from rtserver.following.score import load_score
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
+from rtserver.wire.parameters import EFFECT_S
 
 Make = Callable[..., Gateway]
 
@@ -83,6 +88,13 @@ def test_a_refused_set_reaches_nobody(gateway: Gateway) -> None:
         ("panic", {}, ["midi", "performer"], None),
         ("reset", {}, ["engine", "follower", "performer"], None),
         ("seek", {"quarter": 12.5}, ["follower"], 12.5),
+        ("start_at", {"quarter": 4}, ["follower"], 4.0),
+        ("tap", {}, ["follower"], "bar"),
+        ("tap", {"nearest": "beat"}, ["follower"], "beat"),
+        ("untap", {}, ["follower"], None),
+        ("loop", {"bars": "off"}, ["follower"], "off"),
+        ("cue", {"action": "go"}, ["follower"], "go"),
+        ("cue", {"action": "disarm", "name": ""}, ["follower"], "disarm"),
         ("quit", {}, ["supervisor"], None),
     ],
 )
@@ -91,6 +103,44 @@ def test_a_command_reaches_its_roles_alone(gateway: Gateway, op: str, arguments:
     for role in ("supervisor", "engine", "follower", "performer", "midi"):
         found = [(event.name, event.value) for event in gateway.session.receive(role)]
         assert found == ([(op, value)] if role in roles else [])
+
+
+def test_a_tap_says_when_it_came_and_takes_effect_later(gateway: Gateway) -> None:
+    frame = gateway.result("tap")["frame"]
+    (command,) = taken_by(gateway, "follower")
+    assert (command.frame, command.available_frame) == (frame, frame - round(EFFECT_S * 48000))
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "code", "words"),
+    [
+        ("seek", {}, "bad_argument", "either a quarter or a place"),
+        ("seek", {"quarter": 1, "at": "bar 1"}, "bad_argument", "either a quarter or a place"),
+        ("seek", {"at": "soon"}, "bad_argument", "expected for example 'bar 12'"),
+        ("loop", {"bars": "bar 1"}, "bad_argument", "bar 5 to bar 8"),
+        ("cue", {"action": "arm", "name": "x"}, "unknown_name", "no cue 'x'"),
+        ("cue", {"action": "go", "name": "x"}, "unknown_name", "no cue 'x'"),
+    ],
+)
+def test_what_the_follower_cannot_obey_is_refused(gateway: Gateway, op: str, arguments: dict[str, Any], code: str, words: str) -> None:
+    error = gateway.refused(op, **arguments)
+    assert (error.code, words in error.message) == (code, True)
+    assert gateway.session.receive("follower") == []
+
+
+def test_places_and_cues_are_looked_up_before_the_follower_is_told(make: Make, folder: Path) -> None:
+    load_score(SCORE).to_npz(folder / "score")
+    gateway = make(cues=Cues(cue=[Cue("lights", "bar 2")])).started()
+    for op, arguments in (
+        ("seek", {"at": "bar 2 beat 2"}),
+        ("loop", {"bars": "bar 2 to bar 3"}),
+        ("cue", {"action": "arm", "name": "lights"}),
+    ):
+        gateway.result(op, **arguments)
+    assert [e.value for e in taken_by(gateway, "follower")] == ["bar 2 beat 2", "bar 2 to bar 3", "arm lights"]
+    assert "no bar '999'" in gateway.refused("start_at", at="bar 999").message
+    assert "did you mean 'lights'?" in gateway.refused("cue", action="disarm", name="light").message
+    assert gateway.session.receive("follower") == []
 
 
 def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
