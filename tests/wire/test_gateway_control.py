@@ -119,7 +119,7 @@ def test_a_tap_says_when_it_came_and_takes_effect_later(gateway: Gateway) -> Non
         ("seek", {"at": "soon"}, "bad_argument", "expected for example 'bar 12'"),
         ("loop", {"bars": "bar 1"}, "bad_argument", "bar 5 to bar 8"),
         ("cue", {"action": "arm", "name": "x"}, "unknown_name", "no cue 'x'"),
-        ("cue", {"action": "go", "name": "x"}, "unknown_name", "no cue 'x'"),
+        ("cue", {"action": "go", "name": "x"}, "bad_argument", "go takes no name"),
     ],
 )
 def test_what_the_follower_cannot_obey_is_refused(gateway: Gateway, op: str, arguments: dict[str, Any], code: str, words: str) -> None:
