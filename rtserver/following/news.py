@@ -38,6 +38,7 @@ class News:
         fell_back = bar == self._bar - 1 and quarter > lines[self._bar] - BACK
         if bar != self._bar and not fell_back:
             self._bar = bar
+            quarter = max(quarter, float(lines[bar]))  # who is about to begin is at the first line
             place = self._score.place_at(quarter)
             found.append(Bar(frame, available, place.bar, place.beat, place.mark, quarter))
         return found

@@ -72,13 +72,13 @@ class SemiMarkov:
         space, events = self._space, self._events
         tempo = float(space.state[TEMPO])
         here = max(int(np.searchsorted(events.quarter, quarter + 1e-9, side="right")) - 1, 0)
-        offset = np.arange(-2 * HAND_HOPS, 2 * HAND_HOPS + 1)
-        quarters = quarter + offset * HOP_S * float(self._nominal_bpm[here]) * np.exp(-tempo) / 60.0
-        event = np.maximum(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0)
+        offset = np.linspace(-2.0 * HAND_HOPS, 2.0 * HAND_HOPS, 4 * HAND_HOPS + 1)
+        quarters: npt.NDArray[np.float64] = quarter + offset * HOP_S * float(self._nominal_bpm[here]) * np.exp(-tempo) / 60.0
+        event: npt.NDArray[np.int64] = np.maximum(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0)
         after = np.append(events.quarter[1:], max(self._end, float(events.quarter[-1]) + 1e-3))
         into = (quarters - events.quarter[event]) / (after - events.quarter)[event]
         age = np.maximum(np.round(into * events.duration_s[event] * np.exp(tempo) / HOP_S), 0)
-        share = np.exp(-0.5 * (offset / HAND_HOPS) ** 2)
+        share: npt.NDArray[np.float64] = np.exp(-0.5 * np.square(np.true_divide(offset, HAND_HOPS)))
         space.begin_among(event.astype(np.int32), age.astype(np.int32), share, tempo)
         self._begun = True
         self._say()
