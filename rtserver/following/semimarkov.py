@@ -77,7 +77,7 @@ class SemiMarkov:
         event: npt.NDArray[np.int64] = np.maximum(np.searchsorted(events.quarter, quarters + 1e-9, side="right") - 1, 0)
         after = np.append(events.quarter[1:], max(self._end, float(events.quarter[-1]) + 1e-3))
         into = (quarters - events.quarter[event]) / (after - events.quarter)[event]
-        age = np.maximum(np.round(into * events.duration_s[event] * np.exp(tempo) / HOP_S), 0)
+        age = np.maximum(np.floor(into * events.duration_s[event] * np.exp(tempo) / HOP_S + 0.5), 0.0)
         share: npt.NDArray[np.float64] = np.exp(-0.5 * np.square(np.true_divide(offset, HAND_HOPS)))
         space.begin_among(event.astype(np.int32), age.astype(np.int32), share, tempo)
         self._begun = True
