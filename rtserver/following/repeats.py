@@ -78,7 +78,8 @@ class _Signs:
 
 def unfold(signs: list[Sign], end: float) -> Way:
     """The order in which a score that is `end` quarters long is played."""
-    inside = [s for s in signs if -NEAR <= s.at <= end + NEAR]
+    # A bracket over nothing, at the very end, is no ending.
+    inside = [s for s in signs if (0.0 <= s.at < end if s.kind == "ending" else -NEAR <= s.at <= end + NEAR)]
     excess = len(inside) > MAX_SIGNS
     if excess:
         inside = []

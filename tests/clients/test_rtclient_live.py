@@ -151,7 +151,7 @@ def test_samples_come_as_floats(gateway: Gateway, client_of: Callable[..., Clien
     def message() -> Message | None:
         nonlocal written
         written += 480
-        gateway.session.features.write(np.full(101, 0.5, np.float32), written)
+        gateway.session.features.write(np.full(208, 0.5, np.float32), written)
         return next((m for m in client.messages(0.05) if m.topic == "features"), None)
 
     got = until(message, "features")

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rtserver.following.repeats import EDGES, MAX_STRETCHES, unfold
@@ -101,6 +101,7 @@ def any_signs(draw: st.DrawFn) -> list[Sign]:
     ]
 
 
+@example([Sign("ending", 8.0, end=9.0, numbers=(1,))])
 @given(any_signs())
 def test_any_signs_lead_from_the_beginning_to_an_end_along_edges(signs: list[Sign]) -> None:
     way = unfold(signs, 8.0)
