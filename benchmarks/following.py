@@ -314,7 +314,9 @@ def made(n_notes: int) -> Score:
 
 
 def cost_of(n_notes: int) -> dict[str, float]:
-    """Seconds to prepare, megabytes, and microseconds a hop: a minute from the middle of a score, on sound and on keys, with two leaps."""
+    """Seconds to prepare, megabytes, and microseconds a hop: a minute from the middle of a score with two leaps, on sound and on keys, and
+    the sound of other notes.
+    """
     import tracemalloc
 
     from rtserver.following.reference import features_of as written_down
@@ -335,19 +337,20 @@ def cost_of(n_notes: int) -> dict[str, float]:
     stretches = [np.nonzero((at >= q) & (at < q + 40))[0] for q in (middle, middle / 2, middle)]
     index = np.concatenate(stretches)
     onset = np.concatenate([20.0 * k + (at[stretch] - at[stretch[0]]) / 2 for k, stretch in enumerate(stretches)])
-    notes = Notes(onset, np.full(len(onset), 0.25), score.notes.pitch[index], score.notes.part[index])
-    x = np.ascontiguousarray(written_down(onset, onset + 0.25, notes, 6000, np.ones(len(onset))), np.float32)
     hops = np.round(onset * 100).astype(int)
-    for kind in ("sound", "keys"):
+    right = score.notes.pitch[index]
+    for kind, pitch in (("sound", right), ("keys", right), ("other", np.random.default_rng(1).permutation(right))):
+        notes = Notes(onset, np.full(len(onset), 0.25), pitch, score.notes.part[index])
+        x = np.ascontiguousarray(written_down(onset, onset + 0.25, notes, 6000, np.ones(len(onset))), np.float32)
         cost, count = np.zeros(6000), np.zeros(6000)
-        follower.seek(float(score.notes.onset_quarter[index[0]]))
+        follower.seek(float(at[index[0]]))
         for n in range(6000):
-            struck = notes.pitch[hops == n].tolist()
+            struck = pitch[hops == n].tolist()
             start = time.perf_counter_ns()
-            if kind == "sound":
-                follower.process(x[n], n, lambda _: None)
-            else:
+            if kind == "keys":
                 follower.process_keys(struck, n, lambda _: None)
+            else:
+                follower.process(x[n], n, lambda _: None)
             cost[n] = (time.perf_counter_ns() - start) / 1000
             count[n] = len(follower.method._space.events)  # type: ignore[attr-defined]
         result |= {f"{kind}_p50_us": round(float(np.percentile(cost, 50)), 1), f"{kind}_p99_us": round(float(np.percentile(cost, 99)), 1)}
