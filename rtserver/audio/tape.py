@@ -179,7 +179,9 @@ def main() -> int:
                 raise DeviceError(f"the tape stands still at {tape.position} frames: is the audio server gone?")
             time.sleep(0.02)
         audio_file.write(args.record, tape.record[:, : tape.position], sample_rate)
-        print(f"faults {tape.faults}", "marks", *marks, flush=True)  # marks: how far it was at each SIGUSR1
+        print(f"faults {tape.faults}", flush=True)
+        if marks:
+            print("marks", *marks, flush=True)  # how far it was at each SIGUSR1
         tape.stream.close()
     except RtserverError as error:
         print(f"tape: {error}", file=sys.stderr)
