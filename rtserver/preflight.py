@@ -100,6 +100,8 @@ class Preflight:
                 raise RtserverError(f"preflight: {folder} should hold the verdict of song {song.name!r}, but it is gone; start again")
             if song.config.generation.enabled:
                 verified_file(song.config.generation.model)
+            if song.config.score.file and song.config.following.model:
+                verified_file(song.config.following.model)
             for warning in verdict.warnings:
                 print(f"rtserver: {song.config.score.file}: {warning}", file=sys.stderr)
             prepared.append(Prepared(song, verdict.plan, folder))

@@ -41,6 +41,11 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     input: str = ""
     keys: str = ""
 
+    @property
+    def model(self) -> str:
+        """The model of the zoo that the method needs; empty: none."""
+        return "onsets" if self.method == "semimarkov" else ""
+
 
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The performer: the network that plays along."""

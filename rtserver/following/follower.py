@@ -67,8 +67,12 @@ class Method(Protocol):
         ...
 
 
-METHODS: dict[str, Callable[[], Method]] = {"semimarkov": SemiMarkov, "dixon": Warping}
-HEARS_KEYS = ("semimarkov",)  # methods that take the keys of a MIDI instrument
+METHODS: dict[str, Callable[[], Method]] = {
+    "semimarkov": SemiMarkov,
+    "semimarkov-templates": lambda: SemiMarkov(learned=False),
+    "dixon": Warping,
+}
+HEARS_KEYS = ("semimarkov", "semimarkov-templates")  # methods that take the keys of a MIDI instrument
 
 
 class Gate:

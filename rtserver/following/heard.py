@@ -2,7 +2,8 @@
 
 A rise of the semitone spectrum over 30 ms is compared with the chord's onset spectrum. The onset is invisible in the hop in which it
 happens, weak one hop later and clearest after three to five, so the odds depend on the age: ``w0 + w1 s + w2 c + w3 s c`` in nats, s the
-strength of the rise against the recent loudest, c its cosine with the chord. The table is fitted by ``models/following/fit.py``.
+strength of the rise against the recent loudest, c its cosine with the chord. The table is fitted by ``models/following/fit.py``. What a
+network has learned of onsets is added, if wanted (`rtserver.following.learned`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from rtserver.dsp.features import DIFFERENCE_LAG, N_SEMITONES
 from rtserver.following.chords import Chords
+from rtserver.following.learned import Learned
 from rtserver.kernels import jit
 
 F64 = npt.NDArray[np.float64]
@@ -40,14 +42,11 @@ PEAK_DECAY = 0.9985  # of the recent loudest rise, a hop: a factor of e in 7 s
 FIRST_PEAK = 0.5  # a tenth of the rise of a medium piano note
 
 
-@jit("void(float32[:,::1], float32[::1], float64, float64[:,::1], float64, float64, float64, float64, float64[:,::1], float64[:,::1])")
+@jit("void(float32[:,::1], float32[::1], float64, float64[:,::1], float64, float64, float64, float64, float64[:,::1])")
 def odds(  # noqa: PLR0917
-    onset: F32, rise: F32, strength: float, table: F64, temper: float, least: float, most: float, unexplained: float, out: F64, recent: F64
+    onset: F32, rise: F32, strength: float, table: F64, temper: float, least: float, most: float, unexplained: float, out: F64
 ) -> None:
-    """`out` (n_chords, n_ages + 1): nats that each chord began so many hops ago, and last, that it did not begin of late.
-
-    `recent` (n_chords, 4): of an onset i hops ago, all that was said since.
-    """
+    """`out` (n_chords, n_ages + 1): nats that each chord began so many hops ago, and last, that it did not begin of late."""
     n_ages = len(table)
     for u in range(onset.shape[0]):
         cosine = 0.0
@@ -58,9 +57,15 @@ def odds(  # noqa: PLR0917
             nats = table[a, 0] + table[a, 1] * strength + table[a, 2] * cosine + table[a, 3] * strength * cosine
             out[u, a] = temper * min(max(nats, least), most)
         out[u, n_ages] = -unexplained * strength
+
+
+@jit("void(float64[:,::1], float64[:,::1])")
+def remember(evidence: F64, recent: F64) -> None:
+    """`recent` (n_chords, 4): of an onset i hops ago, all that was said since."""
+    for u in range(len(recent)):
         for i in range(3, 0, -1):
-            recent[u, i] = recent[u, i - 1] + out[u, i]
-        recent[u, 0] = out[u, 0]
+            recent[u, i] = recent[u, i - 1] + evidence[u, i]
+        recent[u, 0] = evidence[u, 0]
 
 
 @jit("float64(int32[::1], float32[:,::1], float32[::1], float64[::1], int32[::1], int32)")
@@ -83,7 +88,13 @@ def fits(events: I32, sustain: F32, spectrum: F32, held: F64, stamp: I32, n: int
 
 
 class Heard:
-    """Evidence from semitone spectra, hop by hop.
+    """Evidence from semitone spectra, hop by hop. Raises `ModelError` where a model is wanted and cannot be used.
+
+    Parameters
+    ----------
+    chords : Chords
+    learned : bool
+        Whether a network of the zoo has its say beside the templates.
 
     Attributes
     ----------
@@ -91,22 +102,26 @@ class Heard:
     recent : float64 (n_chords, 4)
     strength : float
         0 to 1, of the rise in the last hop.
-    spectrum : float32 (107,)
-        The last one, of unit length.
+    spectrum, rise : float32 (107,)
+        The last one, and how it rose over 30 ms, of unit length.
     """
 
-    def __init__(self, chords: Chords) -> None:
+    def __init__(self, chords: Chords, learned: bool = True) -> None:
         self._chords = chords
+        self._learned = Learned(chords) if learned else None
         self.evidence = np.zeros((len(chords), N_AGES + 1))
         self.recent = np.zeros((len(chords), 4))
         self._past = np.zeros((DIFFERENCE_LAG, N_SEMITONES), np.float32)
         self._stamp = np.zeros(len(chords.chord), np.int32)
         self.spectrum = np.zeros(N_SEMITONES, np.float32)
+        self.rise = np.zeros(N_SEMITONES, np.float32)
         self._mean = chords.sustain.mean(axis=0)
         self.reset()
 
     def reset(self) -> None:
         """As if nothing had been heard."""
+        if self._learned is not None:
+            self._learned.reset()
         self._past.fill(0.0)
         self.recent.fill(0.0)
         self._peak = FIRST_PEAK
@@ -121,9 +136,12 @@ class Heard:
         size = float(np.linalg.norm(rise))
         self._peak = max(PEAK_DECAY * self._peak, size)
         self.strength = min(1.0, size / (0.6 * self._peak))
-        rise *= np.float32(1.0 / max(size, 1e-9))
+        self.rise[:] = rise / max(size, 1e-9)
         self.spectrum[:] = semitones / max(float(np.linalg.norm(semitones)), 1e-9)
-        odds(self._chords.onset, rise, self.strength, ODDS, TEMPER, LEAST, MOST, UNEXPLAINED, self.evidence, self.recent)
+        odds(self._chords.onset, self.rise, self.strength, ODDS, TEMPER, LEAST, MOST, UNEXPLAINED, self.evidence)
+        if self._learned is not None:
+            self._learned.process(semitones, self.evidence)
+        remember(self.evidence, self.recent)
 
     def fit(self, events: I32, held: F64) -> float:
         """Fill `held` for `weigh`. Returns the best cosine above what a mean place of the piece would have."""

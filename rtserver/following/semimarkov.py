@@ -31,6 +31,11 @@ EARLIEST = 0.002  # s before the next event, where a position waits for it
 class SemiMarkov:
     """Where the player is, by a hidden semi-Markov model with tempo (see `rtserver.following.statespace`).
 
+    Parameters
+    ----------
+    learned : bool
+        Whether a network of the zoo helps to hear onsets. Without, templates alone do; nothing needs a model then.
+
     Attributes
     ----------
     quarter, beat, tempo_bpm : float
@@ -41,12 +46,15 @@ class SemiMarkov:
     Latency: 0 frames. What a hop says of an onset grows for 70 ms, and the belief with it.
     """
 
+    def __init__(self, learned: bool = True) -> None:
+        self._learned = learned
+
     def prepare(self, score: Score) -> None:
-        """Build the chords, allocate and compile everything."""
+        """Build the chords, allocate and compile everything. Raises `ModelError` where the model cannot be used."""
         self._score = score
         self._events: Onsets = score.events()
         self._chords: Chords = chords_of(self._events)
-        self._heard, self._played = Heard(self._chords), Played(self._chords)
+        self._heard, self._played = Heard(self._chords, self._learned), Played(self._chords)
         self._space = StateSpace(self._events.duration_s, self._chords.chord, HOP_S)
         step = np.maximum(np.searchsorted(score.tempo_quarter, self._events.quarter + 1e-9, side="right") - 1, 0)
         self._nominal_bpm = score.tempo_bpm[step]

@@ -72,8 +72,8 @@ class NoteNetwork:
         when = {k: self._next[k] for k in ("dt", "phase")}
 
         def bind(part: str, inputs: dict[str, _Array], outputs: dict[str, _Array]) -> Callable[[], None]:
-            _expect(*loaded[part], inputs, outputs)
-            return _bind(sessions[part], inputs, outputs)
+            zoo.expect(*loaded[part], inputs, outputs)
+            return zoo.bind(sessions[part], inputs, outputs)
 
         sessions = {part: zoo.open_session(p) for part, (p, _) in loaded.items()}
         self._run_step = [
@@ -130,26 +130,3 @@ class NoteNetwork:
         """Say which pitch it has (after `run_pitch`); writes `duration_logits`."""
         self._next["pitch"][0, 0] = pitch
         self._run_duration()
-
-
-def _expect(path: Path, entry: dict[str, Any], inputs: dict[str, _Array], outputs: dict[str, _Array]) -> None:
-    for what, arrays in (("inputs", inputs), ("outputs", outputs)):
-        wanted = {k: f"{x.dtype}[{','.join(map(str, x.shape))}]" for k, x in arrays.items()}
-        if entry[what] != wanted:
-            raise ModelError(
-                f"{path} speaks another vocabulary: expected the {what} {wanted}, got {entry[what]}"
-                " — export the model anew with this version of rtserver"
-            )
-
-
-def _bind(session: Any, inputs: dict[str, _Array], outputs: dict[str, _Array]) -> Callable[[], None]:
-    binding = session.io_binding()
-    for k, x in inputs.items():
-        binding.bind_input(k, "cpu", 0, x.dtype.type, list(x.shape), x.ctypes.data)
-    for k, x in outputs.items():
-        binding.bind_output(k, "cpu", 0, x.dtype.type, list(x.shape), x.ctypes.data)
-
-    def run(_alive: tuple[dict[str, _Array], dict[str, _Array]] = (inputs, outputs)) -> None:  # the binding holds bare pointers to them
-        session.run_with_iobinding(binding)
-
-    return run

@@ -16,14 +16,18 @@ from __future__ import annotations
 import difflib
 import hashlib
 import tomllib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import numpy.typing as npt
 
 from rtserver.errors import ModelError
 
 FOLDER = Path(__file__).parent
 MANIFEST = "manifest.toml"
+Arrays = dict[str, npt.NDArray[Any]]
 _ELEMENTS = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(double)": "float64", "tensor(int32)": "int32"}
 
 
@@ -128,3 +132,28 @@ def open_session(path: Path, optimise: bool = True) -> Any:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime raises a class of its own for each way a file can be wrong
         raise ModelError(f"{path} cannot be read as an ONNX model: {e} — damaged? Reinstall rtserver, or export the model anew") from e
+
+
+def expect(path: Path, entry: dict[str, Any], inputs: Arrays, outputs: Arrays) -> None:
+    """Raises `ModelError` if the model of a manifest entry does not take and give arrays of these names, types and shapes."""
+    for what, arrays in (("inputs", inputs), ("outputs", outputs)):
+        wanted = {k: f"{x.dtype}[{','.join(map(str, x.shape))}]" for k, x in arrays.items()}
+        if entry[what] != wanted:
+            raise ModelError(
+                f"{path} speaks another vocabulary: expected the {what} {wanted}, got {entry[what]}"
+                " — export the model anew with this version of rtserver"
+            )
+
+
+def bind(session: Any, inputs: Arrays, outputs: Arrays) -> Callable[[], None]:
+    """What runs `session` on these very arrays: nothing is copied and nothing is made per run."""
+    binding = session.io_binding()
+    for k, x in inputs.items():
+        binding.bind_input(k, "cpu", 0, x.dtype.type, list(x.shape), x.ctypes.data)
+    for k, x in outputs.items():
+        binding.bind_output(k, "cpu", 0, x.dtype.type, list(x.shape), x.ctypes.data)
+
+    def run(_alive: tuple[Arrays, Arrays] = (inputs, outputs)) -> None:  # the binding holds bare pointers to them
+        session.run_with_iobinding(binding)
+
+    return run

@@ -1,0 +1,102 @@
+"""Put a checkpoint into the zoo: ``python -m models.following.export CHECKPOINT VALIDATION ZOO``.
+
+Writes the ONNX graph, its manifest entry, golden vectors computed by torch on real spectra, and the figures on the validation renderings
+(`--held-out`: also those of a sound font that training never heard). ONNX Runtime must reproduce torch before anything is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.following.network import Exported, Network
+from models.following.train import Renderings, evaluate, restore
+from models.generation.export import DATA, LICENCE, OPSET, to_toml
+from rtserver import zoo
+from rtserver.following.onsetnet import KIND, MODEL, N_HOPS
+
+GOLDEN_HOPS = 64
+FONTS = "FluidR3_GM and MuseScore_General, MIT"
+
+
+def golden(network: Network, spectra: np.ndarray) -> dict[str, np.ndarray]:
+    """`spectra` (n, 107) in the order in which they come, silence before them, and what torch says of each hop: ``nats`` (n, 7, 88)."""
+    spectra = spectra.astype(np.float32)
+    padded = np.concatenate([np.zeros((N_HOPS - 1, spectra.shape[1]), np.float32), spectra])
+    seen = np.stack([padded[n : n + N_HOPS][::-1] for n in range(len(spectra))])
+    with torch.no_grad():
+        return {"spectra": spectra, "nats": network.nats(torch.from_numpy(seen)).numpy()}
+
+
+def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
+    """Largest difference between ONNX Runtime and the golden vectors."""
+    session, worst = zoo.open_session(path), 0.0
+    seen = np.zeros((1, N_HOPS, rows["spectra"].shape[1]), np.float32)
+    for spectrum, nats in zip(rows["spectra"], rows["nats"], strict=True):
+        seen = np.concatenate([spectrum[None, None], seen[:, :-1]], axis=1)
+        worst = max(worst, float(np.abs(session.run(["nats"], {"spectra": seen})[0][0] - nats).max()))
+    return worst
+
+
+def export(network: Network, spectra: np.ndarray, folder: Path, facts: dict[str, Any], name: str = MODEL) -> float:
+    """Write graph, golden vectors for `spectra` and manifest entry into `folder`; returns the largest difference to torch."""
+    network = network.eval().cpu()
+    rows = golden(network, spectra)
+    path = folder / f"{name}.onnx"
+    example = torch.zeros(1, N_HOPS, rows["spectra"].shape[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, yet it gives the smaller graph
+        torch.onnx.export(
+            Exported(network), (example,), str(path), dynamo=False, opset_version=OPSET, input_names=["spectra"], output_names=["nats"]
+        )
+    worst = replay(path, rows)
+    if worst > 1e-3:  # of some ten nats
+        raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most 1e-3: not exported")
+    np.savez_compressed(folder / f"{name}.golden.npz", **rows)
+    session = zoo.open_session(path)
+    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
+    entries[name] = {
+        "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND, "inputs": zoo.signature(session.get_inputs()),
+        "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE, "golden": f"{name}.golden.npz", "card": f"{name}.md", **facts,
+    }  # fmt: skip
+    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
+    zoo.load_model(name, folder)
+    return worst
+
+
+def scores(network: Network, renderings: Renderings) -> dict[str, Any]:
+    """The figures of a manifest entry."""
+    figures = evaluate(network, renderings)
+    return {"nats": figures["nats"], "n_hops": figures["n_hops"]} | {f"found_{a}": share for a, share in enumerate(figures["found"])}
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("checkpoint", type=Path)
+    p.add_argument("validation", type=Path)
+    p.add_argument("zoo", type=Path)
+    p.add_argument("--held-out", type=Path)
+    p.add_argument("--name", default=MODEL)
+    args = p.parse_args()
+    torch.set_num_threads(1)
+    network, checkpoint = restore(args.checkpoint)
+    validation = Renderings(args.validation)
+    facts = {
+        "data": f"{DATA}; rendered with {FONTS}",
+        "split": "every tenth piece of each file held out",
+        "training": "{step} steps of {batch} hops, seed {seed}".format(**checkpoint["settings"] | {"step": checkpoint["step"]}),
+        "date": datetime.date.today().isoformat(),
+        "validation": scores(network, validation),
+    }
+    if args.held_out is not None:
+        facts["held_out_font"] = scores(network, Renderings(args.held_out))
+    start = int(validation.hops[0]) + 30
+    worst = export(network, validation.spectra[start : start + GOLDEN_HOPS], args.zoo, facts, args.name)
+    print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
+    print(facts)

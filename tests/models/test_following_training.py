@@ -1,0 +1,84 @@
+"""The training side of the onset network, from a few seconds of sound to a model that the follower runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtserver import zoo
+from rtserver.following.onsetnet import MODEL, N_AGES, OnsetNetwork
+
+torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+
+from renderings import render, write_notes  # noqa: E402
+
+from models.following import export, train  # noqa: E402  (needs torch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    notes = write_notes(folder / "notes")
+    render(notes, folder / "train")
+    render(notes, folder / "valid", "--validation", "--seed", "2")
+    return folder
+
+
+def settings(folder: Path, out: Path, *more: str) -> Any:
+    return train.parser().parse_args([str(folder / "train"), str(folder / "valid"), "--out", str(out), "--batch", "16", *more])
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    out = tmp_path_factory.mktemp("run")
+    return out, train.train(settings(folder, out, "--steps", "80"))
+
+
+def test_ages_count_from_the_hop_of_the_onset() -> None:
+    spectra = np.zeros((20, 107), np.float16)
+    _, ages, sounds = train.labelled(spectra, np.array([[0.057, 0.12, 60.0, 80.0, 0.0]]))
+    assert ages[:, 39].tolist() == [N_AGES] * 5 + list(range(N_AGES)) + [N_AGES] * 8
+    assert np.flatnonzero(sounds[:, 39]).tolist() == list(range(5, 13))
+    assert (np.delete(ages, 39, axis=1) == N_AGES).all()
+
+
+def test_no_renderings_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"models\.following\.corpus"):
+        train.Renderings(tmp_path)
+
+
+def test_a_batch_has_the_newest_spectrum_first(folder: Path) -> None:
+    data = train.Renderings(folder / "train")
+    hop = int(data.hops[100])
+    seen = data.batch(np.array([hop]))["spectra"][0].numpy()
+    np.testing.assert_array_equal(seen, data.spectra[hop : hop - len(seen) : -1].astype(np.float32))
+
+
+def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
+    losses = trained[1]
+    assert len(losses) == 80
+    assert np.mean(losses[-20:]) < 0.95 * np.mean(losses[:5])
+
+
+def test_resume_goes_on_from_the_checkpoint(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((trained[0] / "checkpoint.pt").read_bytes())
+    train.train(settings(folder, tmp_path, "--steps", "3", "--resume"))
+    before, after = (train.restore(path / "checkpoint.pt") for path in (trained[0], tmp_path))
+    assert after[1]["step"] == 83
+    assert json.loads((tmp_path / "train.log").read_text().splitlines()[-1])["step"] == 83
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(after[0].parameters(), before[0].parameters(), strict=True)]
+    assert 0.0 < max(moved) < 0.2, "it went on from where it was, not from new weights"
+
+
+def test_what_is_exported_computes_what_torch_computes(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    network, _ = train.restore(trained[0] / "checkpoint.pt")
+    spectra = train.Renderings(folder / "valid").spectra[40:60]
+    assert export.export(network, spectra, tmp_path, {"data": "made here"}) <= 1e-3
+    assert zoo.manifest(tmp_path)[MODEL]["data"] == "made here"
+    live = OnsetNetwork(folder=tmp_path)
+    for spectrum, nats in zip(*export.golden(network, spectra).values(), strict=True):
+        live.process(spectrum)
+        np.testing.assert_allclose(live.nats, nats, atol=1e-3)
