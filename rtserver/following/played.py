@@ -41,7 +41,7 @@ def odds(  # noqa: PLR0917
 
     All others say what they always say in silence. `home` (129,), `chord`: the chords of each pitch, in CSR layout. `since` (128,): hops
     since each key was struck. `later`, `begins` (n_ages, n_ages + 1): see `_tables`. `said` (n_chords, n_ages): what had been said in all
-    by the hop before, and is replaced. `recent` as in `heard.odds`.
+    by the hop before, and is replaced. `recent` as in `heard.remember`.
     """
     n_ages = later.shape[0]
     for key in range(128):
