@@ -22,7 +22,7 @@ I32 = npt.NDArray[np.int32]
 SPREAD = np.array([0.7, 0.21, 0.09])  # share of a chord's notes that come so many hops after its first
 LEFT_OUT = 0.05  # share of a chord's notes that are not heard
 ADDED = 1e-3  # share of heard notes that are in no score
-WEIGHT = 0.3  # the notes of a chord, and the pitches of a spectrum, are not independent
+WEIGHT = 0.2  # the notes of a chord, and the pitches of a spectrum, are not independent
 LIMIT = 3.0  # nats for or against an onset, in all
 
 
