@@ -92,7 +92,7 @@ def test_metrics_tell_what_goes_on(own_jackd_of, live_server):
         found = scraped(port)
         tape.stop()
         server.close()
-    assert before.get(("rt_position_quarters",), 0.0) == 0.0, "nothing had been played"
+    assert before.get(("rt_position_quarters",), 0.0) <= 0.0, "nothing had been played"
     assert found["rt_tempo_bpm",] > 0
     assert 0 <= found["rt_confidence",] <= 1
     assert found["rt_callback_seconds_count",] >= before["rt_callbacks_total",] - 1
