@@ -165,7 +165,7 @@ def test_an_unknown_part_ends_with_1_and_the_parts_there_are(tmp_path: Path, cap
 
 def test_an_unknown_method_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(capsys, 2, "follow", tmp_path / "score.mid", tmp_path / "in.mid", "-o", tmp_path / "out.csv", "--method", "guess")
-    assert said.startswith("rtserver follow: method: no method 'guess'; known: semimarkov, dixon")
+    assert said.startswith("rtserver follow: method: no method 'guess'; known: semimarkov, semimarkov-templates, dixon")
 
 
 def test_a_score_that_is_none_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
