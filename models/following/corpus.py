@@ -1,9 +1,9 @@
 """Sound with known onsets, from scores: ``python -m models.following.corpus NOTES OUT --fonts A.sf2 B.sf3``.
 
-NOTES is the folder of note lists that the performer is trained on (`models.generation.data.FILES`, CC0 1.0). Each rendering is a stretch of
-a piece, played with random tempo, rubato, articulation, loudness, pedal and transposition through FluidSynth, sometimes with a second
-piece or a run over it, with noise, and at a random level; kept are the semitone spectra that the follower sees, and the notes. With
-``--scores`` there is one piece at a time and nothing over it, and its score lies beside it as MIDI.
+NOTES is the folder of note lists that the performer is trained on (`models.generation.data.FILES`, CC0 1.0). A rendering is a row of
+stretches of pieces and of free piano writing (`models.following.textures`), some over each other, played with random tempo, rubato,
+articulation, loudness, pedal and transposition through FluidSynth, and heard in a random room (`models.following.acoustics`); kept are the
+semitone spectra that the follower sees, and the notes. With ``--scores`` it is one stretch of one piece, and its score lies beside it as MIDI.
 
 A rendering is an .npz of ``semitones`` float16 (n_hops, 107) and ``notes`` float64 (n, 5): onset and release in seconds, pitch, velocity,
 and the quarter of the score at which it is written (NaN: in no score).
@@ -12,14 +12,18 @@ and the quarter of the score at which it is written (NaN: in no score).
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import mido
 import numpy as np
 from tqdm import tqdm
 
+from models.following.acoustics import heard
+from models.following.textures import texture
 from models.generation.data import FILES
 from rtserver.audio.file import read
 from rtserver.dsp.features import N_FEATURES, N_SEMITONES, SEMITONES, Features
@@ -29,9 +33,12 @@ SAMPLE_RATE = 44100
 EVERY_TENTH = 10  # piece of each file is kept for validation
 TICKS = 24  # a quarter
 PIANOS = (0, 0, 0, 1, 2)  # General MIDI programs
-OTHERS = (4, 6, 11, 13, 19, 24, 40, 41, 42, 46, 48, 52, 56, 60, 65, 68, 71, 73, 79)
+OTHERS = (4, 6, 11, 13, 19, 24, 40, 41, 42, 46, 56, 60, 65, 68, 71, 73, 79)
 LEAD_S = 0.3  # before the first note
 SHORTEST_S = 0.05
+STRETCH_S = (8.0, 40.0)
+FEWEST = 20  # notes of a rendering
+OUT_OF_TUNE_CENTS = 6.0  # standard deviation
 SEPARATE_S = 0.04  # a key is not struck twice within
 ONSET, RELEASE, PITCH, VELOCITY, QUARTER = range(5)
 Rows = list[tuple[float, float, int, int, float]]
@@ -86,26 +93,26 @@ def perform(written: Written, bpm: float, rng: np.random.Generator, seconds: flo
     clock = np.concatenate([[0.0], np.cumsum(quarters)])
     begin = np.interp(onset, np.arange(len(clock)), clock)
     end = np.interp(onset + duration, np.arange(len(clock)), clock)
-    length = np.maximum((end - begin) * rng.uniform(0.4, 1.1), SHORTEST_S)
+    return expressive(begin, end - begin, pitch, onset, rng, seconds)
+
+
+def free(rng: np.random.Generator, seconds: float) -> Rows:
+    """Play what no score has."""
+    begin, length, pitch = (np.array(column) for column in zip(*texture(rng, seconds), strict=True))
+    return expressive(begin, length, pitch.astype(int), np.full(len(begin), np.nan), rng, seconds)
+
+
+def expressive(
+    begin: np.ndarray, length: np.ndarray, pitch: np.ndarray, quarter: np.ndarray, rng: np.random.Generator, seconds: float
+) -> Rows:
+    """Notes of so many seconds by a human hand: more or less legato and together, in phrases of loudness."""
+    length = np.maximum(length * rng.uniform(0.4, 1.1), SHORTEST_S)
     begin = np.maximum(begin + rng.normal(0.0, rng.choice([0.0, 0.005, 0.01, 0.02]), len(begin)), 0.0)
-    phrase = np.interp(begin, np.arange(0.0, 2.0 * seconds, 4.0), rng.normal(0.0, 14.0, len(np.arange(0.0, 2.0 * seconds, 4.0))))
-    velocity = np.clip(rng.uniform(35.0, 95.0) + phrase + rng.normal(0.0, 9.0, len(begin)), 12, 127)
-    rows = zip(begin + LEAD_S, begin + LEAD_S + length, pitch, velocity, onset, strict=True)
+    knots = np.arange(0.0, 2.0 * seconds + 4.0, 4.0)
+    phrase = np.interp(begin, knots, rng.normal(0.0, 14.0, len(knots)))
+    velocity = np.clip(rng.uniform(30.0, 95.0) + phrase + rng.normal(0.0, 9.0, len(begin)), 12, 127)
+    rows = zip(begin + LEAD_S, begin + LEAD_S + length, pitch, velocity, quarter, strict=True)
     return [(float(t), float(e), int(p), int(v), float(q)) for t, e, p, v, q in rows if t < seconds + LEAD_S]
-
-
-def run(rng: np.random.Generator, seconds: float) -> Rows:
-    """Fast notes that no score has."""
-    rows: Rows = []
-    now, pitch, each = rng.uniform(0.0, seconds / 2), int(rng.integers(40, 90)), rng.uniform(0.03, 0.12)
-    for _ in range(int(rng.integers(30, 200))):
-        if now > seconds:
-            break
-        begin = now + LEAD_S
-        rows.append((begin, begin + each * rng.uniform(0.7, 1.5), pitch, int(rng.integers(40, 100)), np.nan))
-        now += each * rng.uniform(0.9, 1.1)
-        pitch = int(np.clip(pitch + rng.choice([-5, -4, -3, -2, -1, 1, 2, 3, 4, 5, 7]), 30, 105))
-    return rows
 
 
 def playable(rows: Rows) -> Rows:
@@ -125,33 +132,27 @@ def playable(rows: Rows) -> Rows:
 
 
 def sound(rows: Rows, rng: np.random.Generator, font: Path, piano: bool) -> np.ndarray:
-    """Render through FluidSynth, mono float32: a random program, some pedal, some reverberation, noise 8 to 60 dB below, a random level."""
+    """Render through FluidSynth, mono float32: a random program, a little out of tune, some pedal, in a random room."""
     events = [(row[ONSET], 1, mido.Message("note_on", note=row[PITCH], velocity=row[VELOCITY])) for row in rows]
     events += [(row[RELEASE], 0, mido.Message("note_off", note=row[PITCH])) for row in rows]
-    if piano and rng.random() < 0.6:
+    if piano and rng.random() < 0.7:
         now = LEAD_S
         while now < rows[-1][ONSET]:
             events.append((now + 0.06, 2, mido.Message("control_change", control=64, value=127)))
             now += rng.uniform(0.4, 2.5)
             events.append((now, 0, mido.Message("control_change", control=64, value=0)))
-    program = rng.choice(PIANOS) if piano else rng.choice(OTHERS)
+    program = int(rng.choice(PIANOS) if piano else rng.choice(OTHERS))
+    bend = int(np.clip(rng.normal(0.0, OUT_OF_TUNE_CENTS), -30.0, 30.0) * 8192 / 200)
+    first = [mido.MetaMessage("set_tempo", tempo=1_000_000), mido.Message("program_change", program=program)]
     reverberation = int(rng.random() < 0.6)
     with tempfile.TemporaryDirectory() as scratch:
         midi, wav = Path(scratch) / "a.mid", Path(scratch) / "a.wav"
-        write_midi(
-            midi, events, 1000, [mido.MetaMessage("set_tempo", tempo=1_000_000), mido.Message("program_change", program=int(program))]
-        )
+        write_midi(midi, events, 1000, [*first, mido.Message("pitchwheel", pitch=bend)])
         command = ["fluidsynth", "-ni", "-q", "-R", str(reverberation), "-C", "0", "-g", "0.5", "-r", str(SAMPLE_RATE), "-O", "s16"]
+        command += ["-o", "synth.dynamic-sample-loading=1"]  # a font may be large, and only one program of it is heard
         subprocess.run([*command, "-F", str(wav), str(font), str(midi)], check=True, capture_output=True)
         signal, _ = read(wav)
-    y = signal.mean(axis=0)[: int((rows[-1][ONSET] + 2.0) * SAMPLE_RATE)]
-    y *= np.exp(rng.uniform(np.log(0.08), np.log(0.9))) / max(float(np.abs(y).max()), 1e-6)
-    if rng.random() < 0.6:
-        spectrum = np.fft.rfft(rng.standard_normal(len(y)))
-        spectrum[1:] /= np.arange(1, len(spectrum)) ** (0.5 * rng.uniform(0.0, 1.5))
-        noise = np.fft.irfft(spectrum, len(y))
-        y = y + noise * np.sqrt((y**2).mean() / (noise**2).mean()) * 10.0 ** (-rng.uniform(8.0, 60.0) / 20.0)
-    return y.astype(np.float32)
+    return heard(signal.mean(axis=0)[: int((rows[-1][ONSET] + 2.0) * SAMPLE_RATE)], rng, SAMPLE_RATE)
 
 
 def write_midi(path: Path, events: list[tuple[float, int, mido.Message]], ticks: int, start: list[mido.Message]) -> None:
@@ -185,23 +186,51 @@ def semitones_of(y: np.ndarray) -> np.ndarray:
     return spectra
 
 
-def rendering(
-    files: list[list[Written]], rng: np.random.Generator, font: Path, seconds: float, scores: bool
-) -> tuple[Written, float, Rows, np.ndarray]:
-    """(what is written, its tempo, what is played, its spectra); of several layers what is written is that of the last."""
+def scored(files: list[list[Written]], rng: np.random.Generator, seconds: float) -> tuple[Written, float, Rows]:
+    """One stretch of a piece: (what is written, its tempo, what is played)."""
     while True:
-        rows: Rows = []
-        found = None
-        for _ in range(1 if scores or rng.random() < 0.7 else 2):
-            layer = stretch(files, rng, seconds)
-            if layer is not None:
-                found = layer
-                rows += perform(*layer, rng, seconds)
-        if not scores and rng.random() < 0.25:
-            rows += run(rng, seconds)
-        rows = playable(rows)
-        if found is not None and len(rows) >= 20:
-            return *found, rows, semitones_of(sound(rows, rng, font, bool(rng.random() < 0.75)))
+        found = stretch(files, rng, seconds)
+        if found is not None:
+            rows = playable(perform(*found, rng, seconds))
+            if len(rows) >= FEWEST:
+                return *found, rows
+
+
+def medley(files: list[list[Written]], rng: np.random.Generator, seconds: float) -> Rows:
+    """Stretches of pieces and free writing, one after the other, some over each other."""
+    rows: Rows = []
+    now = 0.0
+    while now < seconds or len(rows) < FEWEST:
+        length = float(rng.uniform(*STRETCH_S))
+        layers: Rows = []
+        kind = rng.random()
+        if kind < 0.65:
+            layers += scored(files, rng, length)[2]
+        if kind < 0.1:
+            layers += scored(files, rng, length)[2]
+        if kind > 0.55:
+            layers += free(rng, length)
+        rows += [(row[ONSET] + now, row[RELEASE] + now, *row[PITCH:]) for row in layers]
+        now += length + rng.uniform(0.0, 1.0)
+    return playable([row for row in rows if row[ONSET] < seconds + LEAD_S])
+
+
+def write(i: int, args: argparse.Namespace, files: list[list[Written]]) -> None:
+    """Rendering number `i`: the same whatever the others are."""
+    rng = np.random.default_rng([args.seed, i])
+    path = args.out / f"{args.seed}_{i:03d}.npz"
+    if args.scores:
+        (onset, duration, pitch), bpm, rows = scored(files, rng, args.seconds)
+        kept = onset <= max(row[QUARTER] for row in rows)
+        write_score(path.with_suffix(".mid"), (onset[kept], duration[kept], pitch[kept]), bpm * float(np.exp(rng.normal(0.0, 0.2))))
+    else:
+        rows = medley(files, rng, args.seconds)
+    font = args.fonts[rng.integers(len(args.fonts))]
+    spectra = semitones_of(sound(rows, rng, font, bool(rng.random() < args.pianos)))
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, semitones=spectra.astype(np.float16), notes=np.array(rows, np.float64))
+    unfinished.replace(path)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -211,22 +240,21 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--fonts", type=Path, nargs="+", required=True, help="General MIDI sound fonts whose licence lets weights be shipped")
     p.add_argument("--count", type=int, default=120)
     p.add_argument("--seconds", type=float, default=60.0)
+    p.add_argument("--pianos", type=float, default=0.8, help="share of renderings on a piano")
     p.add_argument("--validation", action="store_true", help="take every tenth piece, which training never sees")
-    p.add_argument("--scores", action="store_true", help="one piece at a time, with its score beside it")
+    p.add_argument("--scores", action="store_true", help="one stretch of one piece each, with its score beside it")
+    p.add_argument("--processes", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args(arguments)
-    rng = np.random.default_rng(args.seed)
-    files = load(args.notes, args.validation)
     args.out.mkdir(parents=True, exist_ok=True)
-    for i in tqdm(range(args.count)):
-        written, bpm, rows, spectra = rendering(files, rng, args.fonts[rng.integers(len(args.fonts))], args.seconds, args.scores)
-        path = args.out / f"{args.seed}_{i:03d}.npz"
-        np.savez(path, semitones=spectra.astype(np.float16), notes=np.array(rows, np.float64))
-        if args.scores:
-            last = max(row[QUARTER] for row in rows)
-            kept = written[0] <= last
-            onset, duration, pitch = (column[kept] for column in written)
-            write_score(path.with_suffix(".mid"), (onset, duration, pitch), bpm * float(np.exp(rng.normal(0.0, 0.2))))
+    each = partial(write, args=args, files=load(args.notes, args.validation))
+    if args.processes == 1:
+        for i in tqdm(range(args.count)):
+            each(i)
+        return
+    with multiprocessing.get_context("spawn").Pool(args.processes) as pool:
+        for _ in tqdm(pool.imap_unordered(each, range(args.count)), total=args.count):
+            pass
 
 
 if __name__ == "__main__":

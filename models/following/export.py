@@ -19,28 +19,30 @@ from models.following.network import Exported, Network
 from models.following.train import Renderings, evaluate, restore
 from models.generation.export import DATA, LICENCE, OPSET, to_toml
 from rtserver import zoo
-from rtserver.following.onsetnet import KIND, MODEL, N_HOPS
+from rtserver.following.onsetnet import INPUTS, KIND, MODEL, N_HOPS, OUTPUTS
 
 GOLDEN_HOPS = 64
 FONTS = "FluidR3_GM and MuseScore_General, MIT"
 
 
 def golden(network: Network, spectra: np.ndarray) -> dict[str, np.ndarray]:
-    """`spectra` (n, 107) in the order in which they come, silence before them, and what torch says of each hop: ``nats`` (n, 7, 88)."""
+    """`spectra` (n, 107) in the order in which they come, silence before them, and what torch says of each hop: ``nats`` (n, 10, 88)."""
     spectra = spectra.astype(np.float32)
     padded = np.concatenate([np.zeros((N_HOPS - 1, spectra.shape[1]), np.float32), spectra])
-    seen = np.stack([padded[n : n + N_HOPS][::-1] for n in range(len(spectra))])
     with torch.no_grad():
-        return {"spectra": spectra, "nats": network.nats(torch.from_numpy(seen)).numpy()}
+        logits, _ = network(torch.from_numpy(padded[None]), network.silence(1))
+        return {"spectra": spectra, "nats": network.nats(logits)[0].numpy()}
 
 
 def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
     """Largest difference between ONNX Runtime and the golden vectors."""
     session, worst = zoo.open_session(path), 0.0
     seen = np.zeros((1, N_HOPS, rows["spectra"].shape[1]), np.float32)
+    memory = [np.zeros(x.shape, np.float32) for x in session.get_inputs()[1:]]
     for spectrum, nats in zip(rows["spectra"], rows["nats"], strict=True):
-        seen = np.concatenate([spectrum[None, None], seen[:, :-1]], axis=1)
-        worst = max(worst, float(np.abs(session.run(["nats"], {"spectra": seen})[0][0] - nats).max()))
+        seen = np.concatenate([seen[:, 1:], spectrum[None, None]], axis=1)
+        told, *memory = session.run(list(OUTPUTS), dict(zip(INPUTS, [seen, *memory], strict=True)))
+        worst = max(worst, float(np.abs(told[0] - nats).max()))
     return worst
 
 
@@ -49,11 +51,11 @@ def export(network: Network, spectra: np.ndarray, folder: Path, facts: dict[str,
     network = network.eval().cpu()
     rows = golden(network, spectra)
     path = folder / f"{name}.onnx"
-    example = torch.zeros(1, N_HOPS, rows["spectra"].shape[1])
+    example = (torch.zeros(1, N_HOPS, rows["spectra"].shape[1]), *network.silence(1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, yet it gives the smaller graph
         torch.onnx.export(
-            Exported(network), (example,), str(path), dynamo=False, opset_version=OPSET, input_names=["spectra"], output_names=["nats"]
+            Exported(network), example, str(path), dynamo=False, opset_version=OPSET, input_names=list(INPUTS), output_names=list(OUTPUTS)
         )
     worst = replay(path, rows)
     if worst > 1e-3:  # of some ten nats
@@ -90,13 +92,13 @@ if __name__ == "__main__":
     facts = {
         "data": f"{DATA}; rendered with {FONTS}",
         "split": "every tenth piece of each file held out",
-        "training": "{step} steps of {batch} hops, seed {seed}".format(**checkpoint["settings"] | {"step": checkpoint["step"]}),
+        "training": "{step} steps of {batch} streams of {chunk} hops, seed {seed}".format(**checkpoint["settings"] | {"step": checkpoint["step"]}),
         "date": datetime.date.today().isoformat(),
         "validation": scores(network, validation),
     }
     if args.held_out is not None:
         facts["held_out_font"] = scores(network, Renderings(args.held_out))
-    start = int(validation.hops[0]) + 30
-    worst = export(network, validation.spectra[start : start + GOLDEN_HOPS], args.zoo, facts, args.name)
+    start = int(validation.first[0]) + 30
+    worst = export(network, validation.spectra[start : start + GOLDEN_HOPS].numpy(), args.zoo, facts, args.name)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
     print(facts)

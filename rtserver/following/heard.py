@@ -32,7 +32,7 @@ ODDS = np.array(
         [-2.38, 0.83, 6.46, 1.03],
     ]
 )
-N_AGES = len(ODDS)
+N_AGES = 10
 TEMPER = 0.5  # neighbouring hops say nearly the same
 LEAST, MOST = -3.0, 5.0  # nats from one hop, before tempering
 UNEXPLAINED = 0.4  # nats against a chord that sounds on, from the strongest rise
@@ -56,7 +56,9 @@ def odds(  # noqa: PLR0917
         for a in range(n_ages):
             nats = table[a, 0] + table[a, 1] * strength + table[a, 2] * cosine + table[a, 3] * strength * cosine
             out[u, a] = temper * min(max(nats, least), most)
-        out[u, n_ages] = -unexplained * strength
+        for a in range(n_ages, out.shape[1] - 1):
+            out[u, a] = 0.0
+        out[u, out.shape[1] - 1] = -unexplained * strength
 
 
 @jit("void(float64[:,::1], float64[:,::1])")

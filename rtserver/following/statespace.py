@@ -94,6 +94,7 @@ class Places:
     switch_s: float = 1.0
     switch_events: int = 4
     evidence: float = 2.0
+    share: float = 0.5
     last: int = 6  # events at the end where nobody leaps to: nothing would contradict it afterwards
 
 
@@ -286,7 +287,7 @@ def settle(  # noqa: PLR0917
         below = 0.0
         for k in range(first, last + 1):
             below += mass[k]
-            if below >= 0.5 * local:
+            if below >= places[10] * local:
                 report = k
                 break
     weight, age, tempo = 0.0, 0.0, 0.0
@@ -324,7 +325,7 @@ class StateSpace:
             [t.expression, t.jitter_s, t.drift, t.pause, t.pause_scale, t.pause_late, t.slowest, t.fastest, t.skip], np.float64
         )
         self._places = np.array(
-            [w.behind, w.ahead, w.near_leak, w.far_leak, w.near_behind, w.near_ahead, w.switch_s, w.switch_events, w.evidence, w.last],
+            [w.behind, w.ahead, w.near_leak, w.far_leak, w.near_behind, w.near_ahead, w.switch_s, w.switch_events, w.evidence, w.last, w.share],
             np.float64,
         )
         n = len(self.duration)
