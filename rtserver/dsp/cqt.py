@@ -54,11 +54,12 @@ def transform(  # noqa: PLR0917
         if level >= n_skipped:
             octave = n_levels - 1 - level
             for b in range(n_bins):
+                # Slices from 0 on: of an index that may be negative numba makes a branch, and no vectors.
+                cosine, sine, tail = cosines[b, starts[b] :], sines[b, starts[b] :], line[width - longest + starts[b] :]
                 re, im = np.float32(0.0), np.float32(0.0)
-                for i in range(starts[b], longest):
-                    sample = line[width - longest + i]
-                    re += cosines[b, i] * sample
-                    im += sines[b, i] * sample
+                for i in range(len(cosine)):
+                    re += cosine[i] * tail[i]
+                    im += sine[i] * tail[i]
                 out[octave * n_bins + b] = np.log(np.float32(1.0) + np.float32(COMPRESSION) * np.sqrt(re * re + im * im))
         if level + 1 < n_levels:
             n_put = halve(line, n_new, counts[level], lines[level + 1], sizes[level + 1], reversed_taps)

@@ -59,8 +59,9 @@ def halve(line: F32, n_new: int, n_before: int, low: F32, low_size: int, reverse
         low[i] = low[i + n_put]
     at = len(line) - n_new + first - n_taps + 1
     for i in range(n_put):
+        seen = line[at + 2 * i : at + 2 * i + n_taps]
         total = np.float32(0.0)
         for k in range(n_taps):
-            total += reversed_taps[k] * line[at + 2 * i + k]
+            total += reversed_taps[k] * seen[k]
         low[len(low) - n_put + i] = total
     return n_put
