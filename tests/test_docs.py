@@ -11,6 +11,10 @@ import pytest
 
 from rtserver import cli
 from rtserver.config import Audio, Config, parse
+from rtserver.dsp.cqt import BINS_PER_OCTAVE, Cqt
+from rtserver.dsp.features import window_sizes
+from rtserver.dsp.mel import window_size as mel_window_size
+from rtserver.node import Spec
 from rtserver.pipeline import build, plan_of
 
 ROOT = Path(__file__).parent.parent
@@ -95,3 +99,16 @@ def test_the_table_of_latencies_is_what_is_computed() -> None:
         assert {o.latency for o in made.outputs} == {int(frames)}
         assert float(milliseconds) == round(int(frames) / 48, 1)
     assert len(rows) == 5
+
+
+def test_the_table_of_feature_delays_is_what_is_computed() -> None:
+    text = (ROOT / "docs" / "features.md").read_text()
+    rows = re.findall(r"^\| `(.+)\| (\d+) \| ([\d.]+) \| (\d+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    for i, rate in enumerate((44100, 48000)):
+        cqt = Cqt(rate)
+        cqt.prepare(Spec.signal(rate, 1, cqt.hop_size))
+        long, middle, short = (size // 2 for size in window_sizes(rate))
+        octaves = [round(float(delay)) for delay in cqt.delays[::BINS_PER_OCTAVE]]
+        assert [int(row[1 + 2 * i]) for row in rows] == [long, middle, short, long, mel_window_size(rate) // 2, *octaves]
+        exact = [long, middle, short, long, mel_window_size(rate) // 2, *cqt.delays[::BINS_PER_OCTAVE].tolist()]
+        assert [row[2 + 2 * i] for row in rows] == [f"{delay / rate * 1e3:.1f}" for delay in exact]

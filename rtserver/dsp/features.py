@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.fft import fft_plan, unfold
+from rtserver.dsp.mixdown import mix_down
 from rtserver.errors import SpecError
 from rtserver.kernels import jit
 from rtserver.node import Array, Spec, expect_signal
@@ -39,7 +40,23 @@ SILENCE_DB = -120.0
 # Longest window 0.09 s, as a power of two (4096 frames at 44.1 and 48 kHz), for pitches below 55; half of it below 76; then a quarter.
 _WINDOW_S = 0.09
 _SPLITS = (55 - FIRST_PITCH, 76 - FIRST_PITCH)
-_SATURATION = np.float32(1e6)  # a sample 120 dB over full scale is a fault; cut there, its power still fits float32
+
+
+def hop_size_at(sample_rate: int) -> int:
+    """Frames in 10 ms."""
+    return round(sample_rate / 100)
+
+
+def expect_hops(spec: Spec, sample_rate: int, who: str) -> None:
+    """Refuse what is not a signal of `sample_rate`, 22050..192000 Hz, in hops of 10 ms. Raises `SpecError`."""
+    expect_signal(spec, who)
+    if not 22050 <= sample_rate <= 192000:
+        raise SpecError(f"{who} expects a sample_rate of 22050..192000 Hz, got {sample_rate}")
+    if spec.sample_rate != sample_rate or spec.hop_size != hop_size_at(sample_rate):
+        raise SpecError(
+            f"{who} expects {sample_rate} Hz in hops of {hop_size_at(sample_rate)} frames, got {spec.sample_rate} Hz in hops of "
+            f"{spec.hop_size} — make it with {who}(sample_rate={spec.sample_rate}), and connect it through the Graph?"
+        )
 
 
 def window_sizes(sample_rate: int) -> tuple[int, int, int]:
@@ -64,6 +81,23 @@ def _semitone_weights(sample_rate: int, size: int, pitch: int, tuning_hz: float)
     return int(inside[0]), w[inside[0] : inside[-1] + 1]
 
 
+def spectrum_window(size: int) -> npt.NDArray[np.float64]:
+    """A Hann window, scaled so that a sine of amplitude A peaks at A."""
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(size) + 0.5) / size)
+    return 2.0 * hann / hann.sum()
+
+
+@jit("void(float32[::1])", forceinline=True)
+def normalise_chroma(out: F32) -> None:
+    """Scale the first twelve values to unit length; all 0 in silence."""
+    norm = np.float32(0.0)
+    for i in range(N_CHROMA):
+        norm += out[i] * out[i]
+    scale = np.float32(1.0) / np.sqrt(norm) if norm > np.float32(1e-12) else np.float32(0.0)
+    for i in range(N_CHROMA):
+        out[i] *= scale
+
+
 @cache
 def _kernel(size: int) -> Any:
     """The kernel of `Features` for one longest window."""
@@ -78,22 +112,7 @@ def _kernel(size: int) -> Any:
         x: F32, out: F32, past: F32, windows: F32, plan0: F32, plan1: F32, plan2: F32, bins: F32, table: I64, weights: F32, log: F32, n: int
     ) -> int:
         """One hop, the n-th since reset; returns how many samples were not finite (and taken as 0)."""
-        n_channels, hop = x.shape
-        gain = np.float32(1.0 / n_channels)
-        n_nonfinite = 0
-        for i in range(size - hop):
-            past[i] = past[i + hop]
-        for i in range(hop):
-            total = np.float32(0.0)
-            for c in range(n_channels):
-                value = x[c, i]
-                finite = abs(value) <= np.float32(3.4028235e38)
-                n_nonfinite += not finite
-                value = value if finite else np.float32(0.0)
-                value = value if value < _SATURATION else _SATURATION
-                total += value if value > -_SATURATION else -_SATURATION
-            past[size - hop + i] = gain * total
-
+        n_nonfinite = mix_down(x, past, size)
         level = np.float32(0.0)
         for i in range(short, size):
             level += past[i] * past[i]
@@ -132,12 +151,7 @@ def _kernel(size: int) -> Any:
                 out[SEMITONES + pitch] = magnitude
                 if pitch < N_DIFFERENCE:
                     out[goal] = rise if rise > np.float32(0.0) else np.float32(0.0)
-        norm = np.float32(0.0)
-        for i in range(N_CHROMA):
-            norm += out[i] * out[i]
-        scale = np.float32(1.0) / np.sqrt(norm) if norm > np.float32(1e-12) else np.float32(0.0)
-        for i in range(N_CHROMA):
-            out[i] *= scale
+        normalise_chroma(out)
         return n_nonfinite
 
     return extract
@@ -177,7 +191,7 @@ class Features:
     def __init__(self, sample_rate: int = 48000, tuning_hz: float = 440.0) -> None:
         self.sample_rate = sample_rate
         self.tuning_hz = tuning_hz
-        self.hop_size = round(sample_rate / 100)
+        self.hop_size = hop_size_at(sample_rate)
         self.n_nonfinite = 0
         self.kernel: Any = None
 
@@ -187,21 +201,12 @@ class Features:
 
     def prepare(self, spec: Spec) -> Spec:
         """Raises `SpecError` for anything but a signal at this sample rate and hop."""
-        expect_signal(spec, "Features")
-        if not 22050 <= self.sample_rate <= 192000:
-            raise SpecError(f"Features expects a sample_rate of 22050..192000 Hz, got {self.sample_rate}")
-        if spec.sample_rate != self.sample_rate or spec.hop_size != self.hop_size:
-            raise SpecError(
-                f"Features expects {self.sample_rate} Hz in hops of {self.hop_size} frames, got {spec.sample_rate} Hz in hops of "
-                f"{spec.hop_size} — make it with Features(sample_rate={spec.sample_rate}), and connect it through the Graph?"
-            )
+        expect_hops(spec, self.sample_rate, "Features")
         sizes = window_sizes(self.sample_rate)
-        # Scaled so that a sine of amplitude A peaks at A.
-        hann = [0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(n) + 0.5) / n) for n in sizes]
-        self._windows = np.concatenate([2.0 * w / w.sum() for w in hann]).astype(np.float32)
+        self._windows = np.concatenate([spectrum_window(n) for n in sizes]).astype(np.float32)
         self._plans = [fft_plan(n) for n in sizes]
         self._bins = np.zeros(sum(n + 2 for n in sizes), np.float32)
-        self._table, self._weights = _table(self.sample_rate, self.tuning_hz)
+        self._table, self._weights = semitone_table(self.sample_rate, self.tuning_hz)
         self._past = np.zeros(sizes[0], np.float32)
         self._log = np.zeros((DIFFERENCE_LAG + 1, N_SEMITONES), np.float32)
         self.kernel = _kernel(sizes[0])
@@ -221,8 +226,11 @@ class Features:
         self.n_nonfinite = 0
 
 
-def _table(sample_rate: int, tuning_hz: float) -> tuple[I64, F32]:
-    """Where each semitone finds its power: rows of (first float in bins, n_bins, first weight, index in the output), and the weights."""
+def semitone_table(sample_rate: int, tuning_hz: float) -> tuple[I64, F32]:
+    """Where each semitone finds its power: rows of (first float in bins, n_bins, first weight, index in the output), and the weights.
+
+    The rows of the chroma come first, one for each of `CHROMA_PITCHES`, all from the longest window.
+    """
     sizes = window_sizes(sample_rate)
     starts = (0, sizes[0] + 2, sizes[0] + sizes[1] + 4)
     goals = [(pitch % N_CHROMA, 0, pitch) for pitch in CHROMA_PITCHES]

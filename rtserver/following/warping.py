@@ -10,17 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.errors import SpecError
-from rtserver.following.oltw import OnlineTimeWarping
+from rtserver.following.oltw import HALF_SQUARE, OnlineTimeWarping
 from rtserver.following.reference import HOP_S, N_MATCH, Reference, build_reference, to_match
 from rtserver.following.score import Score
 from rtserver.following.tempo import TempoModel
 from rtserver.kernels import jit
+
+if TYPE_CHECKING:  # it brings all features with it, and most who warp need none of them
+    from rtserver.following.embedding import FrameEmbedding
 
 Floats32 = npt.NDArray[np.float32]
 Int32s = npt.NDArray[np.int32]
@@ -65,6 +69,8 @@ class Way:
 class Warping:
     """The method ``dixon``: features in, a place in the score out.
 
+    With an `embedding` of the feature ``features`` the paths compare embeddings; how well a place fits is still told by the chroma.
+
     Attributes
     ----------
     quarter, beat, tempo_bpm : float
@@ -75,19 +81,28 @@ class Warping:
         Ways followed at present.
     """
 
-    def __init__(self, max_ways: int = 8, window: int = 500) -> None:
+    def __init__(self, max_ways: int = 8, window: int = 500, embedding: FrameEmbedding | None = None) -> None:
+        if embedding is not None and embedding.feature != "features":
+            raise SpecError(f"Warping hears 'features', the embedding wants {embedding.feature!r} — a score alone has no other features")
         self._max_ways = max_ways
         self._window = window
+        self._embedding = embedding
 
     def prepare(self, score: Score) -> None:
         """Build the reference, allocate all ways."""
         self.reference: Reference = build_reference(score)
+        compared, distance = self.reference.match, HALF_SQUARE
+        if self._embedding is not None:
+            compared, distance = self._embedding.embed(self.reference.features), self._embedding.local_distance
         n = len(self.reference)
         skips = [(self.reference.frame_of(source), self.reference.frame_of(target)) for source, target in score.skips]
         self._skips = [(source, target) for source, target in skips if target > source]
-        self._ways = [Way(OnlineTimeWarping(self._window), np.zeros(n, np.int32)) for _ in range(self._max_ways if self._skips else 1)]
+        self._ways = [
+            Way(OnlineTimeWarping(self._window, distance=distance), np.zeros(n, np.int32))
+            for _ in range(self._max_ways if self._skips else 1)
+        ]
         for way in self._ways:
-            way.path.prepare(self.reference.match, way.buffer)
+            way.path.prepare(compared, way.buffer)
         self._x = np.zeros(N_MATCH, np.float32)
         self._tempo = TempoModel()
         self._chance = _chance(self.reference.match)
@@ -95,6 +110,11 @@ class Warping:
 
     def seek(self, quarter: float) -> None:
         """Forget the past and go on from `quarter`."""
+        if self._embedding is not None:
+            self._embedding.reset()
+        self._go(quarter)
+
+    def _go(self, quarter: float) -> None:
         frame = self.reference.frame_of(quarter) if quarter > 0.0 else 0
         for way in self._ways:
             way.alive = False
@@ -115,7 +135,7 @@ class Warping:
     def anchor(self, quarter: float) -> None:
         """Be at `quarter` now; the tempo stays."""
         rate, read, peak = self._tempo.rate, self._rate, self._peak
-        self.seek(quarter)
+        self._go(quarter)
         self._tempo.reset(self._leader.place, rate)
         self._rate, self._peak = read, peak
         self._speak()
@@ -148,9 +168,13 @@ class Warping:
         self._peak = max(LEAST_PEAK, self._peak * PEAK_DECAY, rise)
         self._since_onset = 0 if rise > ONSET * self._peak else self._since_onset + 1
         to_match(features, self._peak, self._x)
+        x = self._x
+        if self._embedding is not None:
+            self._embedding.process(features)
+            x = self._embedding.embedding
         for way in self._ways:
             if way.alive:
-                way.place = way.path.process(self._x, self._rate)
+                way.place = way.path.process(x, self._rate)
                 d = chroma_distance(self._x, self.reference.match, way.path.order[int(way.place + 0.5)])
                 way.cost += COST_GAIN * (d - way.cost)
         if self._skips:

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from rtserver.deferred import Deferred
+from rtserver.dsp.chroma import Chroma
+from rtserver.dsp.cqt import Cqt
 from rtserver.dsp.features import Features
 from rtserver.dsp.hpss import PRESETS, Hpss
 from rtserver.dsp.masks import SOFT, Masks
+from rtserver.dsp.mel import Mel
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.node import Spec
 from rtserver.reblock import Reblock
@@ -95,6 +98,9 @@ NODES = [
     Entry("parts residual hard", lambda: small(replace(WITH_RESIDUAL, mask="hard")), SIGNAL, memory=18, sums=True),
     Entry("istft", lambda: Istft(512, 128, 256), SPECTRUM, memory=8, feed=spectra, covers=(Istft,)),
     Entry("features", lambda: Features(RATE), Spec.signal(RATE, 2, 480), memory=14, covers=(Features,)),
+    Entry("cqt", lambda: Cqt(RATE), Spec.signal(RATE, 2, 480), memory=68, covers=(Cqt,)),
+    Entry("mel", lambda: Mel(RATE), Spec.signal(RATE, 2, 480), memory=6, covers=(Mel,)),
+    Entry("chroma", lambda: Chroma(RATE), Spec.signal(RATE, 2, 480), memory=11, covers=(Chroma,)),
     Entry("reblock", lambda: Reblock(small(), 128), Spec.signal(RATE, 2, 100), memory=20, scratch=8192, sums=True, covers=(Reblock,)),
     Entry("deferred", lambda: Deferred(small(), 2), SIGNAL, memory=14, scratch=8192, sums=True, covers=(Deferred,)),
     *(

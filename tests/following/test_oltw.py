@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from rtserver.errors import SpecError
-from rtserver.following.oltw import OnlineTimeWarping
+from rtserver.following.oltw import EUCLIDEAN, HALF_SQUARE, OnlineTimeWarping
 
 Array = npt.NDArray[np.float32]
 
@@ -18,9 +18,10 @@ def walk(n: int, seed: int = 0, n_features: int = 8) -> Array:
     return np.ascontiguousarray(steps, np.float32)
 
 
-def path_costs(x: Array, y: Array, diagonal: float) -> npt.NDArray[np.float64]:
+def path_costs(x: Array, y: Array, diagonal: float, distance: int = HALF_SQUARE) -> npt.NDArray[np.float64]:
     """The whole matrix of path costs, (len(x), len(y)), without any window."""
     d = 0.5 * ((x[:, None].astype(float) - y[None]) ** 2).sum(axis=2)
+    d = np.sqrt(2.0 * d) if distance == EUCLIDEAN else d
     cost = np.full(d.shape, np.inf)
     for i in range(len(x)):
         for j in range(len(y)):
@@ -33,13 +34,16 @@ def path_costs(x: Array, y: Array, diagonal: float) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("diagonal", [1.0, 2.0])
+@pytest.mark.parametrize("distance", [HALF_SQUARE, EUCLIDEAN])
 @pytest.mark.parametrize("seed", range(4))
-def test_path_costs_are_those_of_the_full_matrix(seed: int, diagonal: float) -> None:
+def test_path_costs_are_those_of_the_full_matrix(seed: int, distance: int, diagonal: float) -> None:
     """While nothing has left the window, the best path at each hop costs what it costs in the full matrix up to the same front."""
     reference = walk(40, seed)
     x = reference[np.minimum((np.arange(38) * 1.05).astype(int), 39)] + 0.1 * walk(38, seed + 9)
-    full = path_costs(x, reference, diagonal)
-    path = OnlineTimeWarping(window=64, n_start=64, diagonal=diagonal)  # lockstep: every cell within the front is computed
+    full = path_costs(x, reference, diagonal, distance)
+    path = OnlineTimeWarping(
+        window=64, n_start=64, diagonal=diagonal, distance=distance
+    )  # lockstep: every cell within the front is computed
     path.prepare(reference)
     for t in range(len(x)):
         best = path.process(np.ascontiguousarray(x[t]))
