@@ -16,6 +16,7 @@ import numpy as np
 from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Position
+from rtserver.following.arzt import Arzt
 from rtserver.following.reference import HOP_S
 from rtserver.following.score import Score
 from rtserver.following.semimarkov import SemiMarkov
@@ -71,6 +72,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "semimarkov": SemiMarkov,
     "semimarkov-templates": lambda: SemiMarkov(learned=False),
     "dixon": Warping,
+    "arzt": Arzt,
 }
 HEARS_KEYS = ("semimarkov", "semimarkov-templates")  # methods that take the keys of a MIDI instrument
 

@@ -10,6 +10,7 @@ a rest with no time to cross it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,8 @@ class Reference:
         Within the last ring before a notated rest: the quarter at which that rest ends. NaN elsewhere.
     last_before_rest : int64 (n_frames,)
         The last frame before the next rest that was cut out; the last frame of all where none follows.
+    onset : int64 (n_onsets,)
+        The frames in which notes begin, ascending.
     """
 
     features: Floats32
@@ -74,6 +77,7 @@ class Reference:
     tempo_bpm: Floats
     rest_end: Floats
     last_before_rest: npt.NDArray[np.int64]
+    onset: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.quarter)
@@ -85,22 +89,46 @@ class Reference:
 
 def build_reference(score: Score) -> Reference:
     """The reference of `score`. Slow (a second for a long movement) and large (800 bytes for 10 ms): for `prepare`, never while playing."""
-    notes = score.notes
-    onset = score.seconds_at(notes.onset_quarter)
-    release = np.maximum(score.seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
+    onset, release = sounding(score, score.seconds_at)
     n_frames = int(np.ceil((float(np.max(release)) + REST_TAIL_S) / HOP_S)) + 1
-    features = features_of(onset, release, notes, n_frames)
-    seconds = np.arange(n_frames) * HOP_S
+    features = features_of(onset, release, score.notes, n_frames)
+    return reference_of(score, features, score.quarter_at(np.arange(n_frames) * HOP_S), onset, release)
 
-    sounding = np.zeros(n_frames + 1, np.int64)
-    np.add.at(sounding, np.minimum(np.floor(onset / HOP_S).astype(int), n_frames), 1)
-    np.add.at(sounding, np.minimum(np.ceil((release + REST_TAIL_S) / HOP_S).astype(int) + 1, n_frames), -1)
-    keep = np.cumsum(sounding[:-1]) > 0
-    quarter = np.minimum(score.quarter_at(seconds[keep]), score.length_quarter)
+
+def sounding(score: Score, seconds_at: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+    """When each note begins and ends, both float64 (n_notes,) in seconds, where a quarter of the score lies at ``seconds_at(quarter)``."""
+    notes = score.notes
+    onset = seconds_at(notes.onset_quarter)
+    return onset, np.maximum(seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
+
+
+def reference_of(  # noqa: PLR0917
+    score: Score, features: Floats32, quarter: Floats, onset: Floats, release: Floats, tempo_bpm: Floats | None = None
+) -> Reference:
+    """The reference that features of some performance make, wherever they come from; rests are cut out.
+
+    Parameters
+    ----------
+    score : Score
+    features : float32 (n_frames, 208)
+        Frame n of what `Features` makes of the sound up to second ``0.01 n``.
+    quarter : float64 (n_frames,)
+        Where in the score that is.
+    onset, release : float64 (n_notes,)
+        When each note of the score sounds, in seconds from frame 0.
+    tempo_bpm : float64 (n_frames,), optional
+        Tempo of the performance; that of the score if omitted.
+    """
+    n_frames = len(features)
+    starts = np.zeros(n_frames + 1, np.int64)
+    np.add.at(starts, np.clip(np.floor(onset / HOP_S).astype(int), 0, n_frames), 1)
+    np.add.at(starts, np.clip(np.ceil((release + REST_TAIL_S) / HOP_S).astype(int) + 1, 0, n_frames), -1)
+    keep = np.cumsum(starts[:-1]) > 0
+    quarter = np.minimum(quarter[keep], score.length_quarter)
 
     # The frames just before a cut, and the quarter of the onset beyond it.
     rest_end = np.full(len(quarter), np.nan)
-    onsets = np.unique(notes.onset_quarter)
+    onsets = np.unique(score.notes.onset_quarter)
     before_cuts = np.nonzero(np.diff(np.nonzero(keep)[0]) > 1)[0]
     for frame in before_cuts.tolist():
         following = onsets[min(int(np.searchsorted(onsets, float(quarter[frame]), side="right")), len(onsets) - 1)]
@@ -108,13 +136,15 @@ def build_reference(score: Score) -> Reference:
     ends = np.append(before_cuts, len(quarter) - 1)
     last_before_rest = ends[np.searchsorted(ends, np.arange(len(quarter)))]
     step = np.maximum(np.searchsorted(score.tempo_quarter, quarter, side="right") - 1, 0)
+    tempo = score.tempo_bpm[step] if tempo_bpm is None else tempo_bpm[keep]
     features = np.ascontiguousarray(features[keep])
     match = np.zeros((len(features), N_MATCH), np.float32)
     norms = np.linalg.norm(features[:, N_CHROMA:LEVEL], axis=1)
     peak = float(np.percentile(norms[norms > 0.0], 98)) if np.any(norms > 0.0) else 1.0
     for x, out in zip(features, match, strict=True):
         to_match(x, peak, out)
-    return Reference(features, match, quarter, score.beat_at(quarter), score.tempo_bpm[step], rest_end, last_before_rest)
+    begins = np.unique(np.minimum(np.searchsorted(quarter, onsets - 1e-9), len(quarter) - 1))
+    return Reference(features, match, quarter, score.beat_at(quarter), tempo, rest_end, last_before_rest, begins)
 
 
 def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, loudness: Floats | None = None) -> Floats32:
