@@ -119,9 +119,10 @@ def test_a_forward_path_that_went_astray_is_moved() -> None:
     ("corner", "row", "column", "expected"),
     [(0.1, 0.2, 0.3, BOTH), (0.3, 0.1, 0.2, COLUMN), (0.3, 0.2, 0.1, ROW)],
 )
-@pytest.mark.parametrize(("x", "y"), [(5, 6), (14, 13), (16, 24)])
-def test_the_cheapest_end_says_what_advances(corner: float, row: float, column: float, expected: int, x: int, y: int) -> None:
+@pytest.mark.parametrize("at", [(5, 6), (14, 13), (16, 24)])
+def test_the_cheapest_end_says_what_advances(corner: float, row: float, column: float, expected: int, at: tuple[int, int]) -> None:
     """`row`: the cheapest earlier element at this input; `column`: the cheapest earlier input at this element. The ring is of 8."""
+    x, y = at
     cost = np.full((8, 8), 1.0, np.float32)
     cost[x % 8, y % 8], cost[x % 8, (y - 3) % 8], cost[(x - 2) % 8, y % 8] = corner, row, column
     state = np.zeros(bf.N_STATE, np.int64)
