@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ from rtserver.dsp.features import (
     N_SEMITONES,
     SEMITONES,
 )
+from rtserver.errors import ScoreError
 from rtserver.following.score import Notes, Score
 from rtserver.kernels import jit
 
@@ -47,6 +50,7 @@ WINDOW_S = 0.09  # the longest analysis window of `Features`; half of it from pi
 REST_TAIL_S = 0.1  # this much of the ring after a release stays; the rest of a rest is cut
 MEAN_CHROMA_FLOOR = 0.2  # length that a centred chroma needs to count in full: flatter ones are noise
 DIFFERENCE_KNEE = 0.5  # a difference of this part of the recent peak shows half its square: norm**2 / (norm**2 + knee**2)
+PEAK = 0.8  # of full scale: what was rendered or recorded is as loud as a recording that nearly fills it
 DIFFERENCE_WEIGHT = 2.0  # against 1 for chroma: it alone is sharp in time. From 1 to 4 it hardly matters; without it timing suffers
 
 
@@ -57,7 +61,8 @@ class Reference:
     Attributes
     ----------
     features : float32 (n_frames, 208)
-        As `rtserver.dsp.features` would give them, for a performance at the nominal tempo.
+        As `rtserver.dsp.features` would give them, for a performance at the nominal tempo. Not kept in a file: (0, 208)
+        in one read from it.
     match : float32 (n_frames, 100)
         The same in the space where distances are taken: see `to_match`.
     quarter, beat, tempo_bpm : float64 (n_frames,)
@@ -86,6 +91,19 @@ class Reference:
         """The first frame at or after `quarter`."""
         return min(int(np.searchsorted(self.quarter, quarter - 1e-9)), len(self) - 1)
 
+    def to_npz(self, path: Path) -> None:
+        """Write all that a follower needs: 450 bytes for a frame."""
+        np.savez(path, **{name: getattr(self, name) for name in self.__slots__ if name != "features"})
+
+    @classmethod
+    def from_npz(cls, path: Path) -> Reference:
+        """What `to_npz` wrote. Raises `ScoreError` for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(np.zeros((0, N_FEATURES), np.float32), **{name: file[name] for name in cls.__slots__ if name != "features"})
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ScoreError(f"{path}: not a reference written by this version ({error}); start again") from error
+
 
 def build_reference(score: Score) -> Reference:
     """The reference of `score`. Slow (a second for a long movement) and large (800 bytes for 10 ms): for `prepare`, never while playing."""
@@ -102,8 +120,20 @@ def sounding(score: Score, seconds_at: Callable[[Floats], Floats]) -> tuple[Floa
     return onset, np.maximum(seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
 
 
+def levelled(signal: Floats32) -> Floats32:
+    """`signal` as loud as a recording that nearly fills full scale. Silence stays what it is."""
+    loudest = float(np.abs(signal).max()) if signal.size else 0.0
+    return signal * np.float32(PEAK / loudest) if np.isfinite(loudest) and loudest > 0.0 else signal
+
+
 def reference_of(  # noqa: PLR0917
-    score: Score, features: Floats32, quarter: Floats, onset: Floats, release: Floats, tempo_bpm: Floats | None = None
+    score: Score,
+    features: Floats32,
+    quarter: Floats,
+    onset: Floats,
+    release: Floats,
+    tempo_bpm: Floats | None = None,
+    hop_s: float = HOP_S,
 ) -> Reference:
     """The reference that features of some performance make, wherever they come from; rests are cut out.
 
@@ -111,18 +141,20 @@ def reference_of(  # noqa: PLR0917
     ----------
     score : Score
     features : float32 (n_frames, 208)
-        Frame n of what `Features` makes of the sound up to second ``0.01 n``.
+        Frame n is what `Features` makes of the sound up to second ``hop_s n``.
     quarter : float64 (n_frames,)
         Where in the score that is.
     onset, release : float64 (n_notes,)
         When each note of the score sounds, in seconds from frame 0.
     tempo_bpm : float64 (n_frames,), optional
         Tempo of the performance; that of the score if omitted.
+    hop_s : float
+        Seconds from one frame to the next: a hop of `Features` is a whole number of samples, at 22.05 kHz a little less than 10 ms.
     """
     n_frames = len(features)
     starts = np.zeros(n_frames + 1, np.int64)
-    np.add.at(starts, np.clip(np.floor(onset / HOP_S).astype(int), 0, n_frames), 1)
-    np.add.at(starts, np.clip(np.ceil((release + REST_TAIL_S) / HOP_S).astype(int) + 1, 0, n_frames), -1)
+    np.add.at(starts, np.clip(np.floor(onset / hop_s).astype(int), 0, n_frames), 1)
+    np.add.at(starts, np.clip(np.ceil((release + REST_TAIL_S) / hop_s).astype(int) + 1, 0, n_frames), -1)
     keep = np.cumsum(starts[:-1]) > 0
     quarter = np.minimum(quarter[keep], score.length_quarter)
 
