@@ -17,7 +17,7 @@ def check_method(following: Following) -> None:
         raise ConfigError(
             "following.reference",
             f"the method {following.method!r} follows the score itself and takes no {following.reference} reference; "
-            f"set following.method to {takes}, or following.reference to 'score'",
+            f"choose the method {takes}, or the reference 'score'",
         )
 
 

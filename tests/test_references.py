@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rtserver import cli, verdict
 from rtserver import preflight as pf
-from rtserver import verdict
 from rtserver.audio.file import write
 from rtserver.config import Config, Following, parse, resolve
 from rtserver.errors import ConfigError
@@ -136,3 +137,37 @@ def test_files_count_from_the_configuration_that_names_them(tmp_path: Path) -> N
     a, b = (s.config.following for s in load_show(tmp_path / "show.toml"))
     assert (a.recording, a.recording_beats) == (str(tmp_path / "take.wav"), str(tmp_path / "take.csv"))
     assert (b.recording, b.recording_beats) == (str(tmp_path / "songs" / "b.wav"), str(tmp_path / "take.csv"))
+
+
+def follow(place: Path, tmp_path: Path, *options: str) -> int:
+    return cli.main(["follow", str(place / "score.mid"), str(place / "take.wav"), "-o", str(tmp_path / "out.csv"), *options])
+
+
+@pytest.mark.parametrize("options", [["rendered"], ["take.wav", "--beats", "beats.csv"]], ids=["rendered", "recording"])
+def test_follow_takes_it_on_the_command_line(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    monkeypatch.chdir(place)
+    assert follow(place, tmp_path, "--method", "arzt", "--reference", *options) == 0
+    t, quarter = np.loadtxt(tmp_path / "out.csv", delimiter=",", skiprows=1, usecols=(0, 1)).T
+    inside = (t > 2.0) & (t < 2 * BARS - 0.5)
+    assert np.abs(quarter - 2.0 * t)[inside].max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--reference", "rendered"], "the method 'semimarkov' follows the score itself and takes no rendered reference"),
+        (
+            ["--method", "arzt", "--reference", "old.wav"],
+            r"--beats: expected the beats of the recording old\.wav; rtserver align .*",
+        ),
+        (["--method", "arzt", "--beats", "beats.csv"], "--beats: belongs to a recording"),
+        (["--method", "arzt", "--reference", "rendered", "--sound-font", "none.sf2"], r"no such sound font: none\.sf2"),
+    ],
+)
+def test_follow_refuses_with_one_line_and_2(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert follow(place, tmp_path, *options) == 2
+    said = capsys.readouterr().err.strip()
+    assert re.search(message, said)
+    assert "\n" not in said
