@@ -3,7 +3,7 @@
 usage: references.py PIECES_DIR [--methods NAME ...] [--fonts FONT ...] [--output FILE]
 
 PIECES_DIR, onset error and the other columns are those of ``following.py``. Each method runs with the reference that is written down from
-the score, with the usual sound font and with every FONT. A reference played by the instrument of the performances flatters, so name another.
+the score, with the usual sound font and with every FONT. A reference played by the instrument of the performances flatters: name another.
 """
 
 from __future__ import annotations

@@ -38,9 +38,30 @@ LEAST_STEP = 0.25  # frames of the reference that an element spans at least
 OWED = 25.0  # frames by which the reference may be ahead because attacks were not stretched: more than one attack at the slowest rate
 
 
-@jit("int64(float32[:,::1], float32[:,::1], int64[::1], int64, int64)")
-def get_inc(cost: Floats32, turned: Floats32, state: Ints, n_start: int, max_run: int) -> int:
-    """Which sequence advances from the position of the path (Dixon's GetInc, at any cell of the square)."""
+@jit("int32(int32[::1], int64, int64)")
+def least(ring: Int32s, first: int, stop: int) -> int:
+    """The least of elements `first` to `stop` - 1 of a ring, at most as many as it has; the largest number there is if they are none.
+
+    Written out, as `min` takes four times as long.
+    """
+    c = ring.shape[0]
+    a, n = first % c, stop - first
+    found = np.int32(2147483647)
+    head, tail = ring[a : min(a + n, c)], ring[: max(a + n - c, 0)]
+    for i in range(head.shape[0]):
+        found = head[i] if head[i] < found else found
+    for i in range(tail.shape[0]):
+        found = tail[i] if tail[i] < found else found
+    return found
+
+
+@jit("int64(int32[:,::1], int32[:,::1], int64[::1], int64, int64)")
+def get_inc(cost: Int32s, turned: Int32s, state: Ints, n_start: int, max_run: int) -> int:
+    """Which sequence advances from the position of the path (Dixon's GetInc, at any cell of the square).
+
+    Costs come as the bits of their float32: none is negative, so that bits have the order of costs, and the least of whole numbers is found
+    eight at a time, which for floats it is not while one of them might be NaN.
+    """
     c = cost.shape[0]
     x, y = state[X], state[Y]
     if x < n_start:
@@ -48,21 +69,8 @@ def get_inc(cost: Floats32, turned: Floats32, state: Ints, n_start: int, max_run
     if state[RUN] > max_run:
         return COLUMN if state[PREVIOUS] == ROW else ROW
     here = cost[x % c, y % c]
-    row, column = here, here
-    line = cost[x % c]
-    first = max(0, state[J] - c + 1)
-    lap = max(first, y - y % c)  # where the ring begins anew
-    for k in range(lap, y):
-        row = min(row, line[k - lap + lap % c])
-    for k in range(first, lap):
-        row = min(row, line[k % c])
-    line = turned[y % c]
-    first = max(0, state[T] - c + 1)
-    lap = max(first, x - x % c)
-    for i in range(lap, x):
-        column = min(column, line[i - lap + lap % c])
-    for i in range(first, lap):
-        column = min(column, line[i % c])
+    row = min(least(cost[x % c], max(0, state[J] - c + 1), y), here)
+    column = min(least(turned[y % c], max(0, state[T] - c + 1), x), here)
     if column < here and column <= row:
         return ROW
     return COLUMN if row < here else BOTH
@@ -274,10 +282,10 @@ def advance(  # noqa: PLR0917
     `weights`: of straight and diagonal steps. `counts`: n_start, max_run, hops between backward paths, elements that one goes back,
     elements that each fifth goes back.
     """
-    c = cost.shape[0]
     n_start, max_run = counts[0], counts[1]
+    bits, turned_bits = cost.view(np.int32), turned.view(np.int32)
     state[T] += 1
-    inputs[state[T] % c, :] = x
+    inputs[state[T] % inputs.shape[0], :] = x
     if state[T] == 0:
         state[J] = state[X] = state[Y] = 0
         write_element(reference, order, places[0], 1.0, elements[0])
@@ -290,12 +298,12 @@ def advance(  # noqa: PLR0917
             # Dixon's loop; an input that it asks for beyond the newest one ends it.
             started = again == 0
             while True:
-                if not started and get_inc(cost, turned, state, n_start, max_run) != ROW:
+                if not started and get_inc(bits, turned_bits, state, n_start, max_run) != ROW:
                     if state[X] == state[T]:
                         break
                     state[X] += 1
                 started = False
-                if get_inc(cost, turned, state, n_start, max_run) != COLUMN:
+                if get_inc(bits, turned_bits, state, n_start, max_run) != COLUMN:
                     if state[Y] == state[J] and not new_column(
                         reference, order, attack, inputs, elements, places, owed, cost, turned, came, row, column, state, rate,
                         weights[0], weights[1],
@@ -303,7 +311,7 @@ def advance(  # noqa: PLR0917
                         state[X] = state[T]  # at the end of the reference there is nothing to choose
                         break
                     state[Y] += 1
-                count_run(state, get_inc(cost, turned, state, n_start, max_run))
+                count_run(state, get_inc(bits, turned_bits, state, n_start, max_run))
             if again == 1 or state[SINCE] < counts[2]:
                 break
             state[SINCE] = 0

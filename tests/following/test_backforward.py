@@ -115,6 +115,13 @@ def test_a_forward_path_that_went_astray_is_moved() -> None:
     assert error(every=4) < 0.5 * error(every=10**6)
 
 
+@given(st.integers(1, 40), st.integers(0, 200), st.integers(0, 40), st.integers(0, 99))
+def test_the_least_of_a_ring_is_found(c: int, first: int, n: int, seed: int) -> None:
+    ring = np.random.default_rng(seed).integers(0, 1000, c, dtype=np.int32)
+    chosen = [ring[k % c] for k in range(first, first + min(n, c))]
+    assert bf.least(ring, first, first + min(n, c)) == min(chosen, default=2**31 - 1)
+
+
 @pytest.mark.parametrize(
     ("corner", "row", "column", "expected"),
     [(0.1, 0.2, 0.3, BOTH), (0.3, 0.1, 0.2, COLUMN), (0.3, 0.2, 0.1, ROW)],
@@ -125,12 +132,13 @@ def test_the_cheapest_end_says_what_advances(corner: float, row: float, column: 
     x, y = at
     cost = np.full((8, 8), 1.0, np.float32)
     cost[x % 8, y % 8], cost[x % 8, (y - 3) % 8], cost[(x - 2) % 8, y % 8] = corner, row, column
+    bits, turned = cost.view(np.int32), np.ascontiguousarray(cost.T).view(np.int32)
     state = np.zeros(bf.N_STATE, np.int64)
     state[[bf.T, bf.J, bf.X, bf.Y]] = x, y, x, y
-    assert bf.get_inc(cost, np.ascontiguousarray(cost.T), state, 0, 3) == expected
+    assert bf.get_inc(bits, turned, state, 0, 3) == expected
     state[bf.RUN], state[bf.PREVIOUS] = 4, ROW
-    assert bf.get_inc(cost, np.ascontiguousarray(cost.T), state, 0, 3) == COLUMN
-    assert bf.get_inc(cost, np.ascontiguousarray(cost.T), state, x + 1, 3) == BOTH
+    assert bf.get_inc(bits, turned, state, 0, 3) == COLUMN
+    assert bf.get_inc(bits, turned, state, x + 1, 3) == BOTH
 
 
 def test_a_copy_of_the_reference_is_followed_exactly() -> None:
