@@ -52,7 +52,7 @@ def least(ring: Int32s, first: int, stop: int) -> int:
         found = head[i] if head[i] < found else found
     for i in range(tail.shape[0]):
         found = tail[i] if tail[i] < found else found
-    return found
+    return int(found)
 
 
 @jit("int64(int32[:,::1], int32[:,::1], int64[::1], int64, int64)")

@@ -158,7 +158,7 @@ class OnlineTimeWarping:
     diagonal : float
         What a local distance counts on a diagonal step. With 2 every path between two places weighs the same, and paths wander; with 1
         a steady path is cheaper, which is what is wanted where the reference is read at the player's tempo. (Over four human piano
-        performances 72 % of all onsets were within 50 ms with 1, and 54 % with 2; 0.7 gave 71 %.)
+        performances 86 % of all onsets were within 50 ms with 1, and 62 % with 2; 0.7 gave 87 %.)
 
     Notes
     -----
