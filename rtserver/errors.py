@@ -31,6 +31,10 @@ class ScoreError(RtserverError):
     """A score cannot be read, or holds nothing that can be followed."""
 
 
+class SynthesisError(RtserverError):
+    """The synthesiser or its sound font is missing, or makes no sound."""
+
+
 class ModelError(RtserverError):
     """A model file or its manifest is missing, altered or of the wrong shape."""
 

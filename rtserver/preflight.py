@@ -1,8 +1,9 @@
 """What happens before a show, in a process of its own: check every song against its graph, parse its score, warm the kernels.
 
 ``python -m rtserver.preflight`` reads `Orders` as JSON from its standard input and leaves ``verdict.json`` and, if there is a score,
-``score.npz`` in each song's folder. ``python -m rtserver.preflight --warm`` fills the kernel cache and ends. The supervisor stays
-small and never imports numba; what can fail slowly or loudly fails here. Songs that passed before, unchanged, are not looked at again.
+``score.npz`` in each song's folder, with ``reference.npz`` beside it where the follower needs one. ``python -m rtserver.preflight --warm``
+fills the kernel cache and ends. The supervisor stays small and never imports numba; what can fail slowly or loudly fails here. Songs that
+passed before, unchanged, are not looked at again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rtserver.following.score import Score
 from rtserver.plan import Plan
 from rtserver.shared.session import Setup
 from rtserver.show import Song
-from rtserver.verdict import SCORE_FILE, Verdict, keep, read_verdict, recall, write_verdict
+from rtserver.verdict import REFERENCE_FILE, SCORE_FILE, Verdict, keep, read_verdict, recall, write_verdict
 from rtserver.wire.zeromq import Sockets
 from rtserver.zoo import verified_file
 
@@ -139,19 +140,24 @@ def check(config: Config, folder: Path) -> Verdict:
     if config.score.file:
         from rtserver.following.follower import HEARS_KEYS, METHODS, Follower
         from rtserver.following.parsed import parsed_score
+        from rtserver.references import check_method, make_reference
 
         if config.following.method not in METHODS:
             raise ConfigError("following.method", f"no method {config.following.method!r}; known: {', '.join(METHODS)}")
         if config.following.keys and config.following.method not in HEARS_KEYS:
             raise ConfigError("following.keys", f"the method {config.following.method!r} hears no keys; expected {', '.join(HEARS_KEYS)}")
+        check_method(config.following)
         wanted = config.score
         kept = cache_folder().parent.parent / "scores"
         score = parsed_score(wanted.file, kept, wanted.parts, tuning_hz=wanted.tuning_hz, transpose=wanted.transpose, cents=wanted.cents)
         warnings += score.warnings
         score.to_npz(folder / SCORE_FILE)
         check_cues(config, score)
+        reference = make_reference(score, config.following)
+        if reference is not None:
+            reference.to_npz(folder / REFERENCE_FILE)
         with warming():
-            Follower(score, config.following.method).prepare(graphs[config.followed_input].spec("features"))
+            Follower(score, config.following.method, reference).prepare(graphs[config.followed_input].spec("features"))
     return Verdict(plan, warnings)
 
 

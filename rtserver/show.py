@@ -15,6 +15,7 @@ import msgspec
 
 from rtserver.config import Config, parse, read, resolve
 from rtserver.config.midi import check_maps
+from rtserver.config.reading import FOLLOWING_FILES
 from rtserver.errors import ConfigError
 
 SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "cues", "generation")
@@ -61,6 +62,10 @@ def _song(raw_show: dict[str, Any], show: Config, path: Path) -> Song:
         raise ConfigError(": ".join(filter(None, (path.name, error.field))), error.message) from None
     if "file" not in raw.get("score", {}):  # then the score is the show's, and lies beside the show's file
         config = msgspec.structs.replace(config, score=msgspec.structs.replace(config.score, file=show.score.file))
+    for key in FOLLOWING_FILES:
+        if key not in raw.get("following", {}):
+            following = msgspec.structs.replace(config.following, **{key: getattr(show.following, key)})
+            config = msgspec.structs.replace(config, following=following)
     if "cues" not in raw:
         config = msgspec.structs.replace(config, cues=show.cues)
     return Song(path.stem, config)

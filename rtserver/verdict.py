@@ -16,11 +16,14 @@ from pathlib import Path
 import msgspec
 
 from rtserver.config import Config
+from rtserver.errors import SynthesisError
 from rtserver.kernelcache import cache_folder
 from rtserver.plan import Plan
+from rtserver.synthesis import font_of
 
 SCORE_FILE, VERDICT_FILE = "score.npz", "verdict.json"
-KEEP = 64  # verdicts, each with a parsed score of some tens of kilobytes
+REFERENCE_FILE = "reference.npz"  # beside the score, where the follower is not to write one down from it
+KEEP = 64  # verdicts, each with a parsed score of some tens of kilobytes; a reference of other than the score takes 3 MB a minute
 LOOKED_AT = ("audio", "inputs", "outputs", "separation", "score", "following", "cues", "generation")
 _PACKAGE = Path(__file__).parent
 
@@ -68,7 +71,7 @@ def keep(config: Config, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=place.parent.parent) as scratch:
             copy = Path(scratch) / place.name
             copy.mkdir()
-            for name in (VERDICT_FILE, SCORE_FILE):
+            for name in (VERDICT_FILE, SCORE_FILE, REFERENCE_FILE):
                 if (folder / name).exists():
                     shutil.copyfile(folder / name, copy / name)
             shutil.rmtree(place, ignore_errors=True)
@@ -78,7 +81,7 @@ def keep(config: Config, folder: Path) -> None:
 
 
 def _place(config: Config) -> Path | None:
-    """Where the verdict of a song is kept; None if its score cannot be read, which the preflight will say."""
+    """Where the verdict of a song is kept; None if one of its files cannot be read, which the preflight will say."""
     key = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         key.update(path.read_bytes())
@@ -88,4 +91,20 @@ def _place(config: Config) -> Path | None:
             key.update(Path(config.score.file).read_bytes())
         except OSError:
             return None
+    following = config.following
+    if config.score.file and following.reference != "score":
+        # A sound font has a hundred megabytes, a recording as well: they go by size and date.
+        try:
+            if following.reference == "rendered":
+                key.update(_stamp(font_of(following.sound_font)))
+            else:
+                key.update(_stamp(Path(following.recording)) + Path(following.recording_beats).read_bytes())
+        except (OSError, SynthesisError):
+            return None
     return cache_folder() / "verdicts" / key.hexdigest()[:32]
+
+
+def _stamp(path: Path) -> bytes:
+    """What changes when a file does."""
+    there = path.stat()
+    return f"{path} {there.st_size} {there.st_mtime_ns} ".encode()

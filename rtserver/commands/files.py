@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtserver.commands.common import Add, Arguments, config_of, progress, say
-from rtserver.config import Config, Score, Separation
+from rtserver.config import Config, Following, Score, Separation
 from rtserver.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +49,14 @@ def register(add: Add) -> None:
     sub.add_argument("input", type=Path, metavar="IN.wav|IN.mid")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.csv")
     sub.add_argument("--method", default="semimarkov", metavar="NAME", help="how to follow (default: %(default)s)")
+    sub.add_argument(
+        "--reference",
+        default="score",
+        metavar="rendered|RECORDING",
+        help="for dixon and arzt: compare with the score as FluidSynth plays it, or with a recording of it (default: the score)",
+    )
+    sub.add_argument("--beats", default="", metavar="BEATS.csv", help="when what is played in the recording: time_s,quarter")
+    sub.add_argument("--sound-font", default="", metavar="FONT", help="for --reference rendered (default: FluidR3)")
     sub.add_argument(
         "--part", action="append", default=[], metavar="NAME", help="part to follow, by name or number from 1; repeatable (default: all)"
     )
@@ -141,14 +150,29 @@ def follow(arguments: Arguments) -> int:
     """``rtserver follow``"""
     from rtserver.following.follower import METHODS
     from rtserver.following.offline import follow as track
+    from rtserver.references import check_method, make_reference
 
     if arguments.method not in METHODS:
         raise ConfigError("method", f"no method {arguments.method!r}; known: {', '.join(METHODS)}")
-
+    following = _following(arguments)
+    check_method(following)
+    make = partial(make_reference, following=following)
     with progress(None, "follow", " s") as bar:
-        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update, parts=arguments.part)
+        track(arguments.score, arguments.input, arguments.output, arguments.method, bar.update, parts=arguments.part, reference=make)
     print(arguments.output)
     return 0
+
+
+def _following(arguments: Arguments) -> Following:
+    """What the options say, as a configuration would."""
+    if arguments.reference in ("score", "rendered"):
+        if arguments.beats:
+            raise ConfigError("--beats", "belongs to a recording; name it with --reference RECORDING")
+        return Following(arguments.method, reference=arguments.reference, sound_font=arguments.sound_font)
+    if not arguments.beats:
+        remedy = f"rtserver align {arguments.score} {arguments.reference} -o BEATS.csv makes them"
+        raise ConfigError("--beats", f"expected the beats of the recording {arguments.reference}; {remedy}")
+    return Following(arguments.method, reference="recording", recording=arguments.reference, recording_beats=arguments.beats)
 
 
 def align(arguments: Arguments) -> int:

@@ -34,12 +34,17 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the score is followed, and by which input; empty means the first.
 
-    `keys` names a MIDI input port: then the keys struck there are followed, and not the sound.
+    `keys` names a MIDI input port: then the keys struck there are followed, and not the sound. The methods that warp time compare the input
+    with a reference: written down from the `score`, `rendered` from it by FluidSynth before the show, or a `recording` with known beats.
     """
 
     method: str = "semimarkov"
     input: str = ""
     keys: str = ""
+    reference: Literal["score", "rendered", "recording"] = "score"
+    recording: str = ""  # WAV, FLAC or Ogg; a relative path counts from the configuration file, here and below
+    recording_beats: str = ""  # CSV with the columns time_s and quarter, as `rtserver align` writes it
+    sound_font: str = ""  # SF2 or SF3; empty: FluidR3, where Debian puts it
 
     @property
     def model(self) -> str:
@@ -74,6 +79,22 @@ def check_score(score: Score) -> None:
     for part in score.parts:
         if part == "" or (isinstance(part, int) and part < 1):
             raise ConfigError("score.parts", f"expected names of parts, or their numbers from 1, got {part!r}")
+
+
+def check_following(following: Following) -> None:
+    """Raises `ConfigError` with the path of the field."""
+    if following.reference == "recording":
+        if not following.recording:
+            raise ConfigError("following.recording", 'expected an audio file, as following.reference is "recording"')
+        if not following.recording_beats:
+            raise ConfigError(
+                "following.recording_beats",
+                "expected a CSV file of time_s,quarter for the recording; rtserver align SCORE RECORDING -o BEATS.csv makes one",
+            )
+    if following.reference != "score" and following.keys:
+        raise ConfigError(
+            "following.reference", f"keys are compared with the score, not with sound; leave it out, or keys = {following.keys!r}"
+        )
 
 
 def check_generation(generation: Generation) -> None:

@@ -19,6 +19,7 @@ from rtserver.errors import ConfigError
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+FOLLOWING_FILES = ("recording", "recording_beats", "sound_font")
 # Keys of earlier versions, and where their matter is to be found now.
 MOVED = {"wire.record": 'recording has a table of its own now: [recording] with folder = "..."'}
 
@@ -40,13 +41,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def resolve(config: Config, folder: Path) -> Config:
-    """`config` with its file of cues read, and the paths of its score, log and keys counted from `folder`. Raises `ConfigError`."""
+    """`config` with its file of cues read, and the paths of its files counted from `folder`. Raises `ConfigError`."""
     if config.cues.file:
         config = msgspec.structs.replace(config, cues=_cues(config.cues, folder))
         check_cues(config)
     if config.score.file and not Path(config.score.file).is_absolute():
         score = msgspec.structs.replace(config.score, file=str((folder / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
+    for key in FOLLOWING_FILES:
+        if value := getattr(config.following, key):
+            there = str(folder.resolve() / Path(value).expanduser())
+            config = msgspec.structs.replace(config, following=msgspec.structs.replace(config.following, **{key: there}))
     if config.log.file:
         there = str(folder.resolve() / Path(config.log.file).expanduser())
         config = msgspec.structs.replace(config, log=msgspec.structs.replace(config.log, file=there))

@@ -21,8 +21,8 @@ from rtserver.node import Array
 from rtserver.plan import OutputPlan
 from rtserver.replay import Log
 from rtserver.roles.supervisor import Supervisor
+from rtserver.synthesis import FONTS
 
-SOUNDFONTS = ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf2/default-GM.sf2", "/usr/share/soundfonts/FluidR3_GM.sf2")
 # What makes the demonstration fail. The recording has rubato, wrong and missing notes, a pause and a skipped repeat, and the follower is
 # plain on-line time warping: half of the onsets within 0.15 s, nine in ten within 1 s, back within 3 s of the jump.
 MEDIAN_S, NINETIETH_S, RELOCK_S = 0.15, 1.0, 3.0
@@ -154,7 +154,7 @@ class Results:
         path = self.folder / "generated.mid"
         mido.MidiFile(ticks_per_beat=500, tracks=[track]).save(path)
         self.files.append(path)
-        soundfont = next((s for s in SOUNDFONTS if Path(s).exists()), None)
+        soundfont = next((s for s in FONTS if Path(s).exists()), None)
         if shutil.which("fluidsynth") is None or soundfont is None:
             print("generated.wav is left out: FluidSynth or its soundfont is missing (apt-get install fluidsynth fluid-soundfont-gm)")
             return

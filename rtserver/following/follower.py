@@ -16,7 +16,8 @@ import numpy as np
 from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Position
-from rtserver.following.reference import HOP_S
+from rtserver.following.arzt import Arzt
+from rtserver.following.reference import HOP_S, Reference
 from rtserver.following.score import Score
 from rtserver.following.semimarkov import SemiMarkov
 from rtserver.following.warping import Warping
@@ -71,7 +72,10 @@ METHODS: dict[str, Callable[[], Method]] = {
     "semimarkov": SemiMarkov,
     "semimarkov-templates": lambda: SemiMarkov(learned=False),
     "dixon": Warping,
+    "arzt": Arzt,
 }
+# Methods that compare the input with a reference, which need not be written down from the score.
+REFERENCED: dict[str, Callable[[Reference], Method]] = {"dixon": Warping, "arzt": Arzt}
 HEARS_KEYS = ("semimarkov", "semimarkov-templates")  # methods that take the keys of a MIDI instrument
 
 
@@ -120,6 +124,8 @@ class Follower:
     score : Score
     method : str
         A name in `METHODS`.
+    reference : Reference, optional
+        For a method in `REFERENCED`: what the input is compared with. Written down from the score if omitted.
 
     Notes
     -----
@@ -131,13 +137,15 @@ class Follower:
     LOST_BELOW = 0.2  # LOST while the mean of the confidence is under this
     TRUST_GAIN, KEY_TRUST_GAIN = 0.002, 0.03  # the mean of the last five seconds, and of the last thirty keys
 
-    def __init__(self, score: Score, method: str = "semimarkov") -> None:
+    def __init__(self, score: Score, method: str = "semimarkov", reference: Reference | None = None) -> None:
         if method not in METHODS:
             near = difflib.get_close_matches(method, METHODS, 1, 0.0)
             raise SpecError(f"Follower: unknown method {method!r}; known are {', '.join(METHODS)} — did you mean {near[0]!r}?")
         self.score = score
         self.method_name = method
-        self.method = METHODS[method]()
+        if reference is not None and method not in REFERENCED:
+            raise SpecError(f"Follower: the method {method!r} takes no reference; those that do are {', '.join(REFERENCED)}")
+        self.method = METHODS[method]() if reference is None else REFERENCED[method](reference)
         self._gate = Gate()
 
     @property

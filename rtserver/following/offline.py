@@ -16,15 +16,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import N_FEATURES, Features
+from rtserver.dsp.features import LEVEL, N_FEATURES, SILENCE_DB, Features
 from rtserver.errors import AudioFileError, ScoreError
 from rtserver.events import Event, Position
 from rtserver.following.follower import HEARS_KEYS, Follower
-from rtserver.following.reference import HOP_S, RELEASE_S, features_of
-from rtserver.following.score import Floats, Ints, Notes, load_score
+from rtserver.following.reference import HOP_S, RELEASE_S, Reference, features_of
+from rtserver.following.score import Floats, Ints, Notes, Score, load_score
 from rtserver.node import Array, Spec
 
 Progress = Callable[[float], object]
+Refer = Callable[[Score], Reference | None]
 Row = tuple[float, float, float, float, float, str]
 COLUMNS = ("t_avail", "score_quarter", "score_beat", "tempo_bpm", "confidence", "state")
 MIDI_SUFFIXES = (".mid", ".midi")
@@ -74,9 +75,21 @@ def audio_features(path: str | PathLike[str], tuning_hz: float = 440.0) -> npt.N
     from rtserver.audio.file import read
 
     signal, sample_rate = read(Path(path))
+    return signal_features(signal, sample_rate, tuning_hz)[0][1:]
+
+
+def signal_features(signal: Array, sample_rate: int, tuning_hz: float = 440.0) -> tuple[npt.NDArray[np.float32], float]:
+    """Features (n_hops + 1, 208) of `signal`, (n_channels, frames) float32, and the seconds of a hop.
+
+    Row n is what was heard up to the end of n hops; row 0, before there was anything, is empty.
+    """
     features = Features(sample_rate, tuning_hz)
     features.prepare(Spec.signal(sample_rate, signal.shape[0], features.hop_size))
-    return np.array([x.copy() for x in _vectors(features, signal)], np.float32).reshape(-1, N_FEATURES)
+    found = np.zeros((signal.shape[1] // features.hop_size + 1, N_FEATURES), np.float32)
+    found[0, LEVEL] = SILENCE_DB
+    for out, x in zip(found[1:], _vectors(features, signal), strict=True):
+        out[:] = x
+    return found, features.hop_size / sample_rate
 
 
 def follow_midi(follower: Follower, path: str | PathLike[str], progress: Progress | None = None) -> list[Row]:
@@ -177,15 +190,17 @@ def follow(
     progress: Progress | None = None,
     *,
     parts: Sequence[str | int] = (),
+    reference: Refer = lambda _: None,
 ) -> list[Row]:
     """Follow a performance, an audio file or MIDI, against a score (or its `parts` alone), and write the rows to `output` as CSV.
 
-    Raises `ScoreError` or `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
+    `reference` makes what the input is compared with; None of it: what the method makes from the score. Raises `ScoreError` or
+    `AudioFileError` for files that cannot be used, `SpecError` for an unknown method.
     """
     loaded = load_score(score, parts)
     for warning in loaded.warnings:
         print(f"{score}: {warning}", file=sys.stderr)
-    follower = Follower(loaded, method)
+    follower = Follower(loaded, method, reference(loaded))
     if Path(performance).suffix.lower() in MIDI_SUFFIXES:
         rows = follow_midi(follower, performance, progress)
     else:

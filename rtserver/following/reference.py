@@ -10,7 +10,10 @@ a rest with no time to cross it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +30,7 @@ from rtserver.dsp.features import (
     N_SEMITONES,
     SEMITONES,
 )
+from rtserver.errors import ScoreError
 from rtserver.following.score import Notes, Score
 from rtserver.kernels import jit
 
@@ -46,6 +50,7 @@ WINDOW_S = 0.09  # the longest analysis window of `Features`; half of it from pi
 REST_TAIL_S = 0.1  # this much of the ring after a release stays; the rest of a rest is cut
 MEAN_CHROMA_FLOOR = 0.2  # length that a centred chroma needs to count in full: flatter ones are noise
 DIFFERENCE_KNEE = 0.5  # a difference of this part of the recent peak shows half its square: norm**2 / (norm**2 + knee**2)
+PEAK = 0.8  # of full scale: what was rendered or recorded is as loud as a recording that nearly fills it
 DIFFERENCE_WEIGHT = 2.0  # against 1 for chroma: it alone is sharp in time. From 1 to 4 it hardly matters; without it timing suffers
 
 
@@ -56,7 +61,8 @@ class Reference:
     Attributes
     ----------
     features : float32 (n_frames, 208)
-        As `rtserver.dsp.features` would give them, for a performance at the nominal tempo.
+        As `rtserver.dsp.features` would give them, for a performance at the nominal tempo. Not kept in a file: (0, 208)
+        in one read from it.
     match : float32 (n_frames, 100)
         The same in the space where distances are taken: see `to_match`.
     quarter, beat, tempo_bpm : float64 (n_frames,)
@@ -65,6 +71,8 @@ class Reference:
         Within the last ring before a notated rest: the quarter at which that rest ends. NaN elsewhere.
     last_before_rest : int64 (n_frames,)
         The last frame before the next rest that was cut out; the last frame of all where none follows.
+    onset : int64 (n_onsets,)
+        The frames in which notes begin, ascending.
     """
 
     features: Floats32
@@ -74,6 +82,7 @@ class Reference:
     tempo_bpm: Floats
     rest_end: Floats
     last_before_rest: npt.NDArray[np.int64]
+    onset: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.quarter)
@@ -82,25 +91,76 @@ class Reference:
         """The first frame at or after `quarter`."""
         return min(int(np.searchsorted(self.quarter, quarter - 1e-9)), len(self) - 1)
 
+    def to_npz(self, path: Path) -> None:
+        """Write all that a follower needs: 450 bytes for a frame."""
+        np.savez(path, **{name: getattr(self, name) for name in self.__slots__ if name != "features"})
+
+    @classmethod
+    def from_npz(cls, path: Path) -> Reference:
+        """What `to_npz` wrote. Raises `ScoreError` for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return cls(np.zeros((0, N_FEATURES), np.float32), **{name: file[name] for name in cls.__slots__ if name != "features"})
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ScoreError(f"{path}: not a reference written by this version ({error}); start again") from error
+
 
 def build_reference(score: Score) -> Reference:
     """The reference of `score`. Slow (a second for a long movement) and large (800 bytes for 10 ms): for `prepare`, never while playing."""
-    notes = score.notes
-    onset = score.seconds_at(notes.onset_quarter)
-    release = np.maximum(score.seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
+    onset, release = sounding(score, score.seconds_at)
     n_frames = int(np.ceil((float(np.max(release)) + REST_TAIL_S) / HOP_S)) + 1
-    features = features_of(onset, release, notes, n_frames)
-    seconds = np.arange(n_frames) * HOP_S
+    features = features_of(onset, release, score.notes, n_frames)
+    return reference_of(score, features, score.quarter_at(np.arange(n_frames) * HOP_S), onset, release)
 
-    sounding = np.zeros(n_frames + 1, np.int64)
-    np.add.at(sounding, np.minimum(np.floor(onset / HOP_S).astype(int), n_frames), 1)
-    np.add.at(sounding, np.minimum(np.ceil((release + REST_TAIL_S) / HOP_S).astype(int) + 1, n_frames), -1)
-    keep = np.cumsum(sounding[:-1]) > 0
-    quarter = np.minimum(score.quarter_at(seconds[keep]), score.length_quarter)
+
+def sounding(score: Score, seconds_at: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
+    """When each note begins and ends, both float64 (n_notes,) in seconds, where a quarter of the score lies at ``seconds_at(quarter)``."""
+    notes = score.notes
+    onset = seconds_at(notes.onset_quarter)
+    return onset, np.maximum(seconds_at(notes.onset_quarter + notes.duration_quarter), onset + SHORTEST_S)
+
+
+def levelled(signal: Floats32) -> Floats32:
+    """`signal` as loud as a recording that nearly fills full scale. Silence stays what it is."""
+    loudest = float(np.abs(signal).max()) if signal.size else 0.0
+    return signal * np.float32(PEAK / loudest) if np.isfinite(loudest) and loudest > 0.0 else signal
+
+
+def reference_of(  # noqa: PLR0917
+    score: Score,
+    features: Floats32,
+    quarter: Floats,
+    onset: Floats,
+    release: Floats,
+    tempo_bpm: Floats | None = None,
+    hop_s: float = HOP_S,
+) -> Reference:
+    """The reference that features of some performance make, wherever they come from; rests are cut out.
+
+    Parameters
+    ----------
+    score : Score
+    features : float32 (n_frames, 208)
+        Frame n is what `Features` makes of the sound up to second ``hop_s n``.
+    quarter : float64 (n_frames,)
+        Where in the score that is.
+    onset, release : float64 (n_notes,)
+        When each note of the score sounds, in seconds from frame 0.
+    tempo_bpm : float64 (n_frames,), optional
+        Tempo of the performance; that of the score if omitted.
+    hop_s : float
+        Seconds from one frame to the next: a hop of `Features` is a whole number of samples, at 22.05 kHz a little less than 10 ms.
+    """
+    n_frames = len(features)
+    starts = np.zeros(n_frames + 1, np.int64)
+    np.add.at(starts, np.clip(np.floor(onset / hop_s).astype(int), 0, n_frames), 1)
+    np.add.at(starts, np.clip(np.ceil((release + REST_TAIL_S) / hop_s).astype(int) + 1, 0, n_frames), -1)
+    keep = np.cumsum(starts[:-1]) > 0
+    quarter = np.minimum(quarter[keep], score.length_quarter)
 
     # The frames just before a cut, and the quarter of the onset beyond it.
     rest_end = np.full(len(quarter), np.nan)
-    onsets = np.unique(notes.onset_quarter)
+    onsets = np.unique(score.notes.onset_quarter)
     before_cuts = np.nonzero(np.diff(np.nonzero(keep)[0]) > 1)[0]
     for frame in before_cuts.tolist():
         following = onsets[min(int(np.searchsorted(onsets, float(quarter[frame]), side="right")), len(onsets) - 1)]
@@ -108,13 +168,15 @@ def build_reference(score: Score) -> Reference:
     ends = np.append(before_cuts, len(quarter) - 1)
     last_before_rest = ends[np.searchsorted(ends, np.arange(len(quarter)))]
     step = np.maximum(np.searchsorted(score.tempo_quarter, quarter, side="right") - 1, 0)
+    tempo = score.tempo_bpm[step] if tempo_bpm is None else tempo_bpm[keep]
     features = np.ascontiguousarray(features[keep])
     match = np.zeros((len(features), N_MATCH), np.float32)
     norms = np.linalg.norm(features[:, N_CHROMA:LEVEL], axis=1)
     peak = float(np.percentile(norms[norms > 0.0], 98)) if np.any(norms > 0.0) else 1.0
     for x, out in zip(features, match, strict=True):
         to_match(x, peak, out)
-    return Reference(features, match, quarter, score.beat_at(quarter), score.tempo_bpm[step], rest_end, last_before_rest)
+    begins = np.unique(np.minimum(np.searchsorted(quarter, onsets - 1e-9), len(quarter) - 1))
+    return Reference(features, match, quarter, score.beat_at(quarter), tempo, rest_end, last_before_rest, begins)
 
 
 def features_of(onset: Floats, release: Floats, notes: Notes, n_frames: int, loudness: Floats | None = None) -> Floats32:

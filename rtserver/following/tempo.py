@@ -75,8 +75,8 @@ class TempoModel:
         self.place = place
         self.rate = rate
 
-    def process(self, place: float) -> None:
-        """Take the place that the path names for this hop."""
+    def process(self, place: float, rate: float | None = None) -> None:
+        """Take the place that the path names for this hop, and the rate, if it is known from elsewhere than the line."""
         if abs(place - self.place - self.rate) > LEAP:
             self.reset(place, self.rate)
         if place <= self._furthest:
@@ -90,7 +90,9 @@ class TempoModel:
         if moving:
             self._ring[self._n % WINDOW] = place
             self._n += 1
-            if self._n >= LEAST:
+            if rate is not None:
+                self.rate = rate
+            elif self._n >= LEAST:
                 slope = robust_slope(self._ring, self._n)
                 self.rate += SMOOTHING * (min(max(slope, SLOWEST), FASTEST) - self.rate)
             self.place += self.rate

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,6 @@ SLOWEST, FASTEST = 0.3, 3.0  # limits of that rate
 COST_GAIN = 0.01  # of the recent cost, a hop: one second of memory
 CERTAIN, HOPELESS = 0.4, 0.9  # match of a followed human performance, and of a lost one: medians over real pieces
 DOUBT = 0.75  # of what chance costs: under the confidence at which a follower locks
-FORK_AHEAD = 24  # frames: more than a path's front can advance in one hop, (max_run + 2) columns of FASTEST frames, and some
 ONSET = 0.3  # of the recent peak: a difference that is an onset
 ONSET_HOPS = 10  # for so long after it the end of a rest is believed; the path may be 100 ms late
 CLEARLY = 0.08  # of centred chroma distance; the right place costs about 0.35, a wrong one 0.75
@@ -53,11 +52,26 @@ def chroma_distance(x: Floats32, match: Floats32, frame: int) -> float:
     return float(np.float32(0.5) * total)
 
 
+class Path(Protocol):
+    """What finds its way through the cost matrix, one input hop a call; see `OnlineTimeWarping`."""
+
+    order: Int32s
+
+    @property
+    def front(self) -> float: ...
+
+    def reset(self, place: float = 0.0) -> None: ...
+
+    def process(self, x: Floats32, rate: float = 1.0) -> float: ...
+
+    def copy_from(self, other: Any) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Way:
     """One way through the score: its path, the frames of the reference in its order, the forks still ahead, and what it pays."""
 
-    path: OnlineTimeWarping
+    path: Path
     buffer: Int32s
     forks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  # (index into the order, frame gone on with)
     alive: bool = False
@@ -79,30 +93,44 @@ class Warping:
         Recent cost of the best way relative to what unrelated places of this piece cost each other: 0 is perfect, 1 is chance.
     n_ways : int
         Ways followed at present.
+
+    Parameters
+    ----------
+    reference : Reference, optional
+        What the input is compared with; written down from the score if omitted.
     """
 
-    def __init__(self, max_ways: int = 8, window: int = 500, embedding: FrameEmbedding | None = None) -> None:
+    name = "dixon"
+    # Frames: more than the front of a path can advance in one hop, (max_run + 2) columns of FASTEST frames, and some.
+    fork_ahead = 24
+
+    def __init__(
+        self, reference: Reference | None = None, max_ways: int = 8, window: int = 500, embedding: FrameEmbedding | None = None
+    ) -> None:
         if embedding is not None and embedding.feature != "features":
             raise SpecError(f"Warping hears 'features', the embedding wants {embedding.feature!r} — a score alone has no other features")
+        self._given = reference
         self._max_ways = max_ways
         self._window = window
         self._embedding = embedding
 
+    def _new_path(self, buffer: Int32s) -> Path:
+        """A path over the reference in the order of `buffer`."""
+        path = OnlineTimeWarping(self._window, distance=self._distance)
+        path.prepare(self._compared, buffer)
+        return path
+
     def prepare(self, score: Score) -> None:
         """Build the reference, allocate all ways."""
-        self.reference: Reference = build_reference(score)
-        compared, distance = self.reference.match, HALF_SQUARE
+        self.reference: Reference = build_reference(score) if self._given is None else self._given
+        self._compared, self._distance = self.reference.match, HALF_SQUARE
         if self._embedding is not None:
-            compared, distance = self._embedding.embed(self.reference.features), self._embedding.local_distance
+            self._compared, self._distance = self._embedding.embed(self.reference.features), self._embedding.local_distance
         n = len(self.reference)
         skips = [(self.reference.frame_of(source), self.reference.frame_of(target)) for source, target in score.skips]
         self._skips = [(source, target) for source, target in skips if target > source]
-        self._ways = [
-            Way(OnlineTimeWarping(self._window, distance=distance), np.zeros(n, np.int32))
-            for _ in range(self._max_ways if self._skips else 1)
-        ]
-        for way in self._ways:
-            way.path.prepare(compared, way.buffer)
+        buffers = [np.zeros(n, np.int32) for _ in range(self._max_ways if self._skips else 1)]
+        self._ways = [Way(self._new_path(buffer), buffer) for buffer in buffers]
         self._x = np.zeros(N_MATCH, np.float32)
         self._tempo = TempoModel()
         self._chance = _chance(self.reference.match)
@@ -119,7 +147,9 @@ class Warping:
         for way in self._ways:
             way.alive = False
         self._leader = self._ways[0]
-        self._enter(self._leader, np.arange(len(self.reference), dtype=np.int32), [f for f in self._skips if f[0] > frame + FORK_AHEAD])
+        self._enter(
+            self._leader, np.arange(len(self.reference), dtype=np.int32), [f for f in self._skips if f[0] > frame + self.fork_ahead]
+        )
         self._leader.path.reset(float(frame))
         self._leader.place = float(frame)
         self._leader.cost = 0.5 * self._chance
@@ -160,7 +190,7 @@ class Warping:
 
     def process_keys(self, pitches: Iterable[int]) -> None:
         """Raises `SpecError`: this method listens to sound."""
-        raise SpecError("the method 'dixon' listens to sound and takes no keys — use 'semimarkov', or turn the keys into features")
+        raise SpecError(f"the method {self.name!r} listens to sound and takes no keys — use 'semimarkov', or turn the keys into features")
 
     def process(self, features: Floats32) -> None:
         """Take one hop of sound, float32 (208,), finite."""
@@ -180,9 +210,13 @@ class Warping:
         if self._skips:
             self._fork()
             self._choose()
+        self._steer()
+        self._speak()
+
+    def _steer(self) -> None:
+        """Smooth the place, and tell from the path how fast the reference is to be read."""
         self._tempo.process(self._leader.place)
         self._rate += RATE_GAIN * (min(max(self._tempo.rate, SLOWEST), FASTEST) - self._rate)
-        self._speak()
 
     def hold(self) -> None:
         """A hop of silence: stand still, or, in a notated rest, run on with the tempo up to the next onset."""
@@ -230,7 +264,7 @@ class Warping:
     def _fork(self) -> None:
         """Copy every path that nears a place from where a repeat could be left out."""
         for way in self._ways:
-            while way.alive and way.forks and way.path.front >= way.forks[0][0] - FORK_AHEAD:
+            while way.alive and way.forks and way.path.front >= way.forks[0][0] - self.fork_ahead:
                 index, target = way.forks.pop(0)
                 child = self._free_way(way)
                 order = np.concatenate((way.path.order[:index], np.arange(target, len(self.reference), dtype=np.int32)))

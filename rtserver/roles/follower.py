@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from rtserver.events import Command, Event, MidiIn, Position, Refused
 from rtserver.following.follower import Follower
 from rtserver.following.hand import Hand
 from rtserver.following.news import News
+from rtserver.following.reference import Reference
 from rtserver.following.score import Score
 from rtserver.node import Spec
 from rtserver.roles.agenda import Agenda, what
@@ -19,6 +21,7 @@ from rtserver.roles.cueing import Cueing
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import POSITION, Session
+from rtserver.verdict import REFERENCE_FILE
 
 # A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
 # below the distance at which listeners hear two players apart (20 to 30 ms).
@@ -39,7 +42,10 @@ class FollowerRole:
         sample_rate = config.audio.sample_rate
         self.effect = round(EFFECT_S * sample_rate)
         vectors = session.features.vectors
-        self.follower = Follower(Score.from_npz(session.setup.score_file), config.following.method)
+        score_file, reference = Path(session.setup.score_file), None
+        if config.following.reference != "score":
+            reference = Reference.from_npz(score_file.with_name(REFERENCE_FILE))
+        self.follower = Follower(Score.from_npz(score_file), config.following.method, reference)
         self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
         self.position = session.block[f"deck{session.deck}.position"]
         self.x = np.zeros(vectors.shape[1], np.float32)

@@ -15,7 +15,7 @@ from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Event, Position
 from rtserver.following import oltw, reference, tempo, warping
-from rtserver.following.follower import LOCKED, LOST, METHODS, UNSURE, WAITING, Follower
+from rtserver.following.follower import LOCKED, LOST, METHODS, REFERENCED, UNSURE, WAITING, Follower
 from rtserver.following.score import Notes, Score
 from rtserver.node import Spec, Tracker
 
@@ -242,6 +242,19 @@ SHARED = (score(), prepared(score()))
 def test_an_unknown_method_is_refused_with_the_nearest() -> None:
     with pytest.raises(SpecError, match="did you mean 'dixon'"):
         Follower(score(), "dikson")
+
+
+@pytest.mark.parametrize("method", sorted(set(METHODS) - set(REFERENCED)))
+def test_a_method_that_follows_the_score_itself_takes_no_reference(method: str) -> None:
+    with pytest.raises(SpecError, match=rf"the method '{method}' takes no reference; those that do are dixon, arzt"):
+        Follower(score(), method, reference.build_reference(score()))
+
+
+@pytest.mark.parametrize("method", REFERENCED)
+def test_a_reference_that_is_given_is_used(method: str) -> None:
+    given = reference.build_reference(score())
+    follower = prepared(score(), method=method, reference=given)
+    assert follower.method.reference is given  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("spec", [Spec.signal(48000, 1, 480), Spec(48000, 256, (N_FEATURES,)), Spec(48000, 480, (12,))])

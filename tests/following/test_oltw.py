@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from rtserver.errors import SpecError
+from rtserver.following import oltw
 from rtserver.following.oltw import EUCLIDEAN, HALF_SQUARE, OnlineTimeWarping
 
 Array = npt.NDArray[np.float32]
@@ -115,6 +116,26 @@ def test_a_copy_of_the_state_goes_the_same_way() -> None:
         a.process(row)
     b.copy_from(a)
     assert [a.process(row) for row in x[100:]] == [b.process(row) for row in x[100:]]
+
+
+@pytest.mark.parametrize(
+    ("corner", "row", "column", "expected"),
+    [(0.1, 0.2, 0.3, oltw.BOTH), (0.3, 0.1, 0.2, oltw.COLUMN), (0.3, 0.2, 0.1, oltw.ROW)],
+)
+def test_get_inc_is_that_of_the_paper(corner: float, row: float, column: float, expected: int) -> None:
+    """The cheapest end at the newest of both: both advance. At an earlier element: the input does. At an earlier input: the reference."""
+    t, j = 6, 9
+    rows, columns = np.full(16, 9.0), np.full(16, 9.0)
+    rows[j] = columns[t] = corner * (t + j + 2)
+    rows[j - 3] = row * (t + j - 3 + 2)
+    columns[t - 2] = column * (t - 2 + j + 2)
+    state = np.array([t, j, 1, oltw.ROW, 0])
+    assert oltw.get_inc(rows, columns, state, 0, 3) == expected
+    assert oltw.get_inc(rows, columns, state, t + 1, 3) == oltw.BOTH, "in lockstep until n_start inputs are seen"
+    state[oltw.RUN] = 4
+    assert oltw.get_inc(rows, columns, state, 0, 3) == oltw.COLUMN, "the reference has advanced more than max_run times"
+    state[oltw.PREVIOUS] = oltw.COLUMN
+    assert oltw.get_inc(rows, columns, state, 0, 3) == oltw.ROW
 
 
 @pytest.mark.parametrize("options", [{"window": 1}, {"max_run": 0}, {"n_start": 0}])
