@@ -13,7 +13,7 @@ from rtserver.midi.links import Links, jack_client, load, save
 from rtserver.midi.patchbay import Orders, Patchbay, Wiring
 
 
-def wait(condition, timeout_s: float = 3.0) -> bool:
+def wait(condition, timeout_s: float = 10.0) -> bool:
     until_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > until_s:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import machine
 import msgspec
 import numpy as np
 import zmq
@@ -173,6 +174,11 @@ class Stage:
         """Whether every role is up and has been seen up."""
         return self.server.supervisor.ready and all(c.was_up for c in self.server.supervisor.children.values())
 
+    def on_time(self) -> bool:
+        """Whether the session frame is where the clock says, within a quarter of a second."""
+        frame, at_s, rate, _ = self.session.clock.line()
+        return abs(self.session.frame - (frame + (time.monotonic() - at_s) * rate)) < RATE // 4
+
     def close(self) -> None:
         self.subscriber.close()
         self.server.close()
@@ -201,6 +207,7 @@ class Trial:
         self.record = np.zeros((2, 0), np.float32)
         self.gap_s: float | None = None
         self.back_s: float | None = None
+        self.began_s, self.ended_s = time.monotonic(), float("inf")
 
     def _sound_notes(self) -> bool:
         """Let four notes sound at once; a machine that stalls may drop one as late, then all are struck again."""
@@ -213,6 +220,7 @@ class Trial:
 
     def __enter__(self) -> Trial:
         assert self.stage.wait(self.stage.well, 30.0), "the stage is not well before the trial"
+        self.began_s = time.monotonic()
         if self.signal is not None:
             self.tape = self.stage.server.play(self.signal, channels=2)
             time.sleep(2 * HEAD_S)
@@ -257,6 +265,21 @@ class Trial:
                 print(f"{when_s - self.fault_s:7.3f} s", {k: v for k, v in e.items() if k != "available_frame"})
         last_s = max([self.fault_s, *(due for due in self.held.values() if due < self.fault_s + 5.0)])
         self.stage.wait(lambda: False, max(0.5, last_s + 0.5 - time.monotonic()))  # also for the last events
+        self.ended_s = time.monotonic()
+
+    def went_on(self, within_s: float = 0.05) -> bool:
+        """Whether no silence was longer than `within_s`, by default two periods of JACK, beside what the processors stood still for."""
+        assert self.gap_s is not None
+        stalled_s = machine.watch().total_s(self.began_s, self.ended_s, ours=False)
+        print(f"the longest silence: {self.gap_s:.3f} s; the processors stood still for {stalled_s:.3f} s")
+        return self.gap_s < within_s + stalled_s
+
+    def let_go(self, within_s: float = 0.3, from_fault: bool = False) -> bool:
+        """Whether no note sounded longer than due by more than `within_s`, beside what the machine stood still for; see `hang_s`."""
+        hang_s = self.hang_s(from_fault)
+        stalled_s = machine.watch().total_s(self.began_s, self.ended_s)
+        print(f"the longest hang: {hang_s:.3f} s; the machine, or the synth, stood still for {stalled_s:.3f} s")
+        return hang_s < within_s + stalled_s
 
     def hang_s(self, from_fault: bool = False) -> float:
         """How much longer than due the worst note sounded; `from_fault`: how long after the fault, where nobody was left to play it."""
