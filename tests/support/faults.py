@@ -193,13 +193,17 @@ class Trial:
     ----------
     stage : Stage
     seconds : float
-        Length of the sine; 0 plays none (where the tape would die with its JACK server).
+        Length of the sine, at most; 0 plays none (where the tape would die with its JACK server).
+    tail_s : float
+        For how long it plays on when all that the trial waits for has happened.
     note_s : float
         Duration of the four notes that a client plays before the fault. Longer than the trial: only a release ends them.
     """
 
-    def __init__(self, stage: Stage, seconds: float = 5.0, note_s: float = 1.0, signal: np.ndarray | None = None) -> None:
-        self.stage, self.note_s = stage, note_s
+    def __init__(
+        self, stage: Stage, seconds: float = 5.0, note_s: float = 1.0, signal: np.ndarray | None = None, tail_s: float = 1.0
+    ) -> None:
+        self.stage, self.note_s, self.tail_s = stage, note_s, tail_s
         self.signal = sine(seconds) if signal is None and seconds else signal
         self.tape: Tape | None = None
         self.fault_s = 0.0
@@ -258,7 +262,8 @@ class Trial:
                 self.tape.process.wait()
             return
         if self.tape is not None:
-            self.record = self.tape.result()
+            self.stage.wait(lambda: self.tape.process.poll() is not None, self.tail_s)
+            self.record = self.tape.stop()
             self.gap_s = longest_silence(self.record)
         for when_s, topic, e in self.stage.subscriber.events:  # shown where a test fails
             if when_s >= self.fault_s and topic in ("role", "device", "gap", "resume", "miss", "recording"):
