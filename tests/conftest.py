@@ -55,7 +55,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         lines = [line for report in reports if report.failed for line in report.longreprtext.splitlines()]
         why = next((line.removeprefix("E").strip() for line in lines if line.startswith("E")), "")
         _repeated.append(f"{item.nodeid} failed while the machine stood still for {longest_s:.2f} s: {why}")
-        item._initrequest()  # type: ignore[attr-defined]  # new fixtures
+        item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]  # with new fixtures, those of its module too
+        item._initrequest()  # type: ignore[attr-defined]
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
