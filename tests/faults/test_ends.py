@@ -137,7 +137,7 @@ def test_supervisor_killed_and_started_again_at_once(run, row):
     row.back_s = time.monotonic() - fault_s
     row.audio = "ends with the roles, which see that their parent has gone"
     row.lost = "the session: boot id and frames begin anew"
-    row.learned = "no heartbeat for a moment; then another boot id"
+    row.learned = "no heartbeat for 0.3 s; then another boot id"
     assert row.hang_s < 1.0 + stalled_s
     until_s = time.monotonic() + 20.0
     while (alive := [pid for pid in children if _parent(pid)]) and time.monotonic() < until_s:

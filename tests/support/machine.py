@@ -43,12 +43,12 @@ class Watch:
         self._stalls: list[list[tuple[float, float]]] = [[]]  # of each who looks on: (from, to), seconds of CLOCK_MONOTONIC
         self._looked_s = time.monotonic()
         self._stop = False
-        self._processes: list[subprocess.Popen[str]] = []
+        self.processes: list[subprocess.Popen[str]] = []
         processors = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         for processor in processors:
             command = [sys.executable, "-S", "-E", "-c", CODE, str(processor), str(os.getpid())]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            self._processes.append(process)
+            self.processes.append(process)
             self._stalls.append([])
             threading.Thread(target=self._read, args=(process, self._stalls[-1]), daemon=True).start()
         threading.Thread(target=self._look, args=(self._stalls[0],), daemon=True).start()
@@ -70,7 +70,7 @@ class Watch:
 
     def _lengths(self, since_s: float, until_s: float, ours: bool) -> list[list[float]]:
         time.sleep(3 * LOOK_S)  # what has just been seen comes by pipe
-        seen = [list(stalls) for stalls in self._stalls[0 if ours or not self._processes else 1 :]]
+        seen = [list(stalls) for stalls in self._stalls[0 if ours or not self.processes else 1 :]]
         return [[min(b, until_s) - max(a, since_s) for a, b in stalls if b > since_s and a < until_s] for stalls in seen]
 
     def total_s(self, since_s: float, until_s: float = float("inf"), ours: bool = True) -> float:
@@ -83,7 +83,7 @@ class Watch:
 
     def close(self) -> None:
         self._stop = True
-        for process in self._processes:
+        for process in self.processes:
             process.kill()
             process.wait()
 
