@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
-computing=(tests/contract tests/dsp tests/following tests/generation tests/models tests/separation)
+computing=(tests/contract tests/dsp tests/following tests/generation tests/models tests/separation tests/test_kernels.py)
 
 "$bin/ruff" check .
 "$bin/ruff" format --check .
