@@ -255,6 +255,24 @@ def test_taken_off_by_hand_stays_off_until_the_port_comes_anew(synth, looker):
         source.delete()
 
 
+def test_what_could_not_be_connected_yet_is_tried_again(synth, looker):
+    """Our port may not be there at the first look, or JACK be busy: what was wanted then is wanted still."""
+    import rtmidi
+
+    name, _ = synth
+    links = Links(looker, "rtstest-slow:out", True)
+    links.restore([name])
+    assert links.poll(match=False) == set()
+    source = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-slow")
+    source.open_virtual_port("out")
+    try:
+        assert wait(lambda: links.poll() == {name})
+        assert links.back == 1
+    finally:
+        source.close_port()
+        source.delete()
+
+
 def test_connections_are_kept_whole_or_not_at_all(tmp_path):
     path = tmp_path / "connections.json"
     assert load(path) is None
