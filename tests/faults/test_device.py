@@ -144,7 +144,7 @@ def test_jackd_killed_and_started_again(stage, jackd, row):
     row.hang_s = None
     row.lost = f"{trial.lost_s:.1f} s of input; MIDI ports come back within 2 s"
     row.learned = "audio, midi, standby, cables down and restarted; `gap`; `device`"
-    assert {"audio down", "audio restarted", "cables down", "cables restarted"} <= set(trial.told())
+    assert stage.wait(lambda: {"audio down", "audio restarted", "cables down", "cables restarted"} <= set(trial.told()))
     assert trial.lost_s > 0.9
     assert stage.wait(lambda: connections("rtdevice:out_0") == {"system:playback_1"}, 20.0)
     assert level(plays(stage)) > 0.2

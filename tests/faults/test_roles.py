@@ -25,7 +25,7 @@ def test_engine_killed(stage, row):
     assert trial.went_on()
     assert trial.held
     assert trial.let_go(), "the notes end when they are due"
-    assert trial.told() == ["engine down", "engine restarted"]
+    assert trial.tells("engine down", "engine restarted")
     assert trial.events("miss"), "what was heard instead is told"
     assert [e["reason"] for e in trial.events("resume")] == ["engine started"], "its state is rebuilt from past input"
 
@@ -40,7 +40,7 @@ def test_audio_killed(stage, row):
     assert trial.went_on(4.0)
     assert np.abs(trial.record.sum(axis=0)[-RATE // 4 :]).max() > 0.1, "sound comes back through connections that a client made"
     assert trial.let_go()
-    assert trial.told() == ["audio down", "audio restarted"]
+    assert trial.tells("audio down", "audio restarted")
     (gap,) = trial.events("gap")
     assert gap["n_frames"] > 0
     assert gap["frame"] > before, "the session frame goes on"
@@ -56,7 +56,7 @@ def test_midi_killed(stage, row):
     assert trial.went_on()
     assert trial.held.keys() >= {(3, pitch) for pitch in (40, 47, 52, 59)}
     assert trial.let_go(1.0, from_fault=True), "released by the standby, not when due in ten seconds"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.tells("midi down", "midi restarted")
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
 
@@ -89,7 +89,7 @@ def test_a_sender_hangs(stage, row):
     row.lost = "what it would have played until it was replaced"
     assert trial.went_on()
     assert trial.let_go(3.0, from_fault=True), "killed for its silence, then released by the standby"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.tells("midi down", "midi restarted")
     assert "hung" in trial.events("role")[0]["detail"]
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
@@ -103,7 +103,7 @@ def test_workers_killed_one_after_the_other(stage, row):
             trial.kill(role)
             stage.wait(lambda: trial.hang_s() < float("inf"))  # the notes that sounded have ended
             assert trial.let_go()
-            assert trial.told() == [f"{role} down", f"{role} restarted"]
+            assert trial.tells(f"{role} down", f"{role} restarted")
             one = dataclasses.replace(row, fault=f"{role}: `kill -9`", audio="yes", lost=lost.get(role, "nothing"))
             one.hang_s, one.back_s, one.learned = trial.hang_s(), trial.back_s, ", ".join(trial.told())
             rows.append(one)
@@ -144,7 +144,7 @@ def test_follower_killed(jack_server, make_stage, row):
     row.audio, row.gap_s = "yes", None  # music has silences of its own
     row.lost = "positions until it is back and has found its place"
     assert trial.let_go()
-    assert trial.told() == ["follower down", "follower restarted"]
+    assert trial.tells("follower down", "follower restarted")
 
 
 def test_engine_stopped_for_300_ms(stage, row):
@@ -177,7 +177,7 @@ def test_midi_hangs(stage, row):
     row.lost = "what it would have played until it was replaced"
     assert trial.went_on()
     assert trial.let_go(3.0), "killed for its silence, then released by the standby, unless that saw before that it was overdue"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.tells("midi down", "midi restarted")
     assert "heartbeat" in trial.events("role")[0]["detail"]
 
 

@@ -280,11 +280,16 @@ class Trial:
         return self.gap_s < within_s + stalled_s
 
     def let_go(self, within_s: float = 0.3, from_fault: bool = False) -> bool:
-        """Whether no note sounded longer than due by more than `within_s`, beside what the machine stood still for; see `hang_s`."""
-        hang_s = self.hang_s(from_fault)
-        stalled_s = machine.watch().total_s(self.began_s, self.ended_s)
-        print(f"the longest hang: {hang_s:.3f} s; the machine, or the synth, stood still for {stalled_s:.3f} s")
-        return hang_s < within_s + stalled_s
+        """Whether no note sounded longer than due by more than `within_s`, beside what the machine stood still for meanwhile."""
+        if self.stage.synth is None:
+            return True
+        hangs_s: list[tuple[float, float]] = []
+        for key, due_s in self.held.items():
+            released_s = self.stage.synth.released(key, self.fault_s)
+            stalled_s = machine.watch().total_s(self.fault_s, min(released_s, time.monotonic()))
+            hangs_s.append((released_s - (self.fault_s if from_fault else due_s), stalled_s))
+        print("notes hung for, the machine stood still for:", ", ".join(f"{hang_s:.3f} {stalled_s:.3f} s" for hang_s, stalled_s in hangs_s))
+        return all(hang_s < within_s + stalled_s for hang_s, stalled_s in hangs_s)
 
     def hang_s(self, from_fault: bool = False) -> float:
         """How much longer than due the worst note sounded; `from_fault`: how long after the fault, where nobody was left to play it."""
@@ -299,6 +304,12 @@ class Trial:
     def told(self) -> list[str]:
         """Changes of roles as the subscriber learned them: ``engine down``, ``engine restarted``."""
         return [f"{e['role']} {e['state']}" for e in self.events("role")]
+
+    def tells(self, *changes: str) -> bool:
+        """Whether these changes of roles, and no others, are what the subscriber learns; it may take a moment."""
+        self.stage.wait(lambda: self.told() == list(changes))
+        print("told:", self.told())
+        return self.told() == list(changes)
 
     @property
     def missed_s(self) -> float:
