@@ -21,10 +21,7 @@ demo: setup
 	$(BIN)/rtserver demo
 
 test: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	$(BIN)/pytest
+	VENV="$(VENV)" bash tools/test.sh
 
 bench: setup
 	for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py; done

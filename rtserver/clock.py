@@ -49,8 +49,11 @@ FORGET_S = 2.0  # for so long the largest disagreement of late counts, by 1/e
 SCALE_S = 1.0  # the usual jitter is an average over so long
 LEAST_LIMIT_S = 1e-4  # no disagreement below this is an outlier
 OUTLIER = 4.0  # times the usual jitter
+JUMP_S = 0.1  # a disagreement beyond this is no jitter
 STEP_S = 0.25  # disagreeing for so long in one direction is no jitter: frames were lost
 FIRST_BANDWIDTH_HZ = 0.5
+SETTLED_S = 10.0  # after so long the rate is worth keeping over a step
+MOST_OFF = 2e-3  # of the rate: twice what the worst audio devices are off; beyond that frames were lost or stamps came late
 
 
 class DelayLockedLoop:
@@ -58,7 +61,8 @@ class DelayLockedLoop:
 
     F. Adriaensen, "Using a DLL to filter time", Linux Audio Conference 2005: the loop predicts the next time stamp and corrects
     offset and rate by fractions of the error set by its bandwidth. What is added: it begins wide and narrows as it learns; a
-    disagreement beyond what is usual counts only as much as that; one that stays is a step, and the line starts anew there.
+    disagreement beyond what is usual counts only as much as that; one that stays is a step, and the line starts anew there, at the
+    rate from before it; no rate is believed that no device has.
 
     Parameters
     ----------
@@ -70,7 +74,8 @@ class DelayLockedLoop:
     Attributes
     ----------
     frame, time_s, rate : float
-        The line: `frame` is at `time_s`, `rate` frames a second.
+        The line: `frame` is at `time_s`, `rate` frames a second. The rate is never more than 0.2 % off the nominal one: a machine that
+        stands still loses frames, or stamps them late and in bursts, and that says nothing of the device.
     error_s : float
         How far from the true line it may lie at `frame`: twice the largest disagreement of late, which fades by 1/e in 2 s. It holds
         as long as some pairs of the last seconds came promptly; a delay that all pairs share cannot be seen.
@@ -89,6 +94,7 @@ class DelayLockedLoop:
     def reset(self) -> None:
         """Forget everything; the next pair starts the line anew."""
         self.rate = self.nominal_rate  # frames a second
+        self._known_rate = self.rate  # of a line that had settled, when pairs last agreed with it
         self.frame = 0.0
         self.time_s = 0.0
         self.restart()
@@ -102,7 +108,7 @@ class DelayLockedLoop:
         self._astray_s = 0.0  # for how long pairs have disagreed, with the sign of their error
 
     def update(self, frame: int, time_s: float) -> None:
-        """Take one pair. A pair more than 0.1 s off the line starts the line anew (a restart, not jitter)."""
+        """Take one pair. One more than 0.1 s off the line starts the line anew: no jitter is that large."""
         if not self.locked:
             self.frame, self.time_s, self.locked = float(frame), time_s, True
             return
@@ -110,15 +116,16 @@ class DelayLockedLoop:
         if dt <= 0:
             return
         error = time_s - (self.time_s + dt)
-        if abs(error) > 0.1:
-            self.rate = self.nominal_rate
-            self._begin(frame, time_s)
+        if abs(error) > JUMP_S:
+            self._begin(frame, time_s, error)
             return
-        self.error_s = max(2.0 * abs(error), self.error_s * math.exp(-dt / FORGET_S))
+        passed_s = min(dt, time_s - self.time_s)  # less than the frames say where callbacks are made up for in a burst
+        self.error_s *= math.exp(-max(passed_s, 0.0) / FORGET_S)
+        self.error_s = max(2.0 * abs(error), self.error_s)
         limit = max(OUTLIER * self._scale_s, LEAST_LIMIT_S)
         self._note_step(error, limit, dt)
         if abs(self._astray_s) > STEP_S:
-            self._begin(frame, time_s)
+            self._begin(frame, time_s, error)
             return
         error = min(max(error, -limit), limit)
         self._scale_s += min(dt / SCALE_S, 1.0) * (abs(error) - self._scale_s)
@@ -127,16 +134,22 @@ class DelayLockedLoop:
         omega = min(2.0 * math.pi * bandwidth_hz * dt, 0.5)
         self.time_s = self.time_s + dt + math.sqrt(2.0) * omega * error
         period = 1.0 / self.rate + omega * omega * error / (frame - self.frame)
-        self.rate = 1.0 / period
+        self.rate = min(max(1.0 / period, self.nominal_rate * (1.0 - MOST_OFF)), self.nominal_rate * (1.0 + MOST_OFF))
         self.frame = float(frame)
 
-    def _begin(self, frame: int, time_s: float) -> None:
+    def _begin(self, frame: int, time_s: float, error: float) -> None:
+        """A step. The rate is as before it. Until later pairs tell, it may be that no frames were lost but that this pair came late."""
+        error_s = self.error_s + max(error, 0.0)  # no pair comes early
+        self.rate = self._known_rate
         self.restart()
+        self.error_s = max(self.error_s, error_s)
         self.frame, self.time_s, self.locked = float(frame), time_s, True
 
     def _note_step(self, error: float, limit: float, dt: float) -> None:
         if abs(error) <= limit:
             self._astray_s = 0.0
+            if self._age_s > SETTLED_S:
+                self._known_rate = self.rate
         elif error * self._astray_s < 0.0:
             self._astray_s = math.copysign(dt, error)
         else:

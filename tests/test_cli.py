@@ -206,7 +206,7 @@ def test_run_says_when_it_is_up_and_ends_on_ctrl_c(jack_server: str, tmp_path: P
         assert server.stdout is not None
         assert "rtscli is up: harmonic 48.0 ms" in server.stdout.readline()
         server.send_signal(signal.SIGINT)
-        assert server.wait(10.0) == 0
+        assert server.wait(30.0) == 0
     finally:
         server.kill()
         server.communicate()

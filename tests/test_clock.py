@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.clock import DelayLockedLoop, SampleClock
+from rtserver.clock import MOST_OFF, DelayLockedLoop, SampleClock
 
 RATE, BLOCK = 48000, 128
 
@@ -151,11 +151,89 @@ def test_time_and_frame_are_each_others_inverse(ppm: float, jitter_s: float, see
     assert loop.frame_at(loop.time_at(123456.0)) == pytest.approx(123456.0, abs=1e-3)
 
 
-def test_a_pause_starts_the_line_anew() -> None:
-    loop, _ = run(0.0, 0.0, 5.0)
-    loop.update(5 * RATE, 200.0)
-    assert loop.time_at(5 * RATE) == 200.0
-    assert loop.rate == RATE
+def test_a_pause_starts_the_line_anew_at_the_rate_that_is_known() -> None:
+    loop, true_rate = run(300.0, 0.0, 20.0)
+    loop.update(20 * RATE, 200.0)
+    assert loop.time_at(20 * RATE) == 200.0
+    assert loop.rate == pytest.approx(true_rate, rel=1e-6)
+
+
+class Hogged(Device):
+    """A device of a machine that stands still now and then. Its callbacks are made up for in a burst, or their frames are lost."""
+
+    def stand_still(self, loop: DelayLockedLoop, stalls: list[tuple[float, float, bool]]) -> Iterator[tuple[float, float]]:
+        """Feed the loop through stalls of (seconds until it, seconds of it, whether its frames are lost); yields as `play` does."""
+        begun = self.frame
+        free_s = self.true_time(self.frame)  # the machine runs from here on
+        for until_s, stall_s, lost in stalls:
+            begin_s = free_s + until_s
+            while True:
+                self.frame += self.block_size
+                stamp_s = max(self.true_time(self.frame), free_s)
+                if stamp_s >= begin_s:
+                    break
+                loop.update(self.frame, stamp_s + self.dice.random() * self.jitter_s)
+                yield (self.frame - begun) / RATE, abs(loop.time_at(self.frame) - self.true_time(self.frame))
+            free_s = begin_s + stall_s
+            if lost:  # this callback is the first after it
+                self.start_s += free_s - self.true_time(self.frame)
+            loop.update(self.frame, free_s + self.dice.random() * self.jitter_s)
+            yield (self.frame - begun) / RATE, abs(loop.time_at(self.frame) - self.true_time(self.frame))
+        while self.true_time(self.frame) < free_s:  # what is still to be made up for
+            self.frame += self.block_size
+            loop.update(self.frame, free_s + self.dice.random() * self.jitter_s)
+            yield (self.frame - begun) / RATE, abs(loop.time_at(self.frame) - self.true_time(self.frame))
+
+
+def hogged(seed: int, ppm: float, jitter_s: float, block_size: int) -> Hogged:
+    return Hogged(seed=seed, ppm=ppm, jitter_s=jitter_s, shape="uniform", outliers=0.0, lost=0.0, block_size=block_size)
+
+
+@given(
+    st.builds(hogged, st.integers(0, 1 << 30), st.floats(-300.0, 300.0), st.floats(0.0, 0.002), st.sampled_from([128, 480, 1024])),
+    st.lists(st.tuples(st.floats(0.0, 0.3), st.floats(0.005, 0.8), st.booleans()), min_size=1, max_size=12),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_machine_that_stands_still_is_not_taken_for_a_device_that_drifts(device: Hogged, stalls: list[tuple[float, float, bool]]) -> None:
+    loop = DelayLockedLoop(RATE)
+    for _ in device.play(loop, 12.0):
+        pass
+    for _ in device.stand_still(loop, stalls):
+        assert abs(loop.rate / RATE - 1.0) <= MOST_OFF + 1e-12
+    for at_s, error_s in device.play(loop, 12.0):
+        assert abs(loop.rate / RATE - 1.0) <= MOST_OFF + 1e-12
+        assert error_s <= loop.error_s
+        if at_s > 2.0:
+            assert error_s < 0.0025
+        if at_s > 10.0:
+            assert abs(loop.rate / device.rate - 1.0) < 2e-4
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_stated_error_holds_while_it_is_not_known_whether_frames_were_lost_or_are_late(lost: bool) -> None:
+    loop = DelayLockedLoop(RATE)
+    device = hogged(5, 300.0, 0.0005, 1024)
+    for _ in device.play(loop, 12.0):
+        pass
+    for _, error_s in device.stand_still(loop, [(0.1, 0.8, lost)]):
+        assert error_s <= loop.error_s
+    for _, error_s in device.play(loop, 3.0):
+        assert error_s <= loop.error_s
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_processors_hogged_for_a_while_do_not_change_the_rate(lost: bool) -> None:
+    """0.8 s in which a callback comes through every 90 ms, below what counts as a jump; then the rest at once, unless it is lost."""
+    loop = DelayLockedLoop(RATE)
+    device = hogged(4, 300.0, 0.0005, 1024)
+    for _ in device.play(loop, 20.0):
+        pass
+    for _ in device.stand_still(loop, [(0.01, 0.08, lost)] * 9):
+        assert abs(loop.rate / RATE - 1.0) <= MOST_OFF + 1e-12
+    for at_s, error_s in device.play(loop, 10.0):
+        assert abs(loop.rate / RATE - 1.0) <= MOST_OFF + 1e-12
+        assert at_s < 1.5 or error_s < 0.001
+        assert at_s < 9.9 or abs(loop.rate / device.rate - 1.0) < 2e-4
 
 
 def test_a_pair_that_comes_twice_changes_nothing() -> None:

@@ -6,7 +6,6 @@ asks for. On ALSA and CoreMIDI ports are opened by name instead (`rtserver.midi.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,11 +88,14 @@ class Links:
         missing = (self.connected - now) & peers  # taken off by hand, or our own port is just going down: the next look tells
         self._wanted -= missing & self._missed
         self._missed = missing - self._missed
+        failed: set[str] = set()
         for name in peers - self._seen - now:
-            self.back += name in self._wanted
             if name in self._wanted or (match and any(p in name.lower() for p in self._patterns)):
-                self._attempt(self._client.connect, name)
-        self._seen = peers
+                if self._attempt(self._client.connect, name):
+                    self.back += name in self._wanted
+                else:
+                    failed.add(name)
+        self._seen = peers - failed  # those are tried again: our own port may not be there yet, or JACK be busy
         now = self._now()
         new = now - self.connected
         self.connected = now | self._missed
@@ -126,11 +128,15 @@ class Links:
         except jack.JackError:  # our port is not there
             return set()
 
-    def _attempt(self, action: Callable[[str, str], None], name: str) -> None:
+    def _attempt(self, action: Callable[[str, str], None], name: str) -> bool:
+        """Whether it could be done: the peer may have gone between the look and the deed. The next look will tell."""
         import jack
 
-        with contextlib.suppress(jack.JackError):  # the peer may have gone between the look and the deed: the next look will tell
+        try:
             action(*((self.port, name) if self._is_output else (name, self.port)))
+        except jack.JackError:
+            return False
+        return True
 
 
 def save(path: Path, connections: dict[str, list[str]]) -> None:

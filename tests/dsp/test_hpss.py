@@ -1,4 +1,4 @@
-import librosa
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +8,13 @@ from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.masks import SOFT, Masks
 from rtserver.errors import SpecError
 from rtserver.node import Spec
+
+with pytest.MonkeyPatch.context() as patch:  # librosa compiles ufuncs for 20 s when it is loaded; what is used here has none of them
+    patch.setattr(numba, "vectorize", lambda *_, **__: np.vectorize)
+    patch.setattr(numba, "guvectorize", lambda *_, **__: lambda function: function)
+    from librosa.decompose import hpss as librosa_hpss
+
+    librosa_hpss(np.ones((8, 8)))  # loads the rest of it
 
 N_BINS = 33
 SMALL = [(5, 7, 1), (5, 7, 3), (23, 9, 1), (23, 9, 2)]  # n_past, n_around, past_step: networks and sorted rows
@@ -73,7 +80,7 @@ def test_parts_are_librosas(masks: Masks) -> None:
     out = through(prepared(n_past, n_around, masks=masks), x)
     for t in range(n_past + 1, len(x)):
         window = np.roll(x[t - n_past + 1 : t + 1, 0].T, n_past // 2 + 1, axis=1)  # (n_bins, n_past), the newest in the middle
-        parts = librosa.decompose.hpss(
+        parts = librosa_hpss(
             window,
             kernel_size=(n_past, n_around),
             power=np.inf if masks.mask == "hard" else masks.exponent,

@@ -8,14 +8,23 @@ from pathlib import Path
 import pytest
 from faults import Row, Stage, settings
 
+passed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if report.when == "call":
+        item.stash[passed] = report.passed
+    return report
+
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Iterator[Row]:
     """A row of the matrix; it is written when the test has passed."""
     row = Row(test=request.node.name, group=Path(request.node.path).stem.removeprefix("test_"))
-    failed = request.session.testsfailed
     yield row
-    if request.session.testsfailed == failed:
+    if request.node.stash.get(passed, False):
         assert row.fault, "a row names its fault"
         row.write()
 

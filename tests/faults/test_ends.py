@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import machine
 import pytest
 from faults import PERIOD, Synth, ask
 
@@ -49,7 +50,7 @@ class Run:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.communicate(timeout=10.0)
+        self.process.communicate(timeout=30.0)
 
 
 def _parent(pid: int) -> int:
@@ -82,19 +83,21 @@ def run(synth, tmp_path):
 
 
 def strike(run, row, action):
-    """Do it and wait for the end; what hung, and how long the end took."""
+    """Do it and wait for the end; what hung, how long the end took, and for how long the machine stood still meanwhile."""
     held = run.synth.sounding()
     fault_s = time.monotonic()
     action()
-    status = run.process.wait(10.0)
+    status = run.process.wait(30.0)
     row.back_s = None
     took_s = time.monotonic() - fault_s
-    time.sleep(0.3)
+    until_s = time.monotonic() + 10.0
+    while run.synth.sounding() and time.monotonic() < until_s:
+        time.sleep(0.01)
     row.hang_s = run.synth.hang_s(dict.fromkeys(held, fault_s), fault_s)
     row.audio = "ends with the server"
     assert held
     assert not run.synth.sounding(), "every note is off"
-    return status, took_s
+    return status, took_s, machine.watch().total_s(fault_s)
 
 
 ENDS = {
@@ -115,11 +118,11 @@ def test_a_signal(run, row, name):
             server.process.send_signal(number)
             time.sleep(0.05)
 
-    status, took_s = strike(server, row, send)
+    status, took_s, stalled_s = strike(server, row, send)
     row.learned = f"the end after {took_s:.1f} s; no more heartbeats"
     assert status == 0
-    assert took_s < 2.0
-    assert row.hang_s < 2.0
+    assert took_s < 2.0 + stalled_s
+    assert row.hang_s < 2.0 + stalled_s
 
 
 def test_supervisor_killed_and_started_again_at_once(run, row):
@@ -128,15 +131,15 @@ def test_supervisor_killed_and_started_again_at_once(run, row):
     children = server.children()
     assert len(children) >= 6
     before = set(Path("/dev/shm").iterdir())
-    strike(server, row, server.process.kill)
-    fault_s = time.monotonic() - 0.3
+    fault_s = time.monotonic()
+    _, _, stalled_s = strike(server, row, server.process.kill)
     again = run()
     row.back_s = time.monotonic() - fault_s
     row.audio = "ends with the roles, which see that their parent has gone"
     row.lost = "the session: boot id and frames begin anew"
     row.learned = "no heartbeat for 0.3 s; then another boot id"
-    assert row.hang_s < 1.0
-    until_s = time.monotonic() + 5.0
+    assert row.hang_s < 1.0 + stalled_s
+    until_s = time.monotonic() + 20.0
     while (alive := [pid for pid in children if _parent(pid)]) and time.monotonic() < until_s:
         time.sleep(0.05)
     assert not alive, "no role outlives its supervisor"

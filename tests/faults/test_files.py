@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -107,7 +106,7 @@ def test_the_disk_is_full(stage, row):
     try:
         with Trial(stage, 4.0, note_s=0.5) as trial:
             trial.strike(lambda: resource.prlimit(recorder, resource.RLIMIT_FSIZE, (1 << 16, limits[1])))
-            assert stage.wait(lambda: trial.events("recording"), 5.0), "subscribers are told"
+            assert stage.wait(lambda: trial.events("recording"), 20.0), "subscribers are told"
     finally:
         resource.prlimit(recorder, resource.RLIMIT_FSIZE, limits)
     row.take(trial)
@@ -115,9 +114,9 @@ def test_the_disk_is_full(stage, row):
     row.lost = "the recording from there on; what was written before can be read"
     row.learned = "`recording` failed, and why"
     assert trial.events("recording")[0]["state"] == "failed"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s() < 0.3
+    assert trial.went_on()
+    assert trial.let_go()
     assert trial.told() == [], "the recorder itself lives on"
-    time.sleep(0.1)
     files = list((stage.server.folder / "record").rglob("*.wav"))
-    assert files and all(file.stat().st_size > 1000 for file in files)
+    assert files
+    assert stage.wait(lambda: all(file.stat().st_size > 1000 for file in files))

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from faults import PERIOD, RATE, Trial, ask
 
+from rtserver.clock import MOST_OFF
+
 PACKAGE = Path(__file__).parent.parent.parent / "rtserver"
 HOG_S = 0.8
 HOG = f"""
@@ -38,13 +40,12 @@ def test_processors_hogged(stage, row):
         time.sleep(0.5)
     row.take(trial)
     row.audio = "yes: dry where the engine is late"
-    assert trial.gap_s < 1.0
-    assert trial.hang_s() < 5.0, "let go as soon as midi runs again"
-    lag = stage.session.frame - int(stage.session.block["deck0.spans"][0, 1])
-    assert lag < RATE // 2, "no queue has grown"
-    frame, at_s, rate, _ = stage.session.clock.line()
-    assert abs(stage.session.frame - (frame + (time.monotonic() - at_s) * rate)) < RATE // 4, "frames stay tied to the clock"
-    assert abs(rate - RATE) < 0.02 * RATE
+    assert trial.went_on(1.0)
+    assert trial.let_go(5.0), "let go as soon as midi runs again"
+    assert stage.wait(lambda: stage.session.frame - int(stage.session.block["deck0.spans"][0, 1]) < RATE // 2, 5.0), "no queue has grown"
+    assert stage.wait(stage.on_time, 5.0), "frames stay tied to the clock"
+    _, _, rate, _ = stage.session.clock.line()
+    assert abs(rate / RATE - 1.0) <= MOST_OFF + 1e-9, "the rate is a device's"
 
 
 def test_performer_too_slow(stage, row):
@@ -64,10 +65,14 @@ def test_performer_too_slow(stage, row):
     count = stage.session.counters("performer")["late_notes"] - late
     row.lost = "notes too late to play are left out whole, and counted"
     row.learned = "`status`: late_notes, dropped_notes"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s() < 0.3
+    assert trial.went_on()
+    assert trial.let_go()
     assert trial.told() == [], "slow is not dead"
     assert count > 0 or stage.session.counters("midi")["dropped_notes"] > dropped, "what is late is counted"
+
+
+def hops(status):
+    return status["roles"]["engine"]["counters"]["hops"]
 
 
 def test_no_privilege_and_no_midi(jack_server, row, tmp_path):
@@ -97,9 +102,12 @@ def test_no_privilege_and_no_midi(jack_server, row, tmp_path):
     try:
         assert server.stdout is not None
         assert "is up" in server.stdout.readline()
-        begun = ask(f"ipc://{tmp_path}/control", "status")["result"]
-        time.sleep(1.0)
-        status = ask(f"ipc://{tmp_path}/control", "status")["result"]
+        begun = ask(f"ipc://{tmp_path}/control", "status", 20.0)["result"]
+        until_s = time.monotonic() + 20.0
+        while True:
+            status = ask(f"ipc://{tmp_path}/control", "status", 20.0)["result"]
+            if hops(status) > hops(begun) > 0 or time.monotonic() > until_s:
+                break
         row.audio = "yes; set `spare_blocks` to 2 to 4"
         row.learned = "a line on stderr; `rtserver doctor` says what to mend"
         row.lost = "the engine's priority" + ("" if os.path.exists("/dev/snd/seq") else "; notes go to the null backend")
@@ -107,10 +115,10 @@ def test_no_privilege_and_no_midi(jack_server, row, tmp_path):
         roles = status["roles"]
         assert all(role["state"] == "up" for role in roles.values())
         assert os.sched_getscheduler(roles["engine"]["pid"]) == os.SCHED_OTHER
-        assert roles["engine"]["counters"]["hops"] > begun["roles"]["engine"]["counters"]["hops"] > 0
+        assert hops(status) > hops(begun) > 0
     finally:
         server.terminate()
-        _, complaints = server.communicate(timeout=10.0)
+        _, complaints = server.communicate(timeout=30.0)
     if not os.path.exists("/dev/snd/seq"):
         assert "notes go nowhere" in complaints
     doctor = subprocess.run([sys.executable, "-m", "rtserver", "doctor", "--json"], capture_output=True, text=True, check=False)

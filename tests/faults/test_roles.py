@@ -6,10 +6,12 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 from faults import PERIOD, RATE, Trial, settings
 
 from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
+from rtserver.clock import MOST_OFF
 
 DEMO = Path(t.__file__).parent.parent / "demo"
 
@@ -20,10 +22,10 @@ def test_engine_killed(stage, row):
         trial.kill("engine")
     row.take(trial)
     row.audio = "yes: concealed, then dry at the same latency"
-    assert trial.gap_s < 0.05
+    assert trial.went_on()
     assert trial.held
-    assert trial.hang_s() < 0.3, "the notes end when they are due"
-    assert trial.told() == ["engine down", "engine restarted"]
+    assert trial.let_go(), "the notes end when they are due"
+    assert trial.tells("engine down", "engine restarted")
     assert trial.events("miss"), "what was heard instead is told"
     assert [e["reason"] for e in trial.events("resume")] == ["engine started"], "its state is rebuilt from past input"
 
@@ -31,13 +33,14 @@ def test_engine_killed(stage, row):
 def test_audio_killed(stage, row):
     row.fault = "audio: `kill -9`"
     before = stage.session.frame
-    with Trial(stage, 4.5, note_s=0.8) as trial:
+    with Trial(stage, 12.0, note_s=0.8, tail_s=2.0) as trial:
         trial.kill("audio")
     row.take(trial)
     row.audio = "stops until the role is back, with its JACK connections"
-    assert trial.gap_s < 4.0, "sound comes back through connections that a client made"
-    assert trial.hang_s() < 0.3
-    assert trial.told() == ["audio down", "audio restarted"]
+    assert trial.went_on(4.0)
+    assert np.abs(trial.record.sum(axis=0)[-RATE // 4 :]).max() > 0.1, "sound comes back through connections that a client made"
+    assert trial.let_go()
+    assert trial.tells("audio down", "audio restarted")
     (gap,) = trial.events("gap")
     assert gap["n_frames"] > 0
     assert gap["frame"] > before, "the session frame goes on"
@@ -50,10 +53,10 @@ def test_midi_killed(stage, row):
     row.take(trial, from_fault=True)
     row.audio = "yes"
     row.lost = "notes until the role is back"
-    assert trial.gap_s < 0.05
+    assert trial.went_on()
     assert trial.held.keys() >= {(3, pitch) for pitch in (40, 47, 52, 59)}
-    assert trial.hang_s(from_fault=True) < 1.0, "released by the standby, not when due in ten seconds"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.let_go(1.0, from_fault=True), "released by the standby, not when due in ten seconds"
+    assert trial.tells("midi down", "midi restarted")
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
 
@@ -68,8 +71,8 @@ def test_a_sender_killed(stage, row):
     row.take(trial, from_fault=True)
     row.audio = "yes"
     row.lost = "notes of that port until it is back"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s(from_fault=True) < 1.0, "released by the standby, not when due in ten seconds"
+    assert trial.went_on()
+    assert trial.let_go(1.0, from_fault=True), "released by the standby, not when due in ten seconds"
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
 
@@ -84,9 +87,9 @@ def test_a_sender_hangs(stage, row):
     row.take(trial, from_fault=True)
     row.audio = "yes"
     row.lost = "what it would have played until it was replaced"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s(from_fault=True) < 3.0, "killed for its silence, then released by the standby"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.went_on()
+    assert trial.let_go(3.0, from_fault=True), "killed for its silence, then released by the standby"
+    assert trial.tells("midi down", "midi restarted")
     assert "hung" in trial.events("role")[0]["detail"]
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
@@ -98,13 +101,13 @@ def test_workers_killed_one_after_the_other(stage, row):
     with Trial(stage, 7.0, note_s=0.8) as trial:
         for role in ("performer", "standby", "cables", "recorder"):
             trial.kill(role)
-            time.sleep(0.7)  # until the notes that sounded have ended
-            assert trial.hang_s() < 0.3
-            assert trial.told() == [f"{role} down", f"{role} restarted"]
+            stage.wait(lambda: trial.hang_s() < float("inf"))  # the notes that sounded have ended
+            assert trial.let_go()
+            assert trial.tells(f"{role} down", f"{role} restarted")
             one = dataclasses.replace(row, fault=f"{role}: `kill -9`", audio="yes", lost=lost.get(role, "nothing"))
             one.hang_s, one.back_s, one.learned = trial.hang_s(), trial.back_s, ", ".join(trial.told())
             rows.append(one)
-    assert trial.gap_s < 0.05
+    assert trial.went_on()
     for one in rows:
         one.gap_s = trial.gap_s
     for one in rows[:-1]:
@@ -117,14 +120,14 @@ def test_gateway_killed(stage, row):
     with Trial(stage, 2.8, note_s=0.8) as trial:
         epochs = len(stage.subscriber.epochs)
         trial.kill("gateway")
-        assert stage.wait(lambda: stage.ask("ping").get("ok"), 5.0), "the same endpoint answers again"
-        assert stage.wait(lambda: len(stage.subscriber.epochs) > epochs, 5.0), "subscribers hear the new one without doing anything"
+        assert stage.wait(lambda: stage.ask("ping").get("ok"), 20.0), "the same endpoint answers again"
+        assert stage.wait(lambda: len(stage.subscriber.epochs) > epochs, 20.0), "subscribers hear the new one without doing anything"
     row.take(trial)
     row.audio = "yes"
     row.lost = "events, for subscribers, until they are connected again; the recording goes on"
     row.learned = "another epoch: they ask for the snapshot, which counts the restart"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s() < 0.3
+    assert trial.went_on()
+    assert trial.let_go()
     assert stage.ask("snapshot")["result"]["roles"]["gateway"]["restarts"] == stage.restarts("gateway") > 0
 
 
@@ -133,16 +136,15 @@ def test_follower_killed(jack_server, make_stage, row):
     stage = make_stage(settings("rtfollow", score={"file": str(DEMO / "score.musicxml")}))
     performance = audio_file.read(DEMO / "performance.flac")[0][:1, : 7 * RATE]
     with Trial(stage, signal=performance, note_s=0.8) as trial:
-        time.sleep(1.5)
-        assert stage.subscriber.since(0.0, "position"), "the player is followed"
+        assert stage.wait(lambda: stage.subscriber.since(0.0, "position"), 5.0), "the player is followed"
         trial.kill("follower")
         back = len(trial.events("position"))
-        assert stage.wait(lambda: len(trial.events("position")) > back, 5.0), "positions come again"
+        assert stage.wait(lambda: len(trial.events("position")) > back, 20.0), "positions come again"
     row.take(trial)
     row.audio, row.gap_s = "yes", None  # music has silences of its own
     row.lost = "positions until it is back and has found its place"
-    assert trial.hang_s() < 0.3
-    assert trial.told() == ["follower down", "follower restarted"]
+    assert trial.let_go()
+    assert trial.tells("follower down", "follower restarted")
 
 
 def test_engine_stopped_for_300_ms(stage, row):
@@ -156,13 +158,12 @@ def test_engine_stopped_for_300_ms(stage, row):
         trial.back_s = 0.3
     row.take(trial)
     row.audio = "yes: concealed, then dry, then wet again"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s() < 0.3
+    assert trial.went_on()
+    assert trial.let_go()
     assert trial.told() == [], "it is not replaced for that"
     assert trial.events("miss")
     assert stage.session.counters("engine")["hops"] > hops, "it caught up"
-    lag = stage.session.frame - int(stage.session.block["deck0.spans"][0, 1])
-    assert lag < RATE, "and no queue has grown"
+    assert stage.wait(lambda: stage.session.frame - int(stage.session.block["deck0.spans"][0, 1]) < RATE, 5.0), "and no queue has grown"
 
 
 def test_midi_hangs(stage, row):
@@ -174,9 +175,9 @@ def test_midi_hangs(stage, row):
     row.take(trial)
     row.audio = "yes"
     row.lost = "what it would have played until it was replaced"
-    assert trial.gap_s < 0.05
-    assert trial.hang_s() < 3.0, "killed for its silence, then released by the standby, unless that saw before that it was overdue"
-    assert trial.told() == ["midi down", "midi restarted"]
+    assert trial.went_on()
+    assert trial.let_go(3.0), "killed for its silence, then released by the standby, unless that saw before that it was overdue"
+    assert trial.tells("midi down", "midi restarted")
     assert "heartbeat" in trial.events("role")[0]["detail"]
 
 
@@ -197,15 +198,14 @@ def test_the_whole_server_stopped(stage, row):
         assert stage.wait(lambda: len(trial.events("miss")) > 0, 5.0)
     row.take(trial)
     row.audio = "yes: dry until the engine runs again"
-    assert trial.gap_s < 0.05
+    assert trial.went_on()
     assert trial.told() == [], "nobody is killed for a stall of the machine"
-    assert trial.hang_s() < 5.0, "let go when midi runs again"
+    assert trial.let_go(5.0), "let go when midi runs again"
 
 
 def test_the_callback_kept_its_blocks(stage):
     """After all that: the stream plays in JACK's period, and the session frame is where the clock says."""
-    frame, at_s, rate, _ = stage.session.clock.line()
-    expected = frame + (time.monotonic() - at_s) * rate
-    assert abs(stage.session.frame - expected) < RATE // 4
-    assert abs(rate - RATE) < 0.01 * RATE
+    assert stage.wait(stage.on_time)
+    _, _, rate, _ = stage.session.clock.line()
+    assert abs(rate / RATE - 1.0) <= MOST_OFF + 1e-9
     assert int(stage.session.block["audio.table"][t.BLOCK_SIZE]) == PERIOD

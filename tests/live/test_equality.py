@@ -33,7 +33,7 @@ def music(seconds: float) -> np.ndarray:
 
 
 def test_live_equals_render_on_clean_hops_and_latency_is_as_stated(jack_server, live_server, tmp_path):
-    signal = music(6.0)
+    signal = music(4.0)
     server = live_server(SETTINGS)
     tape = server.play(signal)
     # Where on the session's axis the tape's sound begins: look for it in the ring of what came in.

@@ -26,7 +26,7 @@ def test_live_latency_is_as_stated(own_jackd_of, live_server, measure_lag, prese
                 "generation": {"enabled": False},
             }
         )
-        signal = np.random.default_rng(0).uniform(-0.3, 0.3, (1, 2 * RATE)).astype(np.float32)
+        signal = np.random.default_rng(0).uniform(-0.3, 0.3, (1, RATE)).astype(np.float32)
         record = server.play(signal).result()
         way = measure_lag(signal[0], record[2])
         separated = measure_lag(signal[0], record[0] + record[1]) - way

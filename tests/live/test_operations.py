@@ -107,7 +107,7 @@ def test_check_plays_a_tone_and_a_note_on_every_port_and_counts(own_jackd_of, tm
     (tmp_path / "show.toml").write_text(show)
     with own_jackd_of(PERIOD):
         synth = Synth("rtops-synth")
-        done = rtserver("check", tmp_path / "show.toml", "--seconds", 3, "--json")
+        done = rtserver("check", tmp_path / "show.toml", "--seconds", 1, "--json")
         synth.close()
     checks = {check["name"]: check for check in json.loads(done.stdout)}
     # How punctual a busy machine is says nothing about the command; what it did and how it counts does.

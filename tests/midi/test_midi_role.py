@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import machine
 import pytest
 
 from rtserver.config import Midi
@@ -74,7 +75,7 @@ def test_gateway_learns_of_every_note_on_and_off(quiet):
 
 
 def test_table_says_when_the_sounding_note_ends(quiet):
-    note = quiet.play(0.0, 50, duration_s=0.4, channel=3)
+    note = quiet.play(0.03, 50, duration_s=0.4, channel=3)
     cell = quiet.session.block["notes"][3]
     assert quiet.wait(lambda: cell[50] > 0)
     assert abs(cell[50] * 1e-9 - quiet.session.clock.time_at(note.frame + note.duration)) < 1e-3
@@ -99,8 +100,8 @@ def test_a_late_note_is_left_out_whole(quiet):
 
 
 def test_panic_ends_what_sounds_and_forgets_what_waits(quiet):
-    quiet.play(0.0, 60, duration_s=30.0)
-    quiet.play(0.0, 67, duration_s=30.0, channel=9)
+    quiet.play(0.03, 60, duration_s=30.0)
+    quiet.play(0.03, 67, duration_s=30.0, channel=9)
     quiet.play(1.0, 72, duration_s=1.0)
     assert quiet.wait(lambda: len(quiet.notes()) == 2)
     quiet.command("panic")
@@ -131,18 +132,24 @@ def test_midi_in_is_stamped_on_arrival(quiet):
     keyboard = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-keyboard")
     keyboard.open_virtual_port("out")
     subprocess.run(["jack_connect", "rtstest-keyboard:out", "rtstest-midi-in:midi_in"], check=True, capture_output=True)
-    time.sleep(0.6)  # the role looks at its connections four times a second
-    sent_frames = []
+    came = quiet.session.counters("midi")["messages_in"]
+    assert quiet.wait(lambda: keyboard.send_message(b"\xa0\x00\x00") or quiet.session.counters("midi")["messages_in"] > came)
+    time.sleep(0.1)  # for what is on its way
+    for role in ("gateway", "performer"):
+        quiet.session.receive(role)
+    sent_frames, began_s = [], time.monotonic()
     for i in range(5):
         sent_frames.append(quiet.session.clock.frame_at(time.monotonic()))
         keyboard.send_message([0x90, 60 + i, 64])
         time.sleep(0.06)
-    events = [e for e in quiet.session.receive("gateway") if isinstance(e, MidiIn)]
+    events: list[MidiIn] = []
+    quiet.wait(lambda: events.extend(e for e in quiet.session.receive("gateway") if isinstance(e, MidiIn)) or len(events) >= 5, 2.0)
     keyboard.close_port()
     keyboard.delete()
     assert [e.data for e in events] == [bytes((0x90, 60 + i, 64)) for i in range(5)]
     delays_s = [(e.frame - sent) / 48000 for e, sent in zip(events, sent_frames, strict=True)]
-    assert all(-0.002 < d < 0.06 for d in delays_s), delays_s  # a period of JACK is 0.021 s
+    late_s = 0.06 + machine.watch().total_s(began_s)  # a period of JACK is 0.021 s
+    assert all(-0.002 < d < late_s for d in delays_s), delays_s
     heard_by_performer = [e for e in quiet.session.receive("performer") if isinstance(e, MidiIn)]
     assert heard_by_performer == events
 
@@ -154,12 +161,12 @@ def test_sigterm_releases_every_note_and_silences_all_channels(jack_server, midi
         stage.run_clock()
         process = stage.start("midi")
         for pitch in (48, 55, 64):
-            stage.play(0.0, pitch, duration_s=60.0)
+            stage.play(0.03, pitch, duration_s=60.0)
         assert stage.wait(lambda: len(stage.notes()) == 3)
         asked_s = time.monotonic()
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(5.0) == 0
-        assert time.monotonic() - asked_s < 1.0
+        assert process.wait(30.0) == 0
+        assert time.monotonic() - asked_s < 1.0 + machine.watch().total_s(asked_s)
         assert stage.wait(lambda: set(stage.messages()) >= SILENCE), stage.messages()
         assert sorted(stage.notes()[3:]) == [(False, 48), (False, 55), (False, 64)]
         assert not stage.session.block["notes"].any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -30,9 +31,10 @@ def role(session):
     role.close()
 
 
-def turns(role: MidiRole, for_s: float) -> None:
+def turns(role: MidiRole, for_s: float, until: Callable[[], object] = lambda: False) -> None:
+    """Turn after turn for so long, or until the condition holds."""
     until_s = time.monotonic() + for_s
-    while time.monotonic() < until_s:
+    while time.monotonic() < until_s and not until():
         assert role.turn()
 
 
@@ -56,14 +58,14 @@ def test_notes_wait_for_the_clock(session, role):
     turns(role, 0.12)
     assert heard(session) == []
     session.clock.publish(0.0, time.monotonic() + 0.05, 48000, 0.0)
-    turns(role, 0.25)
+    turns(role, 10.0, lambda: session.counters("midi")["notes_off"])
     assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
 
 
 def test_a_turn_without_work_waits_and_ends(session, role):
     started_s = time.monotonic()
     assert role.turn()
-    assert 0.02 < time.monotonic() - started_s < 0.5
+    assert 0.02 < time.monotonic() - started_s < 5.0
 
 
 def test_counters_tell_what_was_played_and_what_was_not(session, role):
@@ -71,7 +73,7 @@ def test_counters_tell_what_was_played_and_what_was_not(session, role):
     send(session, 0.02, note_id=1)
     send(session, -1.0, note_id=2)
     send(session, 0.02, note_id=3, pitch=200)
-    turns(role, 0.25)
+    turns(role, 10.0, lambda: session.counters("midi")["notes_off"])
     counters = session.counters("midi")
     assert (counters["notes_on"], counters["notes_off"], counters["dropped_notes"]) == (1, 1, 2)
     assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
@@ -79,8 +81,8 @@ def test_counters_tell_what_was_played_and_what_was_not(session, role):
 
 def test_close_ends_what_sounds_and_tells(session, role):
     session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
-    send(session, 0.0, duration=48000 * 60)
-    turns(role, 0.1)
+    send(session, 0.02, duration=48000 * 60)
+    turns(role, 10.0, lambda: session.block["notes"][0, 60] > 0)
     assert session.block["notes"][0, 60] > 0
     role.close()
     assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
@@ -90,6 +92,7 @@ def test_close_ends_what_sounds_and_tells(session, role):
 def test_no_command_is_fatal(session, role):
     for name, value in (("panic", None), ("note", None), ("note", True), ("seek", 3.0), ("unknown", "x")):
         session.emit("gateway", Command(0, 0, name, value), "midi")
+    turns(role, 10.0, lambda: session.counters("midi")["panics"])
     turns(role, 0.1)
     assert session.counters("midi")["panics"] == 1
 
@@ -109,6 +112,6 @@ def test_null_backend_that_stands_in_gives_way_when_jack_comes(tmp_path, own_jac
         role.session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
         for i in range(100):  # without a pause, for five seconds: it is not waited for
             role.session.emit("performer", Note(2400 * i, 0, i, 60, 80, 1200, 0), "midi")
-        turns(role, 3.0)
+        turns(role, 20.0, lambda: role.rack.api == "jack")
         assert role.rack.api == "jack"
         role.close()

@@ -13,7 +13,7 @@ from rtserver.midi.links import Links, jack_client, load, save
 from rtserver.midi.patchbay import Orders, Patchbay, Wiring
 
 
-def wait(condition, timeout_s: float = 3.0) -> bool:
+def wait(condition, timeout_s: float = 10.0) -> bool:
     until_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > until_s:
@@ -250,6 +250,24 @@ def test_taken_off_by_hand_stays_off_until_the_port_comes_anew(synth, looker):
         looker.disconnect("rtstest-source:out", name)
         assert [links.poll() for _ in range(3)] == [set()] * 3
         assert links.wanted == []
+    finally:
+        source.close_port()
+        source.delete()
+
+
+def test_what_could_not_be_connected_yet_is_tried_again(synth, looker):
+    """Our port may not be there at the first look, or JACK be busy: what was wanted then is wanted still."""
+    import rtmidi
+
+    name, _ = synth
+    links = Links(looker, "rtstest-slow:out", True)
+    links.restore([name])
+    assert links.poll(match=False) == set()
+    source = rtmidi.MidiOut(rtapi=rtmidi.API_UNIX_JACK, name="rtstest-slow")
+    source.open_virtual_port("out")
+    try:
+        assert wait(lambda: links.poll() == {name})
+        assert links.back == 1
     finally:
         source.close_port()
         source.delete()

@@ -45,7 +45,7 @@ def stage(jack_server, midi_stage, drums, tmp_path):
 
 
 def play(stage, part: str, pitch: int, duration_s: float) -> None:
-    frame = round(stage.session.clock.frame_at(time.monotonic()))
+    frame = round(stage.session.clock.frame_at(time.monotonic() + 0.03))
     assert stage.session.emit("gateway", Note(frame, frame, pitch, pitch, 80, round(duration_s * 48000), 0, part), "midi")
 
 
@@ -57,8 +57,7 @@ def test_each_port_plays_its_part_on_its_channels(stage, drums):
     assert stage.wait(lambda: bytes((0xC2, 7)) in stage.messages()), "the programs of the port"
     play(stage, "performer", 60, 0.05)
     play(stage, "client", 40, 0.05)
-    dropped = stage.session.counters("midi")["dropped_notes"]
-    assert stage.wait(lambda: (stage.notes() == [(True, 60), (False, 60)] and bytes((0x80, 40, 0)) in drums) or dropped)
+    assert stage.wait(lambda: stage.notes() == [(True, 60), (False, 60)] and bytes((0x80, 40, 0)) in drums)
     assert not {m[0] & 0xF0 for m in drums} - {0x80, 0x90}
     assert bytes((0x92, 60, 80)) in stage.messages()
     assert bytes((0x90, 40, 80)) in drums
@@ -117,7 +116,7 @@ def test_death_of_a_sender_is_the_standbys_to_answer_and_ends_the_role_with_a_li
     assert stage.wait(lambda: stage.notes() == [(True, 62)])
     os.kill(senders(stage)[0], signal.SIGKILL)
     assert stage.wait(lambda: stage.notes() == [(True, 62), (False, 62)])
-    _, complaint = stage.processes["midi"].communicate(timeout=5.0)
+    _, complaint = stage.processes["midi"].communicate(timeout=30.0)
     assert stage.processes["midi"].returncode == 1
     assert "rtstest-midi-lead:midi_out has ended" in complaint
 
@@ -130,7 +129,7 @@ def test_a_sender_that_hangs_is_ended_with_a_line_and_the_standby_releases_its_n
     play(stage, "performer", 64, 0.4)
     assert stage.wait(lambda: (True, 62) in stage.notes())
     os.kill(senders(stage)[0], signal.SIGSTOP)
-    _, complaint = stage.processes["midi"].communicate(timeout=10.0)
+    _, complaint = stage.processes["midi"].communicate(timeout=30.0)
     assert stage.processes["midi"].returncode == 1
     assert "rtstest-midi-lead:midi_out hung for" in complaint
     assert stage.wait(lambda: sorted(pitch for on, pitch in stage.notes() if not on) == sorted(pitch for on, pitch in stage.notes() if on))

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import machine
 import msgspec
 import numpy as np
 import zmq
@@ -173,6 +174,11 @@ class Stage:
         """Whether every role is up and has been seen up."""
         return self.server.supervisor.ready and all(c.was_up for c in self.server.supervisor.children.values())
 
+    def on_time(self) -> bool:
+        """Whether the session frame is where the clock says, within a quarter of a second."""
+        frame, at_s, rate, _ = self.session.clock.line()
+        return abs(self.session.frame - (frame + (time.monotonic() - at_s) * rate)) < RATE // 4
+
     def close(self) -> None:
         self.subscriber.close()
         self.server.close()
@@ -187,13 +193,17 @@ class Trial:
     ----------
     stage : Stage
     seconds : float
-        Length of the sine; 0 plays none (where the tape would die with its JACK server).
+        Length of the sine, at most; 0 plays none (where the tape would die with its JACK server).
+    tail_s : float
+        For how long it plays on when all that the trial waits for has happened.
     note_s : float
         Duration of the four notes that a client plays before the fault. Longer than the trial: only a release ends them.
     """
 
-    def __init__(self, stage: Stage, seconds: float = 5.0, note_s: float = 1.0, signal: np.ndarray | None = None) -> None:
-        self.stage, self.note_s = stage, note_s
+    def __init__(
+        self, stage: Stage, seconds: float = 5.0, note_s: float = 1.0, signal: np.ndarray | None = None, tail_s: float = 1.0
+    ) -> None:
+        self.stage, self.note_s, self.tail_s = stage, note_s, tail_s
         self.signal = sine(seconds) if signal is None and seconds else signal
         self.tape: Tape | None = None
         self.fault_s = 0.0
@@ -201,6 +211,7 @@ class Trial:
         self.record = np.zeros((2, 0), np.float32)
         self.gap_s: float | None = None
         self.back_s: float | None = None
+        self.began_s, self.ended_s = time.monotonic(), float("inf")
 
     def _sound_notes(self) -> bool:
         """Let four notes sound at once; a machine that stalls may drop one as late, then all are struck again."""
@@ -213,6 +224,7 @@ class Trial:
 
     def __enter__(self) -> Trial:
         assert self.stage.wait(self.stage.well, 30.0), "the stage is not well before the trial"
+        self.began_s = time.monotonic()
         if self.signal is not None:
             self.tape = self.stage.server.play(self.signal, channels=2)
             time.sleep(2 * HEAD_S)
@@ -250,13 +262,34 @@ class Trial:
                 self.tape.process.wait()
             return
         if self.tape is not None:
-            self.record = self.tape.result()
+            self.stage.wait(lambda: self.tape.process.poll() is not None, self.tail_s)
+            self.record = self.tape.stop()
             self.gap_s = longest_silence(self.record)
         for when_s, topic, e in self.stage.subscriber.events:  # shown where a test fails
             if when_s >= self.fault_s and topic in ("role", "device", "gap", "resume", "miss", "recording"):
                 print(f"{when_s - self.fault_s:7.3f} s", {k: v for k, v in e.items() if k != "available_frame"})
         last_s = max([self.fault_s, *(due for due in self.held.values() if due < self.fault_s + 5.0)])
         self.stage.wait(lambda: False, max(0.5, last_s + 0.5 - time.monotonic()))  # also for the last events
+        self.ended_s = time.monotonic()
+
+    def went_on(self, within_s: float = 0.05) -> bool:
+        """Whether no silence was longer than `within_s`, by default two periods of JACK, beside what the processors stood still for."""
+        assert self.gap_s is not None
+        stalled_s = machine.watch().total_s(self.began_s, self.ended_s, ours=False)
+        print(f"the longest silence: {self.gap_s:.3f} s; the processors stood still for {stalled_s:.3f} s")
+        return self.gap_s < within_s + stalled_s
+
+    def let_go(self, within_s: float = 0.3, from_fault: bool = False) -> bool:
+        """Whether no note sounded longer than due by more than `within_s`, beside what the machine stood still for meanwhile."""
+        if self.stage.synth is None:
+            return True
+        hangs_s: list[tuple[float, float]] = []
+        for key, due_s in self.held.items():
+            released_s = self.stage.synth.released(key, self.fault_s)
+            stalled_s = machine.watch().total_s(self.fault_s, min(released_s, time.monotonic()))
+            hangs_s.append((released_s - (self.fault_s if from_fault else due_s), stalled_s))
+        print("notes hung for, the machine stood still for:", ", ".join(f"{hang_s:.3f} {stalled_s:.3f} s" for hang_s, stalled_s in hangs_s))
+        return all(hang_s < within_s + stalled_s for hang_s, stalled_s in hangs_s)
 
     def hang_s(self, from_fault: bool = False) -> float:
         """How much longer than due the worst note sounded; `from_fault`: how long after the fault, where nobody was left to play it."""
@@ -271,6 +304,12 @@ class Trial:
     def told(self) -> list[str]:
         """Changes of roles as the subscriber learned them: ``engine down``, ``engine restarted``."""
         return [f"{e['role']} {e['state']}" for e in self.events("role")]
+
+    def tells(self, *changes: str) -> bool:
+        """Whether these changes of roles, and no others, are what the subscriber learns; it may take a moment."""
+        self.stage.wait(lambda: self.told() == list(changes))
+        print("told:", self.told())
+        return self.told() == list(changes)
 
     @property
     def missed_s(self) -> float:

@@ -125,8 +125,8 @@ class Tape:
     def result(self) -> np.ndarray:
         """What was recorded, (channels, frames); waits for the end."""
         out, _ = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
-        assert out.startswith("faults")
+        assert out.startswith("faults"), f"the tape has written nothing, and ended with {self.process.returncode}"
+        assert self.process.returncode in (0, -signals.SIGTERM)  # it may have been leaving by itself when it was told to stop
         self.marks = [int(position) for position in out.partition("marks")[2].split()]
         return audio_file.read(self.files[1])[0]
 
