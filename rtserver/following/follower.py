@@ -16,6 +16,7 @@ import numpy as np
 from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Position
+from rtserver.following.bleed import Bleed, OwnNote
 from rtserver.following.reference import HOP_S
 from rtserver.following.score import Score
 from rtserver.following.semimarkov import SemiMarkov
@@ -139,6 +140,7 @@ class Follower:
         self.method_name = method
         self.method = METHODS[method]()
         self._gate = Gate()
+        self._bleed = Bleed()
 
     @property
     def latency(self) -> int:
@@ -161,6 +163,7 @@ class Follower:
 
     def reset(self) -> None:
         """As new: at the beginning, waiting for the first sound."""
+        self._bleed.reset()
         self.seek(0.0)
 
     def seek(self, quarter: float) -> None:
@@ -186,10 +189,15 @@ class Follower:
         if self._state == LOCKED:
             self._state = UNSURE
 
+    def own_note(self, note: OwnNote) -> None:
+        """Know of a note that is not the player's, before the hop that it is counted from: what it adds to the sound is taken away."""
+        self._bleed.note(note)
+
     def process(self, x: Array, frame: int, emit: Emit) -> None:
         """Take one hop (208,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""
-        # NaN compares false
-        if np.abs(x).max() <= LARGEST and self._gate.process(float(x[LEVEL])):
+        sane = bool(np.abs(x).max() <= LARGEST)  # NaN compares false
+        x = self._bleed.process(x) if sane else x
+        if sane and self._gate.process(float(x[LEVEL])):
             self.method.process(x)
             self._judge(self.TRUST_GAIN)
         elif self._gate.started:
