@@ -7,7 +7,7 @@ import difflib
 from rtserver.config.bounds import within
 from rtserver.config.cues import check_cues
 from rtserver.config.midi import check_midi, inputs_of
-from rtserver.config.music import check_generation, check_score
+from rtserver.config.music import check_following, check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
 from rtserver.config.separation import check_separation
 from rtserver.config.tree import Config
@@ -33,6 +33,7 @@ def check(config: Config) -> None:
     if config.following.keys and config.following.keys not in inputs_of(config):
         known = ", ".join(inputs_of(config)) or "none"
         raise ConfigError("following.keys", f"no MIDI input port {config.following.keys!r}; known are {known}")
+    check_following(config.following)
     _check_outputs(config)
     check_separation(config.separation)
     check_score(config.score)

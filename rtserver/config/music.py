@@ -34,12 +34,17 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the score is followed, and by which input; empty means the first.
 
-    `keys` names a MIDI input port: then the keys struck there are followed, and not the sound.
+    `keys` names a MIDI input port: then the keys struck there are followed, and not the sound. What our own MIDI ports play may come
+    back, by the microphone or as keys: with own_notes ``ignore`` it is not followed. `return_latency_s` is the time from when a note is due
+    until it is heard at the input, as far as that is known; what is unknown of it, up to 0.1 s, is learnt.
     """
 
     method: str = "semimarkov"
     input: str = ""
     keys: str = ""
+    own_notes: Literal["ignore", "hear"] = "ignore"
+    return_latency_s: float = 0.0  # 0 to 1
+    echo_s: float = 0.05  # so long after that a key of the same pitch is taken for our own come back: 0 to 0.5
 
     @property
     def model(self) -> str:
@@ -74,6 +79,12 @@ def check_score(score: Score) -> None:
     for part in score.parts:
         if part == "" or (isinstance(part, int) and part < 1):
             raise ConfigError("score.parts", f"expected names of parts, or their numbers from 1, got {part!r}")
+
+
+def check_following(following: Following) -> None:
+    """Raises `ConfigError` with the path of the field."""
+    within("following.return_latency_s", following.return_latency_s, 0, 1)
+    within("following.echo_s", following.echo_s, 0, 0.5)
 
 
 def check_generation(generation: Generation) -> None:

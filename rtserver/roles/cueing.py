@@ -107,6 +107,7 @@ class Cueing:
             return
         if playable(note):
             self._session.emit("follower", note, "midi", "gateway")
+            self._agenda.add(note)
 
     def _emit(self, index: int, frame: int, available_frame: int, how: str) -> None:
         upcoming = self._cues.next

@@ -180,6 +180,7 @@ class MidiRole:
             return
         now_ns = time.monotonic_ns()
         self._add(note, now_ns, now_ns + round(duration_s * 1e9))
+        self.session.emit("midi", note, *(["follower"] if self.session.setup.score_file else []), "gateway")
 
     def _take_input(self) -> None:
         for port, arrived_ns, message in self.rack.receive():

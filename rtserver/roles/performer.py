@@ -146,7 +146,7 @@ class PerformerRole:
             self.session.emit("performer", Beat(line[0], frame, line[1], line[2], line[3], source), "midi")
 
     def _emit(self, event: Event) -> None:
-        self.session.emit("performer", event)
+        self.session.emit("performer", event, "midi", *(["follower"] if self.follows else []), "gateway")
         if isinstance(event, Note):
             self.session.count("performer", "notes")
             if event.frame < self.session.frame:

@@ -311,6 +311,8 @@ class Control:
         note_id, pitch, velocity = self._next_note_id, request.pitch, request.velocity
         note = events.Note(frame, now, note_id, pitch, velocity, duration, request.channel, "client", request.port)
         self._send(note, "midi")
+        if self._up("follower"):
+            self.session.emit("gateway", note, "follower")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
 
     def _sync(self, request: r.SyncRequest, respond: Respond) -> None:
