@@ -22,10 +22,11 @@ LOWEST, HIGHEST = -2, 40  # semitones from a pitch that are looked at: what a lo
 N_OFFSETS = HIGHEST - LOWEST + 1
 N_OCTAVES = 11
 OF_OCTAVE, OF_ALL = 12, 24  # notes remembered: of each octave, and of all together
-LEAST = 4  # notes before anything is known
+FIRST = 8  # notes before anything is known; with fewer the median says that nearly all of them agree
+LEAST = 4  # of an octave, before it is known by itself
 N_STRONGEST = 8  # parts of the spectrum by which presence is judged
 NEAR = 0.1  # a part is there if it has this share of its usual power
-PRESENT = (0.8, 0.9)  # share of notes and parts that are there: below the one nothing of ours is heard, above the other it is
+PRESENT = (0.82, 0.92)  # share of notes and parts that are there: below the one nothing of ours is heard, above the other it is
 PEAK_DB = (4.0, 10.0)  # the same of the peak above the median of the spectrum
 OCTAVES = [octave - LOWEST for octave in (0, 12, 24)]
 SHADED = 0.5  # where other notes of ours may explain this share of a rise, it says nothing of this one
@@ -119,7 +120,7 @@ class OwnSound:
         rose[offsets] = np.where(others > SHADED * peak, np.nan, peak)[bins] / strength
         for ring in (self._all, self._octave[pitch // 12]):
             ring.add(rose)
-        if len(self._all) < LEAST:
+        if len(self._all) < FIRST:
             return
         usual = self._all.median()
         self.presence = _present(self._all.rows, usual)
