@@ -104,7 +104,7 @@ class PerformerRole:
 
     def _take(self, event: Event, frame: int) -> None:
         if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
-            self._move(event)
+            self._move(event, frame)
         elif isinstance(event, MidiIn):
             self.accompanist.hear_midi(event)
         elif isinstance(event, Param):
@@ -128,18 +128,21 @@ class PerformerRole:
             self.accompanist.advance(frame, self.horizon, self._emit)
             self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
 
-    def _move(self, position: Position | Beat) -> None:
-        if position.frame <= self.forgotten:
+    def _move(self, fix: Position | Beat, frame: int) -> None:
+        """Where the musical clock goes, from the hop that ends at `frame` on."""
+        if fix.frame <= self.forgotten:
             return
-        if position.running if isinstance(position, Beat) else position.state in FOLLOWING:
-            self.transport.update(position.frame, position.quarter, position.tempo_bpm)
+        if isinstance(fix, Beat) and fix.running:
+            self.transport.update(fix.frame, fix.quarter, fix.tempo_bpm)
+        elif isinstance(fix, Position) and fix.state in FOLLOWING:
+            self.transport.follow(frame, fix)
         else:
-            self.transport.stop(position.frame)
+            self.transport.stop(fix.frame)
 
     def _tell_clock(self, frame: int) -> None:
         """The transport's line to the midi role, which sends MIDI clock along it."""
         transport = self.transport
-        line = (transport.frame, transport.quarter, transport.tempo_bpm, transport.running)
+        line = (transport.frame, transport.quarter, transport.line_bpm, transport.running)
         if line != self.told:
             self.told = line
             source = self.session.own("performer")
