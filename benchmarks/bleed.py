@@ -31,6 +31,7 @@ from rtserver.events import Event, Note, Position
 from rtserver.following.bleed import OwnNote
 from rtserver.following.follower import Follower
 from rtserver.following.score import Score, load_score
+from rtserver.following.states import FOLLOWING
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
@@ -71,8 +72,8 @@ def accompaniment(positions: list[Position], x: F32, rate: int, seed: int) -> li
         frame = (n + 1) * hop
         while coming and coming[0].frame + EFFECT_HOPS * hop <= frame:
             position = coming.pop(0)
-            if position.state in ("LOCKED", "UNSURE"):
-                transport.update(position.frame, position.quarter, position.tempo_bpm)
+            if position.state in FOLLOWING:
+                transport.follow(frame, position)
             else:
                 transport.stop(position.frame)
         accompanist.hear_chroma(frame, row[:N_CHROMA])

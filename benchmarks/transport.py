@@ -33,6 +33,7 @@ from rtserver.events import Position
 from rtserver.following.follower import Follower
 from rtserver.following.offline import MIDI_RATE, follow_midi
 from rtserver.following.score import load_score
+from rtserver.following.states import FOLLOWING, JUMPED
 from rtserver.transport import Transport
 
 Floats = npt.NDArray[np.float64]
@@ -63,10 +64,10 @@ def clicks(told: list[Position], rate: int, direct: bool) -> tuple[list[tuple[fl
         while k < len(coming) and coming[k].frame + EFFECT_HOPS * hop <= frame:
             position = coming[k]
             k += 1
-            if position.state in ("LOCKED", "UNSURE", "JUMPED") and direct:
+            if position.state in FOLLOWING and direct:
                 transport.update(position.frame, position.quarter, position.tempo_bpm)
-            elif position.state in ("LOCKED", "UNSURE", "JUMPED"):
-                leapt = position.state == "JUMPED" and state != "JUMPED"
+            elif position.state in FOLLOWING:
+                leapt = position.state == JUMPED != state
                 transport.follow(frame, position, leapt)
             else:
                 transport.stop(position.frame)
