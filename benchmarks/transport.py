@@ -11,7 +11,7 @@ takes every position as it is, without the loop.
 error       of a click against the player, ms: median and 95th percentile of its size
 jitter      what an interval between two clicks differs from the player's, ms: the same
 uneven      what an interval between two clicks differs from the one before, ms: the same; `player` is the player's own
-step        the largest move of the clock in a hop of 10 ms beyond the piece's median pace, ms of music, where it does not leap
+step        the largest move of the clock in a hop of 10 ms beyond the piece's mean pace, ms of music, where it does not leap
 back, leaps how often it moves backwards without a leap; how often it leaps
 tempo       95th percentile of how much the clock's speed changes within 0.1 s, percent
 """
@@ -120,7 +120,7 @@ def judged(told: list[Position], rate: int, truth: dict[str, Floats], direct: bo
             last = (at, errors[-1], its, 1000 * second, 1000 * true)
     moves = np.diff(quarter)
     steady = (np.diff(epoch) == 0) & (running[1:] > 0) & (running[:-1] > 0)
-    pace = np.median(moves[steady])
+    pace = 0.01 * np.ptp(truth["score_quarter"]) / np.ptp(truth["perf_time_s"])
     speed = np.convolve(moves, np.ones(10) / 10, "same")
     change = np.abs(np.log(np.maximum(speed[10:], 1e-6) / np.maximum(speed[:-10], 1e-6)))[steady[10:] & steady[:-10]]
     return {

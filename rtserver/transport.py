@@ -8,9 +8,10 @@ from rtserver.events import Position
 
 JUMP = 0.5  # quarters by which a fix that is taken as it is may move the clock without being a jump
 LEAP = 1.0  # quarters: further off the player is somewhere else; nearer he is ahead or behind
-PULL_S = 0.3  # a small error is caught up with in this time
-USUAL, MOST = 0.15, 0.4  # share by which the clock runs faster or slower than the player: what passes for expression, and at most
-NEAR_S = 0.1  # an error beyond which it may be more than usual: being out by so much is heard, too
+PULL_S = 0.25  # a small error is caught up with in this time
+USUAL, MOST = 0.15, 0.5  # share by which the clock runs faster or slower than the player: what passes for expression, and at most
+NEAR_S = 0.05  # an error beyond which it may be more than usual: being out by so much is heard, too
+GROW = 2.0  # by so much more, a second of error
 WAIT_S, STAND_S = 0.1, 0.25  # so far ahead of a player who does not go on the clock begins to wait for him, and stands
 TEMPO_S = 0.3  # the player's tempo is taken over in this time: a follower's estimate trembles from note to note
 DRIFT_S = 0.4  # where an error lasts, the tempo is wrong: it is put right in this time
@@ -87,7 +88,7 @@ class Transport:
             return
         behind_s = error * 60.0 / self.tempo_bpm
         trust = min(max(position.confidence / SURE, LEAST_TRUST), 1.0)
-        most = min(USUAL + max(abs(behind_s) - NEAR_S, 0.0), MOST)
+        most = min(USUAL + GROW * max(abs(behind_s) - NEAR_S, 0.0), MOST)
         speed = 1.0 + min(max(trust * behind_s / PULL_S, -most), most)
         self.quarter, self.frame, since = self.quarter_at(now), now, max(now - self.frame, 0)
         if behind_s < -WAIT_S:  # who waits learns nothing of the tempo

@@ -119,9 +119,10 @@ def test_a_leap_is_found_within_two_seconds_and_told_once(leave: float, enter: f
     for n in range(round(100 * leap_s) + 200, len(positions)):  # 2 s
         assert abs(positions[n].quarter - (enter + (n / 100 - leap_s) * 2)) < 0.6
     told = [n for n, p in enumerate(positions) if p.state == JUMPED]
+    leapt = 1 + int(np.argmax(np.abs(np.diff([p.quarter for p in positions]))))
     assert told == list(range(told[0], told[-1] + 1))
-    assert 50 <= len(told) <= 100, "for half a second, and once more where it has to put itself right"
-    assert abs(positions[told[0]].quarter - positions[told[0] - 1].quarter) > 8.0, "from the hop in which it leapt on"
+    assert 50 <= len(told) <= 120, "half a second a leap; before a leap back it may look around nearby"
+    assert set(range(leapt, leapt + 50)) <= set(told)
 
 
 def test_who_is_found_again_after_having_been_lost_has_jumped() -> None:
