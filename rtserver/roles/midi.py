@@ -122,6 +122,10 @@ class MidiRole:
         if now_ns - self._turned_ns > STALL_NS:
             self._steady_ns = now_ns
         self._turned_ns = now_ns
+        if patchbay is not None and (silent_s := patchbay.hangs(now_ns, self._steady_ns)):
+            self._complain(f"the patchbay hung for {silent_s:.1f} s and was ended")
+            patchbay.kill()  # its end is seen, and another started, when nothing is due
+            patchbay.heard_ns = now_ns
         self.rack.listen(now_ns)
         for slot in self.rack.slots:
             if slot.ended:
