@@ -25,7 +25,7 @@ class Position(Event, frozen=True):
     """Where the player is in the score.
 
     quarter : quarters from the first sounding note of the score as unfolded; beat : the same in the beats of the metre;
-    tempo_bpm : quarters a minute; confidence : 0..1; state : WAITING, LOCKED, UNSURE or LOST.
+    tempo_bpm : quarters a minute; confidence : 0..1; state : WAITING, LOCKED, UNSURE, LOST, or JUMPED for half a second after a leap.
     """
 
     quarter: float

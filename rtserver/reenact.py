@@ -91,13 +91,10 @@ class LaneScript:
         self._script = deque(e for e in events if isinstance(e, Setting | Resume) and e.input == lane.name)
         self._aim()
 
-    def run(self) -> None:
-        """Process every hop that has arrived, as it was processed then."""
-        lane = self.lane
-        while True:
-            self._follow()
-            if not self._running or lane.lost_frames() or not lane.run_hop():
-                return
+    def run_hop(self) -> bool:
+        """Process one hop if it has arrived, as it was processed then."""
+        self._follow()
+        return self._running and not self.lane.lost_frames() and self.lane.run_hop()
 
     def _follow(self) -> None:
         lane = self.lane
@@ -139,10 +136,16 @@ class Performance:
 
     def work(self) -> None:
         """What engine and workers do after a block."""
+        followed = self.session.config.followed_input
         for lane in self.lanes:
-            lane.run()
+            while lane.run_hop():
+                if lane.lane.name == followed:  # workers talk to each other: neither may be blocks ahead
+                    self._step(lane.lane.position)
+        self._step(self.session.frame)
+
+    def _step(self, frame: int) -> None:
         for worker in self.workers:
-            worker.step(self.session.frame)
+            worker.step(frame)
 
 
 class Reenactment:

@@ -97,8 +97,9 @@ class Stepper:
     def work(self) -> None:
         """What engine and workers do after a block."""
         for lane in self.lanes:
-            while lane.run_hop():
-                pass
+            while lane.run_hop():  # live the workers are as quick: the follower knows what the performer has decided two hops before
+                for worker in self.workers.values():
+                    worker.step()
         for worker in self.workers.values():
             worker.step()
 

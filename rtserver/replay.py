@@ -42,10 +42,11 @@ from rtserver.events import (
 from rtserver.following.naming import COMMANDS
 from rtserver.recording.log import DROPPED, FILE_NAME, LOG_VERSION, Loaded, SessionHeader, from_line
 from rtserver.recording.take import TOO_SLOW
-from rtserver.roles.agenda import Agenda, declared_frame, what
+from rtserver.roles.agenda import EFFECT_S, Agenda, declared_frame, what
 from rtserver.roles.hops import HOPS_A_SECOND, HopReader
 from rtserver.shared.session import N_DECKS, RESTARTS, SECOND, Session
 
+OUTSIDE = ("client", "command")  # parts of notes that no worker makes
 WORKERS = ("follower", "performer")  # in the order of the signal flow
 
 
@@ -190,11 +191,11 @@ class Log:
         hop_size = round(self.header.sample_rate / HOPS_A_SECOND)
         lasts = [last for _, last in lives]
         for event in mine:
-            if not (isinstance(event, Param | Command | MidiIn | Beat) and _is_for(role, event)):
+            if not (isinstance(event, Param | Command | MidiIn | Beat | Note) and _is_for(role, event)):
                 continue
             if isinstance(event, Param | Command) and (event.frame, event.available_frame, event.name) in cued:
                 continue  # the follower says it again
-            declared = declared_frame(event)
+            declared = declared_frame(event, round(EFFECT_S * self.header.sample_rate))
             at = taken.get((what(event), event.frame, declared))
             k = bisect_left(lasts, declared if at is None else at)
             if k == len(lives):
@@ -284,8 +285,10 @@ def _config(raw: dict[str, object], where: str, release: str) -> Config:
         raise LogError(f"{where}: the configuration is of another release, {release} ({error})") from None
 
 
-def _is_for(role: str, event: Param | Command | MidiIn | Beat) -> bool:
+def _is_for(role: str, event: Param | Command | MidiIn | Beat | Note) -> bool:
     """Whether the gateway or midi sends such an event to that worker."""
+    if isinstance(event, Note):  # those of performer and cues are made again
+        return role == "follower" and event.part in OUTSIDE
     if isinstance(event, Param):
         return role == "performer" and event.name.startswith("generation.")
     if isinstance(event, Command):

@@ -8,8 +8,10 @@ import pytest
 from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
 from rtserver.config import Config, parse
+from rtserver.demo import RECORDING, SCORE
 from rtserver.dsp.hpss import PRESETS
 from rtserver.errors import ConfigError
+from rtserver.events import Late, Note, Position
 from rtserver.pipeline import build
 from rtserver.render import Stepper, fit, render
 
@@ -152,3 +154,20 @@ def test_a_setting_holds_from_the_first_hop_at_its_frame(tmp_path):
     assert lane.applied == [(20096, "mask", "hard")]
     first = int(np.argmax((plain != changed).any(axis=1)))
     assert abs(first - (20096 + stepper.plan.outputs[0].delay)) <= 128, "the first hop with the new mask"
+
+
+def test_follower_and_performer_know_of_each_other_alike_however_blocks_are_cut(tmp_path):
+    """The performer goes by positions, and the follower by the performer's notes, two hops later each, also within one block."""
+    x = audio_file.read(RECORDING)[0].mean(axis=0)[: 10 * 48000]
+    told = []
+    for block_size in (128, 2048):
+        folder = tmp_path / str(block_size)
+        folder.mkdir()
+        more = {"score": {"file": str(SCORE)}, "generation": {"scale": "G major", "grid": 6, "seed": 3}}
+        stepper = Stepper(settings("default", block_size, **more), folder)
+        play(stepper, x)
+        events = list(stepper.events())
+        assert not [event for event in events if isinstance(event, Late)]
+        assert stepper.session.counters("follower")["own_notes"] > 10
+        told.append([event for event in events if isinstance(event, Position | Note) and event.available_frame < 9 * 48000])
+    assert sorted(told[0], key=repr) == sorted(told[1], key=repr)

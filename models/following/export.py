@@ -92,7 +92,9 @@ if __name__ == "__main__":
     facts = {
         "data": f"{DATA}; rendered with {FONTS}",
         "split": "every tenth piece of each file held out",
-        "training": "{step} steps of {batch} streams of {chunk} hops, seed {seed}".format(**checkpoint["settings"] | {"step": checkpoint["step"]}),
+        "training": "{step} steps of {batch} streams of {chunk} hops, seed {seed}".format(
+            **checkpoint["settings"] | {"step": checkpoint["step"]}
+        ),
         "date": datetime.date.today().isoformat(),
         "validation": scores(network, validation),
     }

@@ -122,6 +122,11 @@ def heard(block: Block) -> int:
     return deck
 
 
+def begins(block: Block, deck: int) -> int:
+    """The session frame from which the song on a deck is heard; 0 for the first one."""
+    return max(int(block["audio.table"][DECKS + deck * DECK_WIDTH + START]), 0) if "audio.table" in block else 0
+
+
 def counters(block: Block) -> dict[str, int]:
     """The audio role's counters, since the session began."""
     table = block["audio.table"]

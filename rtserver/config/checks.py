@@ -33,6 +33,7 @@ def check(config: Config) -> None:
     if config.following.keys and config.following.keys not in inputs_of(config):
         known = ", ".join(inputs_of(config)) or "none"
         raise ConfigError("following.keys", f"no MIDI input port {config.following.keys!r}; known are {known}")
+    check_following(config.following)
     _check_outputs(config)
     check_separation(config.separation)
     check_score(config.score)

@@ -36,6 +36,8 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `keys` names a MIDI input port: then the keys struck there are followed, and not the sound. The methods that warp time compare the input
     with a reference: written down from the `score`, `rendered` from it by FluidSynth before the show, or a `recording` with known beats.
+    What our own MIDI ports play may come back, by the microphone or as keys: with own_notes ``ignore`` it is not followed. `return_latency_s` is the time from when a note is due
+    until it is heard at the input, as far as that is known; what is unknown of it, up to 0.1 s, is learnt.
     """
 
     method: str = "semimarkov"
@@ -45,6 +47,9 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recording: str = ""  # WAV, FLAC or Ogg; a relative path counts from the configuration file, here and below
     recording_beats: str = ""  # CSV with the columns time_s and quarter, as `rtserver align` writes it
     sound_font: str = ""  # SF2 or SF3; empty: FluidR3, where Debian puts it
+    own_notes: Literal["ignore", "hear"] = "ignore"
+    return_latency_s: float = 0.0  # 0 to 1
+    echo_s: float = 0.05  # so long after that a key of the same pitch is taken for our own come back: 0 to 0.5
 
     @property
     def model(self) -> str:
@@ -95,6 +100,8 @@ def check_following(following: Following) -> None:
         raise ConfigError(
             "following.reference", f"keys are compared with the score, not with sound; leave it out, or keys = {following.keys!r}"
         )
+    within("following.return_latency_s", following.return_latency_s, 0, 1)
+    within("following.echo_s", following.echo_s, 0, 0.5)
 
 
 def check_generation(generation: Generation) -> None:

@@ -40,7 +40,7 @@ def again(recording: Path, folder: Path) -> Again:
     n = min(live.shape[1], replayed.shape[1])
     different = (live[:, :n] != replayed[:, :n]).any(axis=0)
     log = Log.read(recording)
-    notes = {(deck, e) for deck, e in zip(log.decks, log.events, strict=True) if isinstance(e, Note) and e.part == "performer"}
     lines = (folder / "events.jsonl").read_bytes().splitlines()
-    played = {(deck, e) for deck, e in map(from_line, lines) if isinstance(e, Note)}
+    live_notes, notes_again = zip(log.decks, log.events, strict=True), map(from_line, lines)
+    notes, played = ({(deck, e) for deck, e in said if isinstance(e, Note) and e.part == "performer"} for said in (live_notes, notes_again))
     return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played))

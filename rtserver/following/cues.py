@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-LATE_S = 2.0  # a cue whose place lies further behind, in the player's tempo, was skipped
-BACK_S = 1.0  # a position that falls back by less trembles
+from rtserver.following.states import BACK_S, FORWARD_S
+
 ARRIVE_S = 0.25  # where somebody enters this late after a place, he enters at the place
 WAITING, PASSED, HELD = 0, 1, 2  # states of a cue; HELD: taken back by hand while the player is beyond it
 
@@ -89,7 +89,7 @@ class Cues:
             if not self.armed[index]:
                 continue
             behind_s = (quarter - mark.quarter) / a_second
-            how = "place" if behind_s <= LATE_S else "skipped" if mark.fire_skipped else "dropped"
+            how = "place" if behind_s <= FORWARD_S else "skipped" if mark.fire_skipped else "dropped"
             fired.append(self._fire(index, how))
         return fired
 

@@ -1,8 +1,7 @@
 """Where the player is in the score: features in, `Position` events out.
 
 What is common to every method lives here: waiting for the first sound, standing still in silence, saying how sure it is. A method knows the
-music. States: WAITING (nothing played yet), LOCKED, UNSURE (the match is poor at present), LOST (it has been no better than chance for a
-while; the position is not to be trusted).
+music. Its states: `rtserver.following.states`.
 """
 
 from __future__ import annotations
@@ -17,14 +16,16 @@ from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Position
 from rtserver.following.arzt import Arzt
+from rtserver.following.bleed import Bleed, OwnNote
 from rtserver.following.reference import HOP_S, Reference
 from rtserver.following.score import Score
 from rtserver.following.semimarkov import SemiMarkov
+from rtserver.following.states import FOLLOWING, JUMPED, LOCKED, LOST, UNSURE, WAITING, leaps
 from rtserver.following.warping import Warping
 from rtserver.node import Array, Emit, Spec
 
 LARGEST = 1e6  # no feature comes near; beyond, squares overflow
-WAITING, LOCKED, UNSURE, LOST = "WAITING", "LOCKED", "UNSURE", "LOST"
+JUMPED_HOPS = 50  # a leap is shown for half a second: whoever turns a page without animation has seen it by then
 
 
 class Method(Protocol):
@@ -147,6 +148,7 @@ class Follower:
             raise SpecError(f"Follower: the method {method!r} takes no reference; those that do are {', '.join(REFERENCED)}")
         self.method = METHODS[method]() if reference is None else REFERENCED[method](reference)
         self._gate = Gate()
+        self._bleed = Bleed()
 
     @property
     def latency(self) -> int:
@@ -169,6 +171,7 @@ class Follower:
 
     def reset(self) -> None:
         """As new: at the beginning, waiting for the first sound."""
+        self._bleed.reset()
         self.seek(0.0)
 
     def seek(self, quarter: float) -> None:
@@ -179,6 +182,8 @@ class Follower:
         self._state = WAITING
         self._trust = 0.5
         self._last: tuple[float, float, str] | None = None
+        self._trusted: float | None = None  # the last position that was to be trusted
+        self._jumped = 0  # hops for which it is still said that it has leapt
 
     def anchor(self, quarter: float) -> None:
         """Somebody says that the player is at `quarter` now. Tempo and all that is known of the sound stay; it waits for nothing."""
@@ -194,10 +199,15 @@ class Follower:
         if self._state == LOCKED:
             self._state = UNSURE
 
+    def own_note(self, note: OwnNote) -> None:
+        """Know of a note that is not the player's, before the hop that it is counted from: what it adds to the sound is taken away."""
+        self._bleed.note(note)
+
     def process(self, x: Array, frame: int, emit: Emit) -> None:
         """Take one hop (208,) that ends just before session frame `frame`. A vector that is not finite, or absurd, counts as silence."""
-        # NaN compares false
-        if np.abs(x).max() <= LARGEST and self._gate.process(float(x[LEVEL])):
+        sane = bool(np.abs(x).max() <= LARGEST)  # NaN compares false
+        x = self._bleed.process(x) if sane else x
+        if sane and self._gate.process(float(x[LEVEL])):
             self.method.process(x)
             self._judge(self.TRUST_GAIN)
         elif self._gate.started:
@@ -214,12 +224,23 @@ class Follower:
         self._tell(self._played, frame, emit)
 
     def _tell(self, begun: bool, frame: int, emit: Emit) -> None:
-        method = self.method
-        now = (method.quarter, method.tempo_bpm, self._state)
+        method, state = self.method, self._show()
+        now = (method.quarter, method.tempo_bpm, state)
         # Once it has begun, a position that stands still is news as well: whoever plays along must wait.
         if begun or now != self._last:
             self._last = now
-            emit(Position(frame, frame, method.quarter, method.beat, method.tempo_bpm, self.confidence, self._state))
+            emit(Position(frame, frame, method.quarter, method.beat, method.tempo_bpm, self.confidence, state))
+
+    def _show(self) -> str:
+        """The state that is told: for a while after a leap from one place that could be trusted to another, that it has leapt."""
+        if self._state not in FOLLOWING:
+            return self._state
+        quarter = self.method.quarter
+        if self._trusted is not None and leaps(self._trusted, quarter, self.method.tempo_bpm):
+            self._jumped = JUMPED_HOPS + 1
+        self._trusted = quarter
+        self._jumped = max(self._jumped - 1, 0)
+        return JUMPED if self._jumped else self._state
 
     @property
     def confidence(self) -> float:

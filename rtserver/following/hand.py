@@ -11,9 +11,10 @@ import numpy as np
 
 from rtserver.errors import ScoreError
 from rtserver.events import Command, Position
-from rtserver.following.follower import LOCKED, UNSURE, Follower
+from rtserver.following.follower import Follower
 from rtserver.following.naming import quarter_of, stretch_of
 from rtserver.following.score import Score
+from rtserver.following.states import FOLLOWING
 
 AHEAD_S = 0.1  # so long before a loop ends the follower listens for its beginning: nobody turns back to the millisecond
 LEAPT = 2.0  # quarters beyond the end of a loop: nobody has passed it, somebody has left it
@@ -63,7 +64,7 @@ class Hand:
     def take(self, position: Position) -> Position:
         """Take what the follower says after each hop; returns what is to be told."""
         shown = position
-        if self._loop is not None and position.state in (LOCKED, UNSURE):
+        if self._loop is not None and position.state in FOLLOWING:
             quarter = self._turn(position, *self._loop)
             if quarter != position.quarter:
                 shown = msgspec.structs.replace(position, quarter=quarter, beat=float(self._score.beat_at(quarter)))
@@ -125,7 +126,7 @@ class Hand:
 
     def _since(self, at: Position, frame: int) -> float:
         """Quarters that the player goes between a position and `frame`."""
-        moves = at.state in (LOCKED, UNSURE)
+        moves = at.state in FOLLOWING
         return (frame - at.frame) / self._sample_rate * at.tempo_bpm / 60.0 if moves else 0.0
 
 

@@ -25,7 +25,7 @@ DOUBTFUL = 0.25  # below what a follower locks at
 CHANCE, GOOD = -0.45, 0.45  # nats that a hop with an onset gives to the belief, with the wrong score and with the right one
 FIT = 0.3  # cosine above a mean place of the piece, of a performance that is followed
 HAND_HOPS = 4  # standard deviation of a tap: 40 ms
-EARLIEST = 0.002  # s before the next event, where a position waits for it
+EARLIEST = 0.005  # s before the next event, where a position waits for it
 
 
 class SemiMarkov:
@@ -119,7 +119,8 @@ class SemiMarkov:
             return
         space.advance()
         best = heard.fit(space.events, space.held) if sounding else 0.0
-        space.update(heard.evidence, HELD_WEIGHT if sounding else 0.0, heard.recent[:, 3].copy() if heard.strength > ONSET else None)
+        heard.tell(space.events)
+        space.update(heard.evidence, HELD_WEIGHT if sounding else 0.0, heard.elsewhere())
         if sounding:
             here = best + float(space.held[int(space.state[REPORT])])
             self._sounds += FIT_GAIN * (min(max(here / FIT, 0.0), 1.0) - self._sounds)

@@ -5,7 +5,8 @@ without delaying a note, and when the midi process is killed it closes its clien
 
 It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, ``made <port>`` for a new connection of an output,
 ``links <gone> <back>`` and ``refused <count>`` for what it counts, ``ready`` once all is set up, ``lost`` when jackd has gone,
-``error <why>``. It ends at the line ``quit``, or `GRACE_S` after its standard input has ended.
+``error <why>``, and ``beat`` after every look at the connections: who hangs in libjack says nothing. It ends at the line ``quit``, or
+`GRACE_S` after its standard input has ended.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ CLOSE_S = 2.0  # what closing the clients may take
 INPUT_POLL_S = 0.002  # while something is connected to the input; the driver stamps the arrival, so this delays but does not smear
 IDLE_S = 0.05
 READY_S = 10.0
+HANG_S = 2.0  # without a sign of life: eight looks, and longer than connecting takes on a machine that is too busy
 
 
 class Arrival(NamedTuple):
@@ -69,6 +71,7 @@ class Patchbay:
     """The helper process as the midi role sees it."""
 
     def __init__(self, orders: Orders, wake: Callable[[], None]) -> None:
+        self.heard_ns = time.monotonic_ns()  # the last sign of life
         self.lost = False
         self.ended = False
         self.complaint = ""
@@ -87,6 +90,21 @@ class Patchbay:
         )
         threading.Thread(target=self._read, name="patchbay", daemon=True).start()
         self._ready.wait(READY_S)
+        self.heard_ns = time.monotonic_ns()  # making the clients may take long
+
+    def hangs(self, now_ns: int, steady_ns: int) -> float:
+        """Seconds for which the helper has given no sign of life, if they are too many; else 0. steady_ns : as in `rtserver.midi.rack`."""
+        silent_s = (now_ns - max(self.heard_ns, steady_ns)) * 1e-9
+        return silent_s if silent_s > HANG_S and not self.ended else 0.0
+
+    @property
+    def pid(self) -> int:
+        """Of the helper."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End the helper at once; `ended` follows."""
+        self._process.kill()
 
     def receive(self) -> list[Arrival]:
         """What has come in since the last call."""
@@ -108,6 +126,7 @@ class Patchbay:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
+            self.heard_ns = time.monotonic_ns()
             match word, rest:
                 case "in", [port, arrived_ns, data]:
                     self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
@@ -246,7 +265,7 @@ def run(keeper: Keeper) -> None:
         if arrivals:
             say(*(f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in arrivals))
         if time.monotonic() >= look_s:
-            say(*(f"made {key}" for key in keeper.look()))
+            say("beat", *(f"made {key}" for key in keeper.look()))
             counts = keeper.counts()
             say(*(line for line in counts if line not in told))
             told = counts

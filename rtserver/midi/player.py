@@ -36,6 +36,13 @@ class Step(NamedTuple):
     off: Note | None = None
 
 
+def plays(port: MidiPort, name: str, note: Note) -> bool:
+    """Whether `note` is for the port of that name."""
+    if note.port:
+        return port.output and note.port == name
+    return port.output and (not port.parts or note.part in port.parts)
+
+
 class PortPlayer:
     """The notes of one port.
 
@@ -60,9 +67,7 @@ class PortPlayer:
 
     def plays(self, note: Note) -> bool:
         """Whether `note` is for this port."""
-        if note.port:
-            return self._port.output and note.port == self._name
-        return self._port.output and (not self._port.parts or note.part in self._port.parts)
+        return plays(self._port, self._name, note)
 
     def take_song(self, port: MidiPort) -> bool:
         """The port as another song of the show has it; what sounds goes on. True if banks or programs are others."""

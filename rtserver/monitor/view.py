@@ -15,7 +15,7 @@ NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 WORTH_SAYING = {
     "audio": ("long_intervals", "input_overflows", "output_underflows", "misses", "clipped", "nonfinite_in"),
     "engine": ("lagged_frames", "restarts", "nonfinite"),
-    "follower": ("late_hops", "lost_hops"),
+    "follower": ("late_hops", "lost_hops", "own_keys"),
     "performer": ("late_notes", "nonfinite"),
     "midi": ("late_notes", "dropped_notes", "port_errors", "panics"),
     "gateway": ("bad_messages", "dropped_events", "dropped_bulk"),

@@ -10,18 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtserver.events import Beat, Command, Event, Late, MidiIn, Param, Position
+from rtserver.events import Beat, Command, Event, Late, MidiIn, Note, Param, Position
 from rtserver.roles.hops import HOPS_A_SECOND
 from rtserver.shared.session import RESTARTS, Session
 
 # What is due at one hop is taken in this order, and what is of one kind by its frame: the order of arrival is chance.
-ORDER: tuple[type[Event], ...] = (Command, Param, Position, Beat, MidiIn)
+ORDER: tuple[type[Event], ...] = (Command, Param, Position, Beat, Note, MidiIn)
+
+# What one worker tells another takes effect this long after the audio it was made from: two hops of slack for one that is woken late. Of
+# positions that is far below the distance at which listeners hear two players apart (20 to 30 ms).
+EFFECT_S = 0.02
 
 Key = tuple[str, int, int]
 
 
-def declared_frame(event: Event) -> int:
-    """The session frame at which an event is to take effect."""
+def declared_frame(event: Event, effect: int = 0) -> int:
+    """The session frame at which an event is to take effect. Of a note (for the follower): `effect` frames after it was decided."""
+    if isinstance(event, Note):
+        return event.available_frame + effect
     return event.frame if isinstance(event, Param | Command) else event.available_frame
 
 
@@ -30,6 +36,8 @@ def what(event: Event) -> str:
     kind = str(type(event).__struct_config__.tag)
     if isinstance(event, Param | Command):
         return f"{kind} {event.name}"
+    if isinstance(event, Note):
+        return f"{kind} {event.note_id}"
     return f"{kind} {event.data.hex()}" if isinstance(event, MidiIn) else kind
 
 
@@ -50,6 +58,7 @@ class Agenda:
         self._taken: int | None = None  # frame of the last hop
         self._postponed: dict[Key, int] = {}
         self._hop_size = round(session.config.audio.sample_rate / HOPS_A_SECOND)
+        self._effect = round(EFFECT_S * session.config.audio.sample_rate)
         self._heir = int(session.role(session.own(role))[RESTARTS]) > 0
         self._again = False
 
@@ -78,7 +87,7 @@ class Agenda:
         inherits = self._heir and self._taken is None
         before = frame - self._hop_size if inherits else self._taken
         for event in self._waiting:
-            declared = declared_frame(event)
+            declared = declared_frame(event, self._effect)
             effect = self._postponed.get((what(event), event.frame, declared), declared)
             if effect > frame:
                 waiting.append(event)
@@ -91,4 +100,10 @@ class Agenda:
                 self.session.emit(self.role, Late(event.frame, declared, name, what(event), frame), "gateway")
             now.append((ORDER.index(type(event)), effect, event))
         self._waiting, self._taken = waiting, frame
-        return [event for _, _, event in sorted(now, key=lambda entry: entry[:2])]
+        return [event for _, _, event in sorted(now, key=_order)]
+
+
+def _order(entry: tuple[int, int, Event]) -> tuple[int, int, int]:
+    """Notes come from several roles: of those of one frame, the order is that of their ids."""
+    kind, effect, event = entry
+    return kind, effect, event.note_id if isinstance(event, Note) else 0

@@ -8,6 +8,7 @@ from rtserver.events import Command, Cue, Note, Param, Position
 from rtserver.following.cues import Cues, Fired, Mark
 from rtserver.following.naming import quarter_of
 from rtserver.following.score import Score
+from rtserver.following.states import FOLLOWING
 from rtserver.midi.mapping import Action, action_of
 from rtserver.midi.messages import N_CHANNELS
 from rtserver.midi.notes import playable
@@ -15,7 +16,6 @@ from rtserver.roles.agenda import Agenda
 from rtserver.shared.session import RESTARTS, Session
 from rtserver.wire.parameters import table
 
-TRUSTED = ("LOCKED", "UNSURE")
 FIRST_NOTE_ID = 1 << 48  # of cues: above those of clients, below 2^53
 
 
@@ -46,7 +46,7 @@ class Cueing:
 
     def take(self, position: Position) -> None:
         """Fire what `position` reaches."""
-        if self._all and position.state in TRUSTED:
+        if self._all and position.state in FOLLOWING:
             for fired in self._cues.take(position.quarter, position.tempo_bpm):
                 self._tell(fired, position.frame, position.available_frame)
 
@@ -107,6 +107,7 @@ class Cueing:
             return
         if playable(note):
             self._session.emit("follower", note, "midi", "gateway")
+            self._agenda.add(note)
 
     def _emit(self, index: int, frame: int, available_frame: int, how: str) -> None:
         upcoming = self._cues.next

@@ -9,23 +9,21 @@ import msgspec
 import numpy as np
 
 from rtserver.errors import ScoreError
-from rtserver.events import Command, Event, MidiIn, Position, Refused
+from rtserver.events import Command, Event, MidiIn, Note, Position, Refused
 from rtserver.following.follower import Follower
 from rtserver.following.hand import Hand
 from rtserver.following.news import News
 from rtserver.following.reference import Reference
 from rtserver.following.score import Score
 from rtserver.node import Spec
-from rtserver.roles.agenda import Agenda, what
+from rtserver.roles.agenda import EFFECT_S, Agenda, what
 from rtserver.roles.cueing import Cueing
 from rtserver.roles.hops import HopReader
+from rtserver.roles.ownnotes import OwnNotes
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import POSITION, Session
 from rtserver.verdict import REFERENCE_FILE
 
-# A position takes effect this long after the audio it was made from: two hops of slack for a worker that is woken late, still far
-# below the distance at which listeners hear two players apart (20 to 30 ms).
-EFFECT_S = 0.02
 MAX_TOLD_SIZE, MAX_DETAIL_SIZE = 40, 100  # bytes of what was refused and why: a longer event would not fit into its ring
 NOTE_ON = 0x90  # the MIDI status, without its channel
 
@@ -51,6 +49,7 @@ class FollowerRole:
         self.x = np.zeros(vectors.shape[1], np.float32)
         self.keys = config.following.keys
         self.agenda = Agenda(session, "follower")
+        self.own = OwnNotes(config, self.follower)
         self.hand = Hand(self.follower, sample_rate)
         self.news = News(self.follower.score)
         self.cueing = Cueing(session, self.follower.score, self.agenda)
@@ -68,7 +67,7 @@ class FollowerRole:
         if self.reader.early(until):
             return
         for event in self.session.receive("follower"):
-            if not isinstance(event, MidiIn) or self._is_key(event):
+            if self.own.ignores(event) if isinstance(event, Note) else not isinstance(event, MidiIn) or self._is_key(event):
                 self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):
             start = time.perf_counter_ns()
@@ -76,8 +75,13 @@ class FollowerRole:
             for event in self.agenda.due(frame):
                 if isinstance(event, Command):
                     self._obey(event, frame)
+                elif isinstance(event, Note):
+                    self.session.count("follower", "own_notes", int(self.own.take(event, frame)))
+                elif isinstance(event, MidiIn) and self.own.is_own(event):
+                    self.session.count("follower", "own_keys")
                 elif isinstance(event, MidiIn):
                     struck.append(event.data[1])
+            self.own.advance(frame)
             if missing:
                 self.follower.gap()
             if self.keys:

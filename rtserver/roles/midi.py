@@ -122,6 +122,10 @@ class MidiRole:
         if now_ns - self._turned_ns > STALL_NS:
             self._steady_ns = now_ns
         self._turned_ns = now_ns
+        if patchbay is not None and (silent_s := patchbay.hangs(now_ns, self._steady_ns)):
+            self._complain(f"the patchbay hung for {silent_s:.1f} s and was ended")
+            patchbay.kill()  # its end is seen, and another started, when nothing is due
+            patchbay.heard_ns = now_ns
         self.rack.listen(now_ns)
         for slot in self.rack.slots:
             if slot.ended:
@@ -180,6 +184,7 @@ class MidiRole:
             return
         now_ns = time.monotonic_ns()
         self._add(note, now_ns, now_ns + round(duration_s * 1e9))
+        self.session.emit("midi", note, *(["follower"] if self.session.setup.score_file else []), "gateway")
 
     def _take_input(self) -> None:
         for port, arrived_ns, message in self.rack.receive():

@@ -14,6 +14,7 @@ from rtserver.config import Generation
 from rtserver.config.midi import ports_of
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.events import Beat, Command, Event, MidiIn, Note, Param, Position
+from rtserver.following.states import FOLLOWING, JUMPED
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
@@ -26,7 +27,6 @@ from rtserver.transport import Transport
 # Notes are committed this far ahead of their due frames: one tick, the worker's lateness, and the way to the port.
 HORIZON_S = 0.05
 SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
-FOLLOWING = ("LOCKED", "UNSURE")
 
 
 def constraints_of(generation: Generation) -> Constraints:
@@ -76,6 +76,7 @@ class PerformerRole:
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset
         self.clock_from = "" if self.follows else session.config.midi.clock_from
         self.sends_clock = any(port.clock for port in ports_of(session.config).values())
+        self.state = ""  # of the follower
         self.entered = False
         self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
         self.waker = session.waker("performer")
@@ -104,7 +105,7 @@ class PerformerRole:
 
     def _take(self, event: Event, frame: int) -> None:
         if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
-            self._move(event)
+            self._move(event, frame)
         elif isinstance(event, MidiIn):
             self.accompanist.hear_midi(event)
         elif isinstance(event, Param):
@@ -128,25 +129,29 @@ class PerformerRole:
             self.accompanist.advance(frame, self.horizon, self._emit)
             self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
 
-    def _move(self, position: Position | Beat) -> None:
-        if position.frame <= self.forgotten:
+    def _move(self, fix: Position | Beat, frame: int) -> None:
+        """Where the musical clock goes, from the hop that ends at `frame` on."""
+        if fix.frame <= self.forgotten:
             return
-        if position.running if isinstance(position, Beat) else position.state in FOLLOWING:
-            self.transport.update(position.frame, position.quarter, position.tempo_bpm)
+        state, self.state = self.state, fix.state if isinstance(fix, Position) else ""
+        if isinstance(fix, Beat) and fix.running:
+            self.transport.update(fix.frame, fix.quarter, fix.tempo_bpm)
+        elif isinstance(fix, Position) and fix.state in FOLLOWING:
+            self.transport.follow(frame, fix, leapt=fix.state == JUMPED != state)
         else:
-            self.transport.stop(position.frame)
+            self.transport.stop(fix.frame)
 
     def _tell_clock(self, frame: int) -> None:
         """The transport's line to the midi role, which sends MIDI clock along it."""
         transport = self.transport
-        line = (transport.frame, transport.quarter, transport.tempo_bpm, transport.running)
+        line = (transport.frame, transport.quarter, transport.line_bpm, transport.running)
         if line != self.told:
             self.told = line
             source = self.session.own("performer")
             self.session.emit("performer", Beat(line[0], frame, line[1], line[2], line[3], source), "midi")
 
     def _emit(self, event: Event) -> None:
-        self.session.emit("performer", event)
+        self.session.emit("performer", event, "midi", *(["follower"] if self.follows else []), "gateway")
         if isinstance(event, Note):
             self.session.count("performer", "notes")
             if event.frame < self.session.frame:

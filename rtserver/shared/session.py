@@ -34,7 +34,7 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "audio": ("gateway", "recorder"),
     "engine": ("gateway", "recorder"),
     "follower": ("supervisor", "engine", "performer", "midi", "gateway", "recorder"),  # but for the performer: what cues ask for
-    "performer": ("midi", "gateway", "recorder"),
+    "performer": ("midi", "follower", "gateway", "recorder"),  # the follower: what is not the player's
     "midi": ("performer", "engine", "follower", "supervisor", "gateway", "recorder"),
     "cables": ("supervisor", "gateway", "recorder"),
     "recorder": ("gateway",),
@@ -60,7 +60,7 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
 _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
-    "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop"),
+    "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),
     "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop"),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),

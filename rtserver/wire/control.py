@@ -10,6 +10,7 @@ from typing import Any
 
 import rtserver
 from rtserver import events
+from rtserver.audio.table import begins
 from rtserver.config.midi import outputs_of
 from rtserver.events import Event
 from rtserver.following.naming import COMMANDS
@@ -111,9 +112,13 @@ class Control:
         }
 
     def take_song(self, bulk_topics: list[str]) -> None:
-        """Take the parameters and roles of the song that plays; what was set for another song is its own."""
+        """Take the parameters and roles of the song that plays; what was set for another, or for it when it played before, is gone.
+
+        A gateway that comes back within a song finds what was set by the frame at which the song began.
+        """
         session, self.bulk_topics = self.session, bulk_topics
-        self.parameters = Parameters(session.config, session.run_folder / f"parameters-{session.setup.song or 'show'}.json")
+        stay = f"{session.setup.song or 'show'}-{begins(session.block, session.deck)}"
+        self.parameters = Parameters(session.config, session.run_folder / f"parameters-{stay}.json")
         self.absent.clear()
         if not session.setup.score_file:
             self.absent["follower"] = "the session follows no score; set score.file in the configuration"
@@ -311,6 +316,8 @@ class Control:
         note_id, pitch, velocity = self._next_note_id, request.pitch, request.velocity
         note = events.Note(frame, now, note_id, pitch, velocity, duration, request.channel, "client", request.port)
         self._send(note, "midi")
+        if self._up("follower"):
+            self.session.emit("gateway", note, "follower")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
 
     def _sync(self, request: r.SyncRequest, respond: Respond) -> None:

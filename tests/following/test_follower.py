@@ -15,8 +15,9 @@ from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Event, Position
 from rtserver.following import oltw, reference, tempo, warping
-from rtserver.following.follower import LOCKED, LOST, METHODS, REFERENCED, UNSURE, WAITING, Follower
+from rtserver.following.follower import METHODS, REFERENCED, Follower
 from rtserver.following.score import Notes, Score
+from rtserver.following.states import LOCKED, LOST, UNSURE, WAITING
 from rtserver.node import Spec, Tracker
 
 Features = npt.NDArray[np.float32]

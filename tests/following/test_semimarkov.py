@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Event, Position
-from rtserver.following.follower import LOCKED, LOST, UNSURE, WAITING, Follower
+from rtserver.following.follower import Follower
 from rtserver.following.score import Score
+from rtserver.following.states import JUMPED, LOCKED, LOST, UNSURE, WAITING
 from rtserver.kernels import compilations
 
 from .music import HOP, Struck, on_keys, play, prepared, reached_s, score_of, study
@@ -117,6 +118,36 @@ def test_a_leap_is_found_within_two_seconds_and_told_once(leave: float, enter: f
     assert jumps(positions) == 1
     for n in range(round(100 * leap_s) + 200, len(positions)):  # 2 s
         assert abs(positions[n].quarter - (enter + (n / 100 - leap_s) * 2)) < 0.6
+    told = [n for n, p in enumerate(positions) if p.state == JUMPED]
+    leapt = 1 + int(np.argmax(np.abs(np.diff([p.quarter for p in positions]))))
+    assert told == list(range(told[0], told[-1] + 1))
+    assert 50 <= len(told) <= 120, "half a second a leap; before a leap back it may look around nearby"
+    assert set(range(leapt, leapt + 50)) <= set(told)
+
+
+def test_who_is_found_again_after_having_been_lost_has_jumped() -> None:
+    """Other music for twenty seconds, then from elsewhere in the score."""
+    other = [(second, pitch) for second, pitch in on_keys(OTHER) if second < 20.0]
+    struck = on_keys(STUDY, stop=16.0) + [(8.0 + second, pitch) for second, pitch in other] + on_keys(STUDY, start=40.0, begin_s=28.5)
+    FOLLOWER.reset()
+    states = [p.state for p in play(FOLLOWER, struck)]
+    assert LOST in states[800:2800]
+    assert JUMPED in states[2850:]
+    assert states[-1] == LOCKED
+
+
+def test_where_the_player_was_put_by_hand_it_waits_and_has_not_jumped() -> None:
+    FOLLOWER.reset()
+    play(FOLLOWER, on_keys(STUDY, stop=16.0))
+    FOLLOWER.seek(40.0)
+    assert JUMPED not in {p.state for p in play(FOLLOWER, on_keys(STUDY, start=40.0))}
+
+
+def test_a_tap_far_away_is_a_leap() -> None:
+    FOLLOWER.reset()
+    play(FOLLOWER, on_keys(STUDY, stop=16.0))
+    FOLLOWER.anchor(40.0)
+    assert play(FOLLOWER, [], 0.1)[-1].state == JUMPED
 
 
 def test_a_seek_goes_on_from_there_at_the_next_key() -> None:

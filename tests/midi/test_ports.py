@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from rtserver.config import Config, Midi
 from rtserver.midi import ports
 from rtserver.midi.links import Links, jack_client, load, save
-from rtserver.midi.patchbay import Orders, Patchbay, Wiring
+from rtserver.midi.patchbay import HANG_S, Orders, Patchbay, Wiring
 
 
 def wait(condition, timeout_s: float = 10.0) -> bool:
@@ -280,3 +281,22 @@ def test_connections_are_kept_whole_or_not_at_all(tmp_path):
     assert load(path) == {"midi_out": ["synth:in"]}
     path.write_text("{half")
     assert load(path) is None
+
+
+def test_a_patchbay_that_hangs_is_noticed_and_can_be_ended(patched):
+    _, patchbay, _ = patched
+    assert not patchbay.hangs(time.monotonic_ns(), 0)
+    os.kill(patchbay.pid, signal.SIGSTOP)
+    now_ns = time.monotonic_ns()
+    assert not patchbay.hangs(now_ns + round(0.5e9), 0)
+    assert patchbay.hangs(now_ns + round(2.5e9), 0) > HANG_S
+    assert not patchbay.hangs(now_ns + round(2.5e9), now_ns + round(2.4e9)), "the whole machine stood still"
+    patchbay.kill()
+    assert wait(lambda: patchbay.ended)
+    assert not patchbay.hangs(now_ns + round(60e9), 0), "it has ended"
+
+
+def test_a_patchbay_that_is_well_gives_signs_of_life(patched):
+    _, patchbay, _ = patched
+    heard_ns = patchbay.heard_ns
+    assert wait(lambda: patchbay.heard_ns > heard_ns + round(1e9))

@@ -149,6 +149,7 @@ def test_a_note_goes_to_midi_with_its_release(gateway: Gateway) -> None:
     assert (note.pitch, note.velocity, note.channel, note.part) == (60, 99, 2, "client")
     assert note.duration == 12000
     assert note.frame == result["frame"] == note.available_frame + 24000
+    assert note in taken_by(gateway, "follower"), "it is not the player's"
 
 
 def test_a_note_for_a_port_that_is_not_there_is_refused(gateway: Gateway) -> None:
@@ -173,6 +174,7 @@ def test_an_id_that_comes_with_another_request_is_refused(gateway: Gateway) -> N
 
 
 def test_a_sync_waits_until_the_roles_have_taken_what_was_sent(gateway: Gateway) -> None:
+    gateway.session.receive("follower")  # notes of clients, which it is told of
     gateway.result("set", name="outputs.percussive.gain_db", value=-1)
     gateway.control.send_multipart(p.encode_request(r.SyncRequest("sync-1")))
     assert not gateway.control.poll(200)
