@@ -1,8 +1,8 @@
 """What a hop of sound says of the moments of a score.
 
-Of beginnings: the rise of the semitone spectrum over 30 ms is compared with the spectra of chords, and a network, if wanted, says what began at
-every pitch (`rtserver.following.learned`); `rtserver.following.odds` weighs both. Of what sounds on: the spectrum is compared with that of all that
-should sound.
+Of beginnings: the rise of the semitone spectrum over 30 ms is compared with the spectra of chords, and a network, if wanted, says what
+began at every pitch (`rtserver.following.learned`); `rtserver.following.odds` weighs both. Of what sounds on: the spectrum is compared with
+that of all that should sound.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class Heard:
         """Set `evidence` for the chords of `events`, of the last hop."""
         c = self._chords
         odds.of_events(
-            self._n, events, c.chord, c.onset, c.start, self._pitch, self._rises, self._strengths, self._nats, odds.TEMPLATE, self._weights,
-            self._told, self._cosines, self._said, self.evidence,
+            self._n, events, c.chord, c.onset, c.start, self._pitch, c.restless, self._rises, self._strengths, self._nats, odds.TEMPLATE,
+            self._weights, self._told, self._cosines, self._said, self.evidence,
         )  # fmt: skip
 
     def elsewhere(self) -> F64 | None:

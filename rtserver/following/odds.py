@@ -106,11 +106,11 @@ def cosine_of(onset: F32, u: int, rises: F32, row: int) -> float:
 
 
 @jit(
-    "void(int64, int32[::1], int32[::1], float32[:,::1], int32[::1], int32[::1], float32[:,::1], float64[::1], float64[:,:,::1],"
-    " float64[:,::1], float64[:,::1], int64[::1], float32[:,::1], float64[:,::1], float64[:,::1])"
+    "void(int64, int32[::1], int32[::1], float32[:,::1], int32[::1], int32[::1], boolean[::1], float32[:,::1], float64[::1],"
+    " float64[:,:,::1], float64[:,::1], float64[:,::1], int64[::1], float32[:,::1], float64[:,::1], float64[:,::1])"
 )
 def of_events(  # noqa: PLR0917
-    n: int, events: I32, chord: I32, onset: F32, start: I32, pitch: I32, rises: F32, strengths: F64, nats: F64, template: F64, weights: F64,
+    n: int, events: I32, chord: I32, onset: F32, start: I32, pitch: I32, restless: npt.NDArray[np.bool_], rises: F32, strengths: F64, nats: F64, template: F64, weights: F64,
     told: npt.NDArray[np.int64], cosines: F32, said: F64, out: F64,
 ) -> None:  # fmt: skip
     """Set `out` (n_chords, n_ages + 1) for the chords of `events`: what hop `n` adds for every age, and last, for none of late.
@@ -149,7 +149,7 @@ def of_events(  # noqa: PLR0917
             odds = weighed(age, size, templates, strengths[n % n_rows], now, weights[age], pitch, first, last)
             out[u, age] = odds - already
             said[u, age] = odds
-        out[u, n_ages] = -UNEXPLAINED * strengths[n % n_rows]
+        out[u, n_ages] = 0.0 if restless[u] else -UNEXPLAINED * strengths[n % n_rows]
         told[u] = n
 
 

@@ -25,7 +25,19 @@ DOUBTFUL = 0.25  # below what a follower locks at
 CHANCE, GOOD = -0.45, 0.45  # nats that a hop with an onset gives to the belief, with the wrong score and with the right one
 FIT = 0.3  # cosine above a mean place of the piece, of a performance that is followed
 HAND_HOPS = 4  # standard deviation of a tap: 40 ms
+AT_BAR, AT_SIGN = 4.0, 20.0  # how much likelier a leap is to the beginning of a bar, of a repeat or at a rehearsal mark, than between
+SAME = 1e-6  # quarters
 EARLIEST = 0.005  # s before the next event, where a position waits for it
+
+
+def goals(score: Score, quarter: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How likely people are to go on from each `quarter` (n,) after a leap: where bars begin, and above all where a sign says so."""
+    likely = np.ones(len(quarter))
+    whole = score.bar_quarter[score.bar_into < SAME] if len(score.bar_into) else score.bar_quarter
+    for places, weight in ((whole, AT_BAR), (score.segments[:, 2], AT_SIGN), (score.mark_quarter, AT_SIGN), (quarter[:1], AT_SIGN)):
+        first = np.searchsorted(quarter, places - SAME)
+        likely[first[first < len(quarter)]] = weight
+    return likely
 
 
 class SemiMarkov:
@@ -55,7 +67,7 @@ class SemiMarkov:
         self._events: Onsets = score.events()
         self._chords: Chords = chords_of(self._events)
         self._heard, self._played = Heard(self._chords, self._learned), Played(self._chords)
-        self._space = StateSpace(self._events.duration_s, self._chords.chord, HOP_S)
+        self._space = StateSpace(self._events.duration_s, self._chords.chord, HOP_S, goals(score, self._events.quarter))
         step = np.maximum(np.searchsorted(score.tempo_quarter, self._events.quarter + 1e-9, side="right") - 1, 0)
         self._nominal_bpm = score.tempo_bpm[step]
         self._end = score.length_quarter

@@ -195,7 +195,7 @@ def weigh(  # noqa: PLR0917
 
 @jit(
     "int64(int64, int32[::1], int32[::1], float64[::1], float64[::1], float64[::1], int32[::1], float64[::1], float64[::1], float64[::1],"
-    " float64, int64)"
+    " float64[::1], float64, int64)"
 )
 def leap(  # noqa: PLR0917
     n: int,
@@ -206,6 +206,7 @@ def leap(  # noqa: PLR0917
     v: F64,
     chord: I32,
     recent: F64,
+    prior: F64,
     places: F64,
     state: F64,
     total: float,
@@ -213,7 +214,8 @@ def leap(  # noqa: PLR0917
 ) -> int:
     """Believe a little that the player has just begun somewhere else, where the last hops speak for it. Returns the new count.
 
-    `recent` (n_chords,): nats that the hops since `n - 3` gave to an event that began then.
+    `recent` (n_chords,): nats that the hops since `n - 3` gave to an event that began then. `prior` (n_events,): how likely it is that
+    somebody goes there, 1 in the mean.
     """
     near_leak, far_leak, evidence = places[2], places[3], places[8]
     near_first, near_last = int(state[REPORT] - places[4]), int(state[REPORT] + places[5])
@@ -223,7 +225,7 @@ def leap(  # noqa: PLR0917
         nats = recent[chord[k]]
         near = near_first <= k <= near_last
         if nats > (0.0 if near else evidence) and count < len(p):
-            mass = (near_leak / (near_last - near_first + 1) if near else far) * np.exp(nats)
+            mass = (near_leak / (near_last - near_first + 1) if near else far * prior[k]) * np.exp(nats)
             if mass > PRUNE:
                 event[count], birth[count], p[count], m[count], v[count] = k, n - 3, mass * total, state[TEMPO], 0.04
                 count += 1
@@ -317,13 +319,24 @@ class StateSpace:
     chord : int32 (n_events,)
         Index of the set of pitches that begins there.
     hop_s : float
+    prior : float64 (n_events,), optional
+        How likely a leap to each event is, in any unit; alike if omitted.
     """
 
-    def __init__(self, duration_s: F64, chord: I32, hop_s: float, timing: Timing | None = None, places: Places | None = None) -> None:
+    def __init__(  # noqa: PLR0917
+        self,
+        duration_s: F64,
+        chord: I32,
+        hop_s: float,
+        prior: F64 | None = None,
+        timing: Timing | None = None,
+        places: Places | None = None,
+    ) -> None:
         t, w = timing or Timing(), places or Places()
         self.duration = np.ascontiguousarray(duration_s, np.float64)
         self.chord = np.ascontiguousarray(chord, np.int32)
         self.hop_s = hop_s
+        self._prior = np.ones(len(self.duration)) if prior is None else np.ascontiguousarray(prior / prior.mean(), np.float64)
         self._timing = np.array(
             [t.expression, t.jitter_s, t.drift, t.pause, t.pause_scale, t.pause_late, t.slowest, t.fastest, t.skip], np.float64
         )
@@ -392,8 +405,8 @@ class StateSpace:
         )
         if recent is not None:
             self._count = leap(
-                self._n, self._event, self._birth, self._p, self._m, self._v, self.chord, recent, self._places, self.state, total,
-                self._count,
+                self._n, self._event, self._birth, self._p, self._m, self._v, self.chord, recent, self._prior, self._places, self.state,
+                total, self._count,
             )  # fmt: skip
         self._count = settle(
             self._n, self.hop_s, self._event, self._birth, self._p, self._m, self._v, self._mass, self._places, self.state, self._count
