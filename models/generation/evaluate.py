@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,25 +22,37 @@ import numpy as np
 import torch
 
 from models.generation import data
-from models.generation.network import Network
+from models.generation.network import Network, tensors
 from rtserver.generation import vocabulary as v
 
 WINDOW = 256
 BATCH = 32
-TASKS = ("all", "accompany_free", "accompany", "follow_free", "follow")
 HEADS = ("dt", "pitch", "duration")
+_LISTENING = data.Told(listen=True)
+TASKS = {
+    "all": data.Told(),
+    "metre": data.Told(bar=True),
+    "asked": data.Told(bar=True, texture=True, part=True, density=True, register=True),
+    "chart": data.Told(chart=True),
+    "sketch": data.Told(chart=True, sketch=True),
+    "accompany_free": data.Told(),
+    "accompany": _LISTENING,
+    "score": replace(_LISTENING, score=True, bar=True),
+    "follow_free": data.Told(),
+    "follow": _LISTENING,
+}
+WHOLE = ("all", "metre", "asked", "chart", "sketch")  # all parts as one stream; the others leave the first part to the player
 
 
 def sequences(pieces: list[data.Piece], task: str) -> list[data.Sequence]:
     """The pieces as the task has them; pieces of one part have nobody to accompany and are left out of those tasks."""
     made: list[data.Sequence] = []
     for i, piece in enumerate(pieces):
-        own = np.ones(len(piece.onset), bool) if task == "all" else piece.part != piece.part.min()
-        if task != "all" and (own.all() or own.sum() < 2):
+        own = np.ones(len(piece.onset), bool) if task in WHOLE else piece.part != piece.part.min()
+        if task not in WHOLE and (own.all() or own.sum() < 2):
             continue
         shift = data.key_changes(len(piece.onset), np.random.default_rng(i)) if task.startswith("follow") else 0
-        s = data.sequence(piece, own, 0, len(piece.onset), listen=task in ("accompany", "follow"), shift=shift)
-        made.append(replace(s, texture=0))
+        made.append(data.sequence(piece, own, 0, len(piece.onset), told=TASKS[task], shift=shift))
     return sorted(made, key=lambda s: len(s.dt))  # rows of like length side by side waste less
 
 
@@ -53,7 +66,7 @@ def score(network: Network, made: list[data.Sequence], device: str) -> dict[str,
         state = network.start(len(rows), device)
         for a in range(0, max(len(s.dt) for s in rows) - 1, WINDOW):
             cuts = [data.cut(s, min(a, len(s.dt) - 1), min(a + WINDOW, len(s.dt) - 1), WINDOW) for s in rows]
-            batch = {k: torch.from_numpy(x).to(device) for k, x in data.stack(cuts).items()}
+            batch = tensors(data.stack(cuts), device)
             nats, state = network.nats(batch, state)
             total += nats.sum((1, 2)).double().cpu().numpy()
             n += float(batch["weight"].sum())
@@ -61,11 +74,13 @@ def score(network: Network, made: list[data.Sequence], device: str) -> dict[str,
     return {**{k: round(float(x), 4) for k, x in zip(HEADS, heads, strict=True)}, "note": round(float(heads.sum()), 4), "n_notes": int(n)}
 
 
-def evaluate(network: Network, pieces: list[data.Piece], device: str = "cpu", pieces_limit: int | None = None) -> dict[str, Any]:
-    """All tasks. `pieces_limit` scores that many pieces, evenly spread, for a glance during training."""
+def evaluate(
+    network: Network, pieces: list[data.Piece], device: str = "cpu", tasks: Iterable[str] = TASKS, pieces_limit: int | None = None
+) -> dict[str, Any]:
+    """The figures of `tasks`. `pieces_limit` scores that many pieces, evenly spread, for a glance during training."""
     if pieces_limit is not None and pieces_limit < len(pieces):
         pieces = [pieces[i] for i in np.linspace(0, len(pieces) - 1, pieces_limit).astype(int)]
-    return {task: score(network, sequences(pieces, task), device) for task in TASKS}
+    return {task: score(network, sequences(pieces, task), device) for task in tasks}
 
 
 def order_0(train: list[data.Piece], held_out: list[data.Piece]) -> dict[str, Any]:
