@@ -1,10 +1,15 @@
-"""Score a checkpoint on the held-out pieces: ``python -m models.generation.evaluate DATA CHECKPOINT``.
+"""Score a run on pieces kept apart: ``python -m models.generation.evaluate --data DATA --checkpoint FOLDER``.
 
-Nats a note for each head. Five tasks, every note of every held-out piece, the state carried from the first note to the last:
+With ``--model lstm`` the frame model, on a split of a published benchmark: nats a frame, and the predictions themselves with ``-o``.
 
-- ``all``: all parts as one stream, nobody to listen to;
+Without, the performer: nats a note for each head, every note of every piece, the state carried from the first note to the last.
+
+- ``all``: all parts as one stream, nothing known but the beat phase;
+- ``metre``: the same, told where the bar lines are (as `metre.estimate` has them); ``asked``: told also density, register, texture, part;
+- ``chart``: all parts, told the pitch classes of the coming two quarters and of the two after; ``sketch``: told the three or four strongest
+  of each two quarters, as a chord chart would;
 - ``accompany_free``: all parts but the first (the voice of a song, the first violin of a quartet), not listening;
-- ``accompany``: the same notes, listening to the past chroma of the first part;
+- ``accompany``: the same notes, listening to the past chroma of the first part; ``score``: told also what it will play, and the metre;
 - ``follow_free``, ``follow``: the same two, with changes of key that nothing but the chroma announces (`data.key_changes`, seeded): what
   listening is worth where the player goes where he likes.
 """
@@ -25,7 +30,7 @@ from models.generation import data
 from models.generation.network import Network, tensors
 from rtserver.generation import vocabulary as v
 
-WINDOW = 256
+WINDOW = 1024
 BATCH = 32
 HEADS = ("dt", "pitch", "duration")
 _LISTENING = data.Told(listen=True)
@@ -95,16 +100,45 @@ def order_0(train: list[data.Piece], held_out: list[data.Piece]) -> dict[str, An
     return {**{k: round(x, 4) for k, x in zip(HEADS, heads, strict=True)}, "note": round(sum(heads), 4), "n_notes": len(columns[0])}
 
 
-if __name__ == "__main__":
-    from models.generation.train import restore
+def score_performer(args: argparse.Namespace) -> dict[str, Any]:
+    from models.generation.train import FILE, restore  # late: it imports this module
 
+    network, _ = restore(args.checkpoint / FILE if args.checkpoint.is_dir() else args.checkpoint)
+    pieces, validation, held_out = data.load(args.data)
+    scored = {"train": pieces, "valid": validation, "test": held_out}[args.split]
+    return {"order_0": order_0(pieces, scored)} | evaluate(network.to(args.device), scored, args.device)
+
+
+def score_lstm(args: argparse.Namespace) -> dict[str, Any]:
+    from models.generation import frame_data, frame_evaluate
+
+    pieces = frame_data.load(args.data)[args.split]
+    networks = [n.to(args.device) for n in frame_evaluate.members(args.checkpoint, args.head)]
+    shifts = list(range(-args.shifts, args.shifts + 1))
+    made = frame_evaluate.components(networks, pieces, shifts, args.head, args.device)
+    predicted = frame_evaluate.mix(made, args.trust)
+    if args.out is not None:
+        np.savez_compressed(args.out, **predicted)
+    facts = {"head": args.head, "members": len(networks), "shifts": args.shifts, "trust": args.trust}
+    return facts | frame_evaluate.figure(pieces, predicted)
+
+
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("data", type=Path)
-    p.add_argument("checkpoint", type=Path)
+    p.add_argument("--model", choices=("performer", "lstm"), default="performer", help="lstm: the frame model of the benchmarks")
+    p.add_argument("--data", type=Path, required=True, help="folder of the performer's data, or .npz of frames")
+    p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="test: the held-out pieces")
+    p.add_argument("--checkpoint", type=Path, required=True, help="folder of the run")
+    p.add_argument("-o", "--out", type=Path, help="of the lstm: predictions, .npz with logp (frames,) or probs (frames, 88)")
+    p.add_argument("--head", choices=("joint", "bernoulli"), default="joint")
+    p.add_argument("--shifts", type=int, default=0, help="of the lstm: mix the readings of the piece moved by up to so many semitones")
+    p.add_argument("--trust", type=float, default=0.0, help="of the lstm: how much the mixture leans to who was right before, 0 to 1")
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=1)
-    args = p.parse_args()
-    torch.set_num_threads(args.threads)
-    network, _ = restore(args.checkpoint)
-    pieces, held_out = data.load(args.data)
-    print(json.dumps({"order_0": order_0(pieces, held_out)} | evaluate(network.to(args.device), held_out, args.device), indent=1))
+    return p
+
+
+if __name__ == "__main__":
+    arguments = parser().parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(json.dumps({"performer": score_performer, "lstm": score_lstm}[arguments.model](arguments), indent=1))

@@ -66,6 +66,8 @@ class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
     def __iter__(self) -> Iterator[Any]:
         info = torch.utils.data.get_worker_info()
         torch.set_num_threads(1)
+        # A SIGTERM for the whole group is the trainer's to answer: it still wants its batch.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         return self.draw(0 if info is None else info.id)
 
 
