@@ -113,13 +113,13 @@ def score_lstm(args: argparse.Namespace) -> dict[str, Any]:
     from models.generation import frame_data, frame_evaluate
 
     pieces = frame_data.load(args.data)[args.split]
-    networks = [n.to(args.device) for n in frame_evaluate.members(args.checkpoint, args.head)]
+    networks = [n.to(args.device) for n in frame_evaluate.members(args.checkpoint)]
     shifts = list(range(-args.shifts, args.shifts + 1))
-    made = frame_evaluate.components(networks, pieces, shifts, args.head, args.device)
+    made = frame_evaluate.components(networks, pieces, shifts, args.device)
     predicted = frame_evaluate.mix(made, args.trust)
     if args.out is not None:
         np.savez_compressed(args.out, **predicted)
-    facts = {"head": args.head, "members": len(networks), "shifts": args.shifts, "trust": args.trust}
+    facts = {"head": networks[0].head, "members": len(networks), "shifts": args.shifts, "trust": args.trust}
     return facts | frame_evaluate.figure(pieces, predicted)
 
 
@@ -130,7 +130,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="test: the held-out pieces")
     p.add_argument("--checkpoint", type=Path, required=True, help="folder of the run")
     p.add_argument("-o", "--out", type=Path, help="of the lstm: predictions, .npz with logp (frames,) or probs (frames, 88)")
-    p.add_argument("--head", choices=("joint", "bernoulli"), default="joint")
     p.add_argument("--shifts", type=int, default=0, help="of the lstm: mix the readings of the piece moved by up to so many semitones")
     p.add_argument("--trust", type=float, default=0.0, help="of the lstm: how much the mixture leans to who was right before, 0 to 1")
     p.add_argument("--device", default="cpu")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from models.generation import data
 from models.generation.evaluate import evaluate, order_0
-from models.generation.network import Network
+from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
 from models.generation.train import restore
 from rtserver import zoo
 from rtserver.generation import vocabulary as v
@@ -28,21 +29,20 @@ OPSET = 17
 LICENCE = "MIT"
 DATA = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"
 GOLDEN_STEPS = 8
-STEP_INPUTS = ("dt", "pitch", "duration", "phase", "texture", "chroma", "h", "c")
-STEP_OUTPUTS = ("dt_logits", "features", "h_out", "c_out")
-PITCH_INPUTS = ("features", "dt", "phase", "chroma")
-DURATION_INPUTS = ("features", "dt", "phase", "pitch")
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
-    """A short run by torch: inputs and outputs of every step, on the first axis. The network draws the events; chroma comes half-way."""
+    """A short run by torch: inputs and outputs of every step, on the first axis. The network draws the events; conditions come half-way."""
     rng = np.random.default_rng(seed)
-    event, tick = v.NoteEvent(0, v.START, v.UNKNOWN_DURATION), 0
+    event, tick, down = v.NoteEvent(0, v.START, v.UNKNOWN_DURATION), 0, np.zeros(v.N_PITCH, np.int64)
     h, c = network.start(1)
     rows: dict[str, list[np.ndarray]] = {}
 
-    def whole(x: int) -> Tensor:
+    def word(x: int) -> Tensor:
         return torch.tensor([[x]])
+
+    def floats(x: np.ndarray) -> Tensor:
+        return torch.from_numpy(x.astype(np.float32))[None, None]
 
     def keep(**tensors: Tensor) -> None:
         for k, t in tensors.items():
@@ -50,34 +50,28 @@ def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
 
     with torch.no_grad():
         for i in range(GOLDEN_STEPS):
-            chroma = torch.from_numpy(v.condition(rng.random(12) if i >= GOLDEN_STEPS // 2 else None))[None, None]
-            inputs = (
-                whole(event.dt),
-                whole(event.pitch),
-                whole(event.duration),
-                whole(tick % v.N_PHASE),
-                whole(i % len(v.TEXTURES)),
-                chroma,
-                h,
-                c,
-            )
+            told = i >= GOLDEN_STEPS // 2
+            bar, metre = v.bar_place(tick, 24, 72) if told else (0, 0)
+            words = (*event, tick % v.N_PHASE, bar, metre, i % len(v.TEXTURES), i % len(v.PARTS))
+            chroma = floats(v.condition(rng.random(12) if told else None))
+            ahead = floats(v.ahead(rng.random(24) if told else None))
+            controls = floats(v.controls(3.0, 55.0) if told else v.controls())
+            inputs = (*map(word, words), chroma, ahead, controls, floats(down > tick), h, c)
             keep(**dict(zip(STEP_INPUTS, inputs, strict=True)))
             dt_logits, features, h, c = network.step(*inputs)
             keep(**dict(zip(STEP_OUTPUTS, (dt_logits, features, h, c), strict=True)))
             dt = int(rng.choice(v.N_DT, p=_softmax(dt_logits)))
             tick += dt
-            pitch_logits = network.pitch_head(features, whole(dt), whole(tick % v.N_PHASE), chroma)
+            phase, bar = word(tick % v.N_PHASE), word(v.bar_place(tick, 24, 72)[0] if told else 0)
+            sounding = floats(down > tick)
+            pitch_logits = network.pitch_head(features, word(dt), phase, bar, word(event.pitch), chroma, ahead, sounding)
             pitch = int(rng.choice(v.N_PITCH, p=_softmax(pitch_logits)))
-            duration_logits = network.duration_head(features, whole(dt), whole(tick % v.N_PHASE), whole(pitch))
+            duration_logits = network.duration_head(features, word(dt), phase, bar, word(pitch))
             duration = max(1, int(rng.choice(v.N_DURATION, p=_softmax(duration_logits))))
-            keep(
-                next_dt=whole(dt),
-                next_phase=whole(tick % v.N_PHASE),
-                next_pitch=whole(pitch),
-                pitch_logits=pitch_logits,
-                duration_logits=duration_logits,
-            )
+            keep(next_dt=word(dt), next_phase=phase, next_bar=bar, next_pitch=word(pitch), next_sounding=sounding)
+            keep(last=word(event.pitch), pitch_logits=pitch_logits, duration_logits=duration_logits)
             event = v.NoteEvent(dt, pitch, duration)
+            down[pitch] = max(down[pitch], tick + duration)
     return {k: np.stack(a) for k, a in rows.items()}
 
 
@@ -85,39 +79,59 @@ def _softmax(logits: Tensor) -> np.ndarray:
     return torch.softmax(logits.double().flatten(), 0).numpy()
 
 
+GRAPHS = {
+    "": (STEP_INPUTS, STEP_OUTPUTS),
+    "-pitch": (PITCH_INPUTS, ("pitch_logits",)),
+    "-duration": (DURATION_INPUTS, ("duration_logits",)),
+}
+
+
+def inputs_of(graph: str, row: dict[str, Any]) -> dict[str, Any]:
+    """What the graph takes, from a row of the golden vectors: the heads take what comes next."""
+    names = GRAPHS[graph][0]
+    return {k: row[f"next_{k}"] if graph and f"next_{k}" in row else row[k] for k in names}
+
+
 def graphs(network: Network, name: str, rows: dict[str, np.ndarray], folder: Path) -> dict[str, Path]:
     """Write the three graphs; returns manifest name -> file."""
     row = {k: torch.from_numpy(a[0]) for k, a in rows.items()}
-    nexts = {"dt": row["next_dt"], "phase": row["next_phase"], "pitch": row["next_pitch"]}
     made: dict[str, Path] = {}
-    for suffix, module, inputs, outputs in (
-        ("", network.step, STEP_INPUTS, STEP_OUTPUTS),
-        ("-pitch", network.pitch_head, PITCH_INPUTS, ("pitch_logits",)),
-        ("-duration", network.duration_head, DURATION_INPUTS, ("duration_logits",)),
-    ):
-        arguments = tuple((row if suffix == "" else row | nexts)[k] for k in inputs)
-        path = made[name + suffix] = folder / f"{name}{suffix}.onnx"
+    for graph, module in zip(GRAPHS, (network.step, network.pitch_head, network.duration_head), strict=True):
+        path = made[name + graph] = folder / f"{name}{graph}.onnx"
+        given = inputs_of(graph, row)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracing exporter is deprecated, yet it is the one that carries LSTM state well
             torch.onnx.export(
-                module, arguments, str(path), dynamo=False, opset_version=OPSET, input_names=list(inputs), output_names=list(outputs)
+                module, tuple(given.values()), str(path), dynamo=False, opset_version=OPSET,
+                input_names=list(given), output_names=list(GRAPHS[graph][1]),
             )  # fmt: skip
+    return made
+
+
+def quantise(files: dict[str, Path], name: str) -> dict[str, Path]:
+    """The same graphs with int8 weights (ONNX Runtime's dynamic quantisation, a scale for each channel); manifest name -> file."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic  # late: it logs when it is imported
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    made: dict[str, Path] = {}
+    for key, path in files.items():
+        graph = key.removeprefix(name)
+        target = made[f"{name}-int8{graph}"] = path.with_name(f"{name}-int8{graph}.onnx")
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = Path(folder) / path.name
+            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+            quantize_dynamic(prepared, target, per_channel=True, weight_type=QuantType.QInt8)
     return made
 
 
 def replay(files: dict[str, Path], name: str, rows: dict[str, np.ndarray]) -> float:
     """Largest difference between ONNX Runtime and the golden vectors, over all outputs and steps."""
-    step, pitch, duration = (zoo.open_session(files[name + s]) for s in ("", "-pitch", "-duration"))
     worst = 0.0
-    for i in range(len(rows["dt"])):
-        row = {k: a[i] for k, a in rows.items()}
-        nexts = row | {"dt": row["next_dt"], "phase": row["next_phase"], "pitch": row["next_pitch"]}
-        for session, given, outputs in (
-            (step, {k: row[k] for k in STEP_INPUTS}, STEP_OUTPUTS),
-            (pitch, {k: nexts[k] for k in PITCH_INPUTS}, ("pitch_logits",)),
-            (duration, {k: nexts[k] for k in DURATION_INPUTS}, ("duration_logits",)),
-        ):
-            for k, x in zip(outputs, session.run(list(outputs), given), strict=True):
+    for graph, (_, outputs) in GRAPHS.items():
+        session = zoo.open_session(files[name + graph])
+        for i in range(GOLDEN_STEPS):
+            row = {k: a[i] for k, a in rows.items()}
+            for k, x in zip(outputs, session.run(list(outputs), inputs_of(graph, row)), strict=True):
                 worst = max(worst, float(np.abs(x - row[k]).max()))
     return worst
 

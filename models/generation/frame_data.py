@@ -6,7 +6,7 @@ The format is that of Boulanger-Lewandowski et al. (ICML 2012) as bit-packed arr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 N_KEYS = 88
 END = N_KEYS  # the token that closes a frame
 SPLITS = ("train", "valid", "test")
-LAGS = (1, 4, 16, 32, 64, 128, 192)  # frames back that are shown: bars and phrases come again after powers of two, or thirds
+LAGS = (1, 2, 16, 64)  # frames back that are shown, unless told otherwise: the last two, and where bars and phrases come again
 MODULI = (3, 4, 12, 16, 64)  # the frame's number, counted from the start of the piece, modulo these: beat, bar and phrase in 3 and 4
 
 
@@ -56,19 +56,19 @@ def ages(piece: np.ndarray) -> np.ndarray:
     return out
 
 
-def past(piece: np.ndarray, age: np.ndarray, a: int = 0, b: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def past(piece: np.ndarray, age: np.ndarray, lags: Sequence[int] = LAGS, a: int = 0, b: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """What is known before each of the frames a..b.
 
     Returns
     -------
-    seen : uint8 (frames, 1 + len(LAGS), 88)
-        How long each key has been down (`ages` of the frame before), and the frames LAGS back; zero before the start.
+    seen : uint8 (frames, 1 + len(lags), 88)
+        How long each key has been down (`ages` of the frame before), and the frames `lags` back; zero before the start.
     place : int64 (frames, len(MODULI))
         The frame's number modulo each of MODULI.
     """
     t = np.arange(a, len(piece) if b is None else b)
-    seen = np.zeros((len(t), 1 + len(LAGS), N_KEYS), np.uint8)
-    for i, (source, lag) in enumerate([(age, 1), *((piece, lag) for lag in LAGS)]):
+    seen = np.zeros((len(t), 1 + len(lags), N_KEYS), np.uint8)
+    for i, (source, lag) in enumerate([(age, 1), *((piece, lag) for lag in lags)]):
         there = t >= lag
         seen[there, i] = source[t[there] - lag]
     return seen, t[:, None] % np.array(MODULI)
@@ -80,8 +80,9 @@ class Batch:
 
     Numpy arrays, to be drawn in another process; `to` makes them tensors.
 
-    seen : uint8 (B, T, 1 + len(LAGS), 88); place : int64 (B, T, len(MODULI)); frames : uint8 (B, T, 88); real : bool (B, T)
+    seen : uint8 (B, T, 1 + len(lags), 88); place : int64 (B, T, len(MODULI)); frames : uint8 (B, T, 88); real : bool (B, T)
     tokens : int64 (n,); frame_of : int64 (n,), row-major index into B * T; last : int64 (n,), the token before, END at the start of a frame
+    row : int64 (n,), the row of each token; at : int64 (n,), its number in the row
     """
 
     seen: Any
@@ -91,6 +92,8 @@ class Batch:
     tokens: Any
     frame_of: Any
     last: Any
+    row: Any
+    at: Any
 
     def to(self, device: torch.device | str) -> Batch:
         return Batch(*(torch.from_numpy(getattr(self, k)).to(device) for k in self.__slots__))
@@ -117,11 +120,15 @@ def collate(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Batch:
     frame_of, tokens = frame_of[order], tokens[order]
     opens = np.r_[True, frame_of[1:] != frame_of[:-1]]
     last = np.where(opens, END, np.r_[END, tokens[:-1]])
-    arrays = (pad(1, np.uint8), pad(2, np.int64), frames, real, tokens, frame_of, last)
+    row = frame_of // size
+    at = np.arange(len(row)) - np.searchsorted(row, row)
+    arrays = (pad(1, np.uint8), pad(2, np.int64), frames, real, tokens, frame_of, last, row, at)
     return Batch(*arrays)
 
 
-def batches(pieces: list[np.ndarray], size: int, window: int, shifts: int, rng: np.random.Generator) -> Iterator[Batch]:
+def batches(  # noqa: PLR0917
+    pieces: list[np.ndarray], size: int, window: int, shifts: int, rng: np.random.Generator, lags: Sequence[int] = LAGS
+) -> Iterator[Batch]:
     """Without end: `size` rows of at most `window` frames, pieces drawn by length, transposed by -shifts..shifts where it fits.
 
     What lies before a window is seen through `past`, but not by the state, which starts anew.
@@ -138,6 +145,6 @@ def batches(pieces: list[np.ndarray], size: int, window: int, shifts: int, rng: 
             n = len(pieces[i])
             a = int(rng.integers(0, n - window + 1)) if n > window and rng.random() < 0.5 else 0
             b = min(a + window, n)
-            seen, place = past(pieces[i], age[i], a, b)
+            seen, place = past(pieces[i], age[i], lags, a, b)
             rows.append((transpose(pieces[i][a:b], shift), transpose(seen, shift), place))
         yield collate(rows)

@@ -22,48 +22,46 @@ MAX_FRAMES = 8192  # padded frames run at once: a gigabyte
 N_BOOTSTRAP = 2000
 
 
-def members(folder: Path, head: str) -> list[FrameNetwork]:
+def members(folder: Path) -> list[FrameNetwork]:
     """The networks of a folder of `frame_train`. Exits where there is none."""
     paths = sorted(folder.glob("member-*.pt"))
     if not paths:
         raise SystemExit(f"{folder} holds no member-0.pt: name the --out folder of models.generation.frame_train")
-    return [restore(p, head) for p in paths]
+    return [restore(p) for p in paths]
 
 
 @torch.no_grad()
 def components(
-    networks: list[FrameNetwork], pieces: list[np.ndarray], shifts: list[int], head: str, device: str = "cpu"
+    networks: list[FrameNetwork], pieces: list[np.ndarray], shifts: list[int], device: str = "cpu"
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """For each piece the log-probability of each frame by each component (networks x shifts, frames), and of the Bernoulli head the
-    probabilities (networks x shifts, frames, 88), brought back to the written key; None of the joint head."""
+    """For each piece the log-probability of each frame by each component (networks x shifts, frames), and of Bernoulli networks the
+    probabilities (networks x shifts, frames, 88), brought back to the written key; None of joint ones."""
     out: list[tuple[np.ndarray, np.ndarray | None]] = []
     for piece in pieces:
         age = frame_data.ages(piece)
-        seen, place = frame_data.past(piece, age)
         moved = [frame_data.transpose(piece, s) for s in shifts]
-        lost = np.stack([m.sum(axis=1) < piece.sum(axis=1) for m in moved])
-        rows = [(m, frame_data.transpose(seen, s), place) for m, s in zip(moved, shifts, strict=True)]
         at_once = max(1, MAX_FRAMES // len(piece))
         logs: list[np.ndarray] = []
         keys: list[np.ndarray] = []
         for network in networks:
+            seen, place = frame_data.past(piece, age, network.lags)
+            rows = [(m, frame_data.transpose(seen, s), place) for m, s in zip(moved, shifts, strict=True)]
             for a in range(0, len(rows), at_once):
                 batch = frame_data.collate(rows[a : a + at_once]).to(device)
-                known, near = network.features(batch)
-                if head == "joint":
-                    logs.append(network.log_joint(batch, known, near).double().cpu().numpy())
+                if network.head == "joint":
+                    logs.append(network.log_joint(batch).double().cpu().numpy())
                 else:
-                    p = torch.sigmoid(network.key_logits(batch, known, near).double()).cpu().numpy()
-                    p = np.stack([frame_data.transpose(x, -s) for x, s in zip(p, shifts[a : a + at_once], strict=True)])
-                    keys.append(p)
-        if head == "joint":
-            log = np.concatenate(logs)
-            log[np.tile(lost, (len(networks), 1))] = -np.inf
-            out.append((log, None))
-        else:
+                    p = torch.sigmoid(network.key_logits(batch).double()).cpu().numpy()
+                    keys.append(np.stack([frame_data.transpose(x, -s) for x, s in zip(p, shifts[a : a + at_once], strict=True)]))
+        if keys:
             p = np.concatenate(keys)
             q = np.clip(p, 1e-7, 1 - 1e-7)
             out.append((np.where(piece > 0, np.log(q), np.log1p(-q)).sum(axis=-1), p))
+        else:
+            log = np.concatenate(logs)
+            lost = np.stack([m.sum(axis=1) < piece.sum(axis=1) for m in moved])
+            log[np.tile(lost, (len(networks), 1))] = -np.inf
+            out.append((log, None))
     return out
 
 

@@ -77,7 +77,7 @@ def test_what_is_seen_is_past_only() -> None:
 def test_a_window_sees_what_lies_before_it() -> None:
     piece = roll(np.random.default_rng(1), 40)
     age = frame_data.ages(piece)
-    whole, part = frame_data.past(piece, age), frame_data.past(piece, age, 25, 33)
+    whole, part = frame_data.past(piece, age), frame_data.past(piece, age, a=25, b=33)
     for a, b in zip(whole, part, strict=True):
         np.testing.assert_array_equal(a[25:33], b)
 
@@ -110,16 +110,16 @@ def test_the_tokens_of_a_frame_descend_and_end(seed: int) -> None:
 def test_a_frame_of_the_joint_head_is_normalised() -> None:
     """With all keys but five ruled out, the 32 sets of the five have probabilities that sum to one."""
     torch.manual_seed(0)
-    network = frame_network.FrameNetwork(16, 1, 0.0).eval()
+    network = frame_network.FrameNetwork("joint", 16).eval()
     with torch.no_grad():
-        network.joint["out"].bias[5 : frame_data.N_KEYS] = -1e9
+        network.out.bias[5 : frame_data.N_KEYS] = -1e9
     start = roll(np.random.default_rng(2), 3)
     total = 0.0
     for code in range(32):
         piece = start.copy()
         piece[2] = 0
         piece[2, [k for k in range(5) if code >> k & 1]] = 1
-        total += float(torch.exp(-network.nats(batch_of(piece))[0][0, 2].double()).detach())
+        total += float(torch.exp(-network.nats(batch_of(piece))[0, 2].double()).detach())
     assert total == pytest.approx(1.0, abs=1e-5)
 
 
@@ -130,7 +130,7 @@ def test_the_loss_falls(trained: tuple[Path, list[list[float]]]) -> None:
 
 
 def test_the_members_differ(trained: tuple[Path, list[list[float]]]) -> None:
-    a, b = frame_evaluate.members(trained[0], "joint")
+    a, b = frame_evaluate.members(trained[0])
     assert float((a.into.weight - b.into.weight).abs().max().detach()) > 1e-3
 
 
@@ -146,7 +146,7 @@ def test_helpers_draw_batches(benchmark_file: Path, tmp_path: Path) -> None:
 
 def test_a_run_by_the_clock_ends_and_leaves_its_weights(benchmark_file: Path, tmp_path: Path) -> None:
     frame_train.train(settings(benchmark_file, tmp_path, "--minutes", "0.02"))
-    assert len(frame_evaluate.members(tmp_path, "bernoulli")) == 1
+    assert len(frame_evaluate.members(tmp_path)) == 1
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 1.0))
@@ -159,10 +159,10 @@ def test_the_weights_of_a_mixture_look_back_only(seed: int, trust: float) -> Non
 
 
 def test_keys_that_fall_off_the_keyboard_count_as_impossible(trained: tuple[Path, list[list[float]]]) -> None:
-    networks = frame_evaluate.members(trained[0], "joint")
+    networks = frame_evaluate.members(trained[0])
     piece = np.zeros((4, 88), np.uint8)
     piece[2, 86] = 1
-    log, _ = frame_evaluate.components(networks, [piece], [0, 3], "joint")[0]
+    log, _ = frame_evaluate.components(networks, [piece], [0, 3])[0]
     assert log.shape == (4, 4)  # networks x shifts, frames
     assert np.isneginf(log[[1, 3], 2]).all() and np.isfinite(log[[0, 2]]).all()
     assert np.isfinite(frame_evaluate.mix([(log, None)], 0.5)["logp"]).all()
@@ -170,11 +170,12 @@ def test_keys_that_fall_off_the_keyboard_count_as_impossible(trained: tuple[Path
 
 @pytest.mark.parametrize(("head", "array", "shape"), [("joint", "logp", ()), ("bernoulli", "probs", (88,))])
 def test_predictions_are_written_for_every_frame(
-    trained: tuple[Path, list[list[float]]], benchmark_file: Path, tmp_path: Path, head: str, array: str, shape: tuple[int, ...]
+    benchmark_file: Path, tmp_path: Path, head: str, array: str, shape: tuple[int, ...]
 ) -> None:
+    frame_train.train(settings(benchmark_file, tmp_path, "--steps", "5", "--head", head))
     out = tmp_path / "pred.npz"
-    command = ["--model", "lstm", "--data", str(benchmark_file), "--split", "test", "--checkpoint", str(trained[0]), "-o", str(out)]
-    scored = evaluation.score_lstm(evaluation.parser().parse_args([*command, "--head", head, "--shifts", "1"]))
+    command = ["--model", "lstm", "--data", str(benchmark_file), "--split", "test", "--checkpoint", str(tmp_path), "-o", str(out)]
+    scored = evaluation.score_lstm(evaluation.parser().parse_args([*command, "--shifts", "1"]))
     pieces = frame_data.load(benchmark_file)["test"]
     predicted = dict(np.load(out))
     assert list(predicted) == [array]
@@ -185,4 +186,4 @@ def test_predictions_are_written_for_every_frame(
 
 def test_a_missing_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="member-0"):
-        frame_evaluate.members(tmp_path, "joint")
+        frame_evaluate.members(tmp_path)
