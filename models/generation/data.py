@@ -1,6 +1,6 @@
-"""Pieces, their split, and streams of training windows.
+"""Streams of training windows, from pieces.
 
-A piece is a list of notes (onset, duration, pitch, part) in ticks of 1/24 quarter. A window is what the network sees: some of the parts
+A window is what the network sees: some of the parts
 as the performer's own notes, and conditions, each of them absent in part of the windows, so that one network serves with and without.
 """
 
@@ -8,57 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from models.generation import metre
+from models.generation.pieces import Piece
 from rtserver.generation import vocabulary as v
 
-FILES = ("openscore_lieder.npz", "openscore_quartets.npz")  # CC0 1.0; nothing else may go into weights that are shipped
-SPLIT_SEED = 20261120
-HELD_OUT = 0.05  # of the pieces of each file: for the figures
-VALIDATION = 0.03  # of the pieces of each file: for the choices
 WARM_UP = 10 * v.TICKS_PER_QUARTER  # the others' notes before a window that still matter to its first chroma: exp(-10)
 N_CHORD = (3, 4)  # pitch classes of a sketched chord
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    name: str
-    onset: np.ndarray  # int64 (n,), sorted
-    duration: np.ndarray
-    pitch: np.ndarray
-    part: np.ndarray
-    bar: tuple[int, int] | None = None  # ticks of a bar and tick of a bar line, where the metre is known
-
-
-def load(folder: Path) -> tuple[list[Piece], list[Piece], list[Piece]]:
-    """(training, validation, held-out pieces): 3 % and 5 % of the pieces of each file, drawn by SPLIT_SEED, are kept apart."""
-    parts: tuple[list[Piece], list[Piece], list[Piece]] = ([], [], [])
-    for file in FILES:
-        path = folder / file
-        if not path.exists():
-            raise SystemExit(f"{path} is missing: the training data are {' and '.join(FILES)}, in one folder")
-        data = dict(np.load(path))
-        ends = np.cumsum(data["length"])
-        for i, (name, a, b) in enumerate(zip(data["name"], ends - data["length"], ends, strict=True)):
-            onset = np.cumsum(data["donset"][a:b].astype(np.int64))
-            duration, pitch, part = (data[k][a:b].astype(np.int64) for k in ("dur", "pitch", "part"))
-            parts[share(len(ends))[i]].append(Piece(str(name), onset, duration, pitch, part, metre.estimate(onset, duration)))
-    return parts
-
-
-@cache
-def share(n: int) -> np.ndarray:
-    """For each of `n` pieces of a file: 0 to train on, 1 to choose by, 2 held out."""
-    out = np.zeros(n, np.int64)
-    order = np.random.default_rng(SPLIT_SEED).permutation(n)
-    held_out = max(1, round(HELD_OUT * n))
-    out[order[:held_out]] = 2
-    out[order[held_out : held_out + max(1, round(VALIDATION * n))]] = 1
-    return out
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ import torch
 
 from models.generation import data
 from models.generation.network import Network, tensors
+from models.generation.pieces import Piece, load
 from rtserver.generation import vocabulary as v
 
 WINDOW = 1024
@@ -49,7 +50,7 @@ TASKS = {
 WHOLE = ("all", "metre", "asked", "chart", "sketch")  # all parts as one stream; the others leave the first part to the player
 
 
-def sequences(pieces: list[data.Piece], task: str) -> list[data.Sequence]:
+def sequences(pieces: list[Piece], task: str) -> list[data.Sequence]:
     """The pieces as the task has them; pieces of one part have nobody to accompany and are left out of those tasks."""
     made: list[data.Sequence] = []
     for i, piece in enumerate(pieces):
@@ -80,7 +81,7 @@ def score(network: Network, made: list[data.Sequence], device: str) -> dict[str,
 
 
 def evaluate(
-    network: Network, pieces: list[data.Piece], device: str = "cpu", tasks: Iterable[str] = TASKS, pieces_limit: int | None = None
+    network: Network, pieces: list[Piece], device: str = "cpu", tasks: Iterable[str] = TASKS, pieces_limit: int | None = None
 ) -> dict[str, Any]:
     """The figures of `tasks`. `pieces_limit` scores that many pieces, evenly spread, for a glance during training."""
     if pieces_limit is not None and pieces_limit < len(pieces):
@@ -88,7 +89,7 @@ def evaluate(
     return {task: score(network, sequences(pieces, task), device) for task in tasks}
 
 
-def order_0(train: list[data.Piece], held_out: list[data.Piece]) -> dict[str, Any]:
+def order_0(train: list[Piece], held_out: list[Piece]) -> dict[str, Any]:
     """The scale to read the figures by: nats a note of a model without memory (frequencies in `train`, add-one), task ``all``."""
     sizes = (v.N_DT, v.N_PITCH, v.N_DURATION)
     counts = [np.ones(n) for n in sizes]
@@ -104,9 +105,9 @@ def score_performer(args: argparse.Namespace) -> dict[str, Any]:
     from models.generation.train import FILE, restore  # late: it imports this module
 
     network, _ = restore(args.checkpoint / FILE if args.checkpoint.is_dir() else args.checkpoint)
-    pieces, validation, held_out = data.load(args.data)
-    scored = {"train": pieces, "valid": validation, "test": held_out}[args.split]
-    return {"order_0": order_0(pieces, scored)} | evaluate(network.to(args.device), scored, args.device)
+    train, validation, held_out = load(args.data, args.only)
+    scored = {"train": train, "valid": validation, "test": held_out}[args.split]
+    return {"order_0": order_0(train, scored)} | evaluate(network.to(args.device), scored, args.device)
 
 
 def score_lstm(args: argparse.Namespace) -> dict[str, Any]:
@@ -128,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", choices=("performer", "lstm"), default="performer", help="lstm: the frame model of the benchmarks")
     p.add_argument("--data", type=Path, required=True, help="folder of the performer's data, or .npz of frames")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="test: the held-out pieces")
+    p.add_argument("--only", help="of the performer: pieces with this in their name")
     p.add_argument("--checkpoint", type=Path, required=True, help="folder of the run")
     p.add_argument("-o", "--out", type=Path, help="of the lstm: predictions, .npz with logp (frames,) or probs (frames, 88)")
     p.add_argument("--shifts", type=int, default=0, help="of the lstm: mix the readings of the piece moved by up to so many semitones")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.generation import data, loop
+from models.generation import data, loop, pieces
 from models.generation.evaluate import evaluate
 from models.generation.network import Network, tensors
 
@@ -37,16 +37,21 @@ def train(args: argparse.Namespace) -> list[float]:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    pieces, validation, _ = data.load(args.data)
+    train_pieces, validation, _ = pieces.load(args.data, args.only)
     settings = {k: getattr(args, k) for k in (*SHAPE, "batch", "window", "rate", "seed")}
-    network = Network(**{k: settings[k] for k in SHAPE}).to(args.device)
+    if args.start is not None:
+        network, checkpoint = restore(args.start / FILE)
+        settings |= {k: checkpoint["settings"][k] for k in SHAPE}
+    else:
+        network = Network(**{k: settings[k] for k in SHAPE})
+    network.to(args.device)
     helpers = max(1, args.workers)
     if args.batch % helpers:
         raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
 
     def draw(worker: int) -> Iterator[dict[str, np.ndarray]]:
         # A resumed run draws the same windows again in the same order: more passes of the same kind, not the rest of the first.
-        return data.rows(pieces, args.window, list(range(worker, args.batch, helpers)), args.seed)
+        return data.rows(train_pieces, args.window, list(range(worker, args.batch, helpers)), args.seed)
 
     stream = loop.prefetch(draw, args.workers)
     state = network.start(args.batch, args.device)
@@ -69,7 +74,9 @@ def train(args: argparse.Namespace) -> list[float]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    p.add_argument("data", type=Path, help=f"folder with {' and '.join(data.FILES)}")
+    p.add_argument("data", type=Path, help=f"folder with {' and '.join(pieces.FILES)}, or with MIDI files")
+    p.add_argument("--only", help="pieces with this in their name: a composer")
+    p.add_argument("--start", type=Path, help="fine-tune: begin with the weights of this run (a --rate of 5e-4 forgets less)")
     p.add_argument("--hidden", type=int, default=448)
     p.add_argument("--layers", type=int, default=1)
     p.add_argument("--dropout", type=float, default=0.1)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 
-from models.generation import frame_data, frame_evaluate, frame_network, frame_train  # noqa: E402  (needs torch)
 from models.generation import evaluate as evaluation  # noqa: E402
+from models.generation import frame_data, frame_evaluate, frame_network, frame_train  # noqa: E402  (needs torch)
 
 Roll = np.ndarray
 

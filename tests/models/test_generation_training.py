@@ -17,7 +17,7 @@ from rtserver.generation.performer import Performer
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation import data, evaluate, export, loop, metre, network, train  # noqa: E402  (needs torch)
+from models.generation import data, evaluate, export, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
 
 
 def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
@@ -39,8 +39,8 @@ def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notes")
-    write(folder / data.FILES[0], 20, 80, seed=1)
-    write(folder / data.FILES[1], 10, 100, seed=2)
+    write(folder / pieces.FILES[0], 20, 80, seed=1)
+    write(folder / pieces.FILES[1], 10, 100, seed=2)
     return folder
 
 
@@ -63,24 +63,24 @@ def exported(trained: tuple[Path, list[float]], tmp_path_factory: pytest.TempPat
 
 
 def test_the_split_is_by_piece_and_always_the_same(folder: Path) -> None:
-    parts = data.load(folder)
+    parts = pieces.load(folder)
     assert [len(p) for p in parts] == [26, 2, 2]
-    assert [[p.name for p in part] for part in parts] == [[p.name for p in part] for part in data.load(folder)]
+    assert [[p.name for p in part] for part in parts] == [[p.name for p in part] for part in pieces.load(folder)]
 
 
 def test_missing_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=data.FILES[0]):
-        data.load(tmp_path)
+    with pytest.raises(SystemExit, match=pieces.FILES[0]):
+        pieces.load(tmp_path)
 
 
 def test_half_of_the_windows_listen(folder: Path) -> None:
-    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
     share = np.mean([stream.draw().chroma[:, 12].all() for _ in range(400)])
     assert 0.4 < share < 0.6
 
 
 def test_the_performers_own_notes_are_not_in_its_condition(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     made = data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(listen=True))
     bass = piece.pitch[piece.part == 1][0] % 12
     heard = made.chroma[1:, :12]
@@ -88,14 +88,14 @@ def test_the_performers_own_notes_are_not_in_its_condition(folder: Path) -> None
 
 
 def test_a_transposed_window_has_transposed_chroma(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     plain, up = (data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(listen=True), shift=s) for s in (0, 3))
     np.testing.assert_array_equal(up.pitch[1:], plain.pitch[1:] + 3)
     np.testing.assert_allclose(up.chroma[:, :12], np.roll(plain.chroma[:, :12], 3, axis=1), atol=1e-6)
 
 
 def test_a_change_of_key_is_heard_a_quarter_before_it_is_to_be_followed(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     own = piece.part == 0
     shift = np.where(np.arange(40) >= 21, 5, 0)
     plain, turned = (data.sequence(piece, own, 0, 40, told=data.Told(listen=True), shift=s) for s in (0, shift))
@@ -106,7 +106,7 @@ def test_a_change_of_key_is_heard_a_quarter_before_it_is_to_be_followed(folder: 
 
 
 def test_what_comes_is_known_to_who_is_told(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     own = piece.part == 0
     scored = data.sequence(piece, own, 0, 40, told=data.Told(score=True)).ahead
     bass = piece.pitch[~own][0] % 12
@@ -121,14 +121,14 @@ def test_what_comes_is_known_to_who_is_told(folder: Path) -> None:
 
 
 def test_a_sketch_has_no_more_than_four_pitch_classes(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     made = data.sequence(piece, np.ones(len(piece.onset), bool), 0, 40, told=data.Told(chart=True, sketch=True))
     assert set(np.unique(made.ahead)) <= {0.0, 1.0}
     assert (made.ahead[:, :12].sum(axis=1) <= 4).all()
 
 
 def test_what_is_not_told_is_unknown(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     made = data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(phase=False))
     assert not (made.chroma.any() or made.ahead.any() or made.controls.any() or made.bar.any() or made.metre or made.texture or made.part)
     assert (made.phase == v.UNKNOWN_PHASE).all()
@@ -162,7 +162,7 @@ def test_notes_without_accents_have_no_metre() -> None:
 
 
 def test_packing_loses_nothing_that_matters(folder: Path) -> None:
-    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
     batch = data.stack([stream.window()[0]])
     plain, packed = network.tensors(batch), network.tensors(data.pack(batch))
     assert plain.keys() == packed.keys()
@@ -172,7 +172,7 @@ def test_packing_loses_nothing_that_matters(folder: Path) -> None:
 
 
 def test_windows_of_a_stream_follow_each_other(folder: Path) -> None:
-    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
     first, fresh = stream.window()
     second, again = stream.window()
     assert fresh and not again
@@ -205,7 +205,7 @@ def test_resume_goes_on_from_the_checkpoint(folder: Path, tmp_path: Path) -> Non
 def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[float]]) -> None:
     """Over all pitches that may follow in a chord the probabilities sum to one, and so do those of the durations."""
     net, _ = train.restore(trained[0] / "checkpoint.pt")
-    piece = data.load(folder)[2][0]
+    piece = pieces.load(folder)[2][0]
     window = data.cut(data.sequence(piece, np.ones(len(piece.onset), bool), 0, 8, lead=0), 0, 8, 8)
     chord = int(np.flatnonzero((window["next_dt"] == 0) & (window["pitch"] != v.START))[0])
 
@@ -223,7 +223,7 @@ def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[fl
 
 def test_every_note_of_the_held_out_pieces_is_scored(folder: Path, trained: tuple[Path, list[float]]) -> None:
     net, _ = train.restore(trained[0] / "checkpoint.pt")
-    held_out = data.load(folder)[2]
+    held_out = pieces.load(folder)[2]
     scores = evaluate.evaluate(net, held_out)
     assert scores["all"]["n_notes"] == sum(len(p.onset) for p in held_out)
     assert scores["accompany"]["n_notes"] == scores["accompany_free"]["n_notes"] == sum(int((p.part == 1).sum()) for p in held_out)
