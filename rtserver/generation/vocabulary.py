@@ -102,7 +102,7 @@ def condition(chroma: npt.ArrayLike | None = None) -> Float:
 
 
 def controls(density: float | None = None, register: float | None = None) -> Float:
-    """What is asked for, (4,): `density` in notes a quarter, `register` as the mean MIDI key, over the coming four quarters. None: as it likes."""
+    """What is asked for, (4,): `density` in notes a quarter, `register` as a mean MIDI key, for four quarters to come. None: any."""
     out = np.zeros(N_CONTROLS, np.float32)
     if density is not None:
         out[:2] = np.log2(1.0 + max(0.0, density)) / 3.0, 1.0  # seven notes a quarter: 1
@@ -112,9 +112,9 @@ def controls(density: float | None = None, register: float | None = None) -> Flo
 
 
 def bar_place(tick: int, bar_line: int, bar: int) -> tuple[int, int]:
-    """The inputs `bar` and `metre` at `tick`, for bars of `bar` ticks of which one begins at `bar_line`; (0, 0) where they are not for this model.
+    """The inputs `bar` and `metre` at `tick`, for bars of `bar` ticks, one of which begins at `bar_line`.
 
-    The model knows bars of whole eighths, up to six quarters.
+    (0, 0), not known, for other bars than the model knows: those of whole eighths, up to six quarters.
     """
     if not 0 < bar < N_BAR or bar % 12:
         return 0, 0
