@@ -1,8 +1,8 @@
-"""Put a checkpoint into the zoo: ``python -m models.generation.export DATA CHECKPOINT ZOO``.
+"""Put a checkpoint into the zoo: ``python -m models.generation.export DATA FOLDER ZOO [--int8]``.
 
 Writes three ONNX graphs (the LSTM step with the dt head, the pitch head, the duration head: a sampled event needs one run of each),
 their manifest entries, golden vectors computed by torch, and the figures on the held-out pieces. ONNX Runtime must reproduce torch before
-anything is kept.
+anything is kept. With ``--int8`` a second model, NAME-int8, with weights of a quarter of the size, and what it loses in nats.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.generation import data
-from models.generation.evaluate import evaluate, order_0
+from models.generation import exported, pieces
+from models.generation.evaluate import evaluate, order_0, sequences
 from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
-from models.generation.train import restore
+from models.generation.train import FILE, restore
 from rtserver import zoo
 from rtserver.generation import vocabulary as v
+from rtserver.generation.note_network import NoteNetwork
 
 OPSET = 17
 LICENCE = "MIT"
 DATA = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"
 GOLDEN_STEPS = 8
+N_COMPARED = 20_000  # notes on which int8 is compared
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -161,6 +163,13 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], fig
     if worst > 1e-5:
         raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most 1e-5: not exported")
     np.savez_compressed(folder / f"{name}.golden.npz", **rows)
+    more = {"golden": f"{name}.golden.npz", **facts, **{f"nats_{task}": scores for task, scores in figures.items()}}
+    enter(folder, network, name, files, more)
+    return worst
+
+
+def enter(folder: Path, network: Network, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
+    """Write the manifest entries of a model and check that it can be loaded."""
     entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
     for key, path in files.items():
         session = zoo.open_session(path)
@@ -169,31 +178,43 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], fig
             "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
         }  # fmt: skip
         if key == name:
-            entries[key] |= {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER,
-                             "golden": f"{name}.golden.npz", "card": f"{name}.md", **facts}  # fmt: skip
-            entries[key] |= {f"nats_{task}": scores for task, scores in figures.items()}
+            entries[key] |= {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
+            entries[key] |= {"card": f"{name}.md", **facts}
         else:
             entries[key]["part_of"] = name
     (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
     for key in files:
         zoo.load_model(key, folder)
-    return worst
 
 
-if __name__ == "__main__":
+def export_int8(network: Network, folder: Path, name: str, held_out: list[pieces.Piece]) -> dict[str, float]:
+    """Add NAME-int8 beside an exported NAME; returns the nats a note of both over N_COMPARED held-out notes, as the run-time steps them."""
+    files = {name + graph: folder / f"{name}{graph}.onnx" for graph in GRAPHS}
+    enter(folder, network, f"{name}-int8", quantise(files, name), {})
+    made = sequences(held_out, "all")
+    return {key: exported.score(NoteNetwork(key, folder), made, N_COMPARED)["note"] for key in (name, f"{name}-int8")}
+
+
+def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("data", type=Path, help="the training data: the figures are measured on its held-out pieces")
-    p.add_argument("checkpoint", type=Path)
+    p.add_argument("checkpoint", type=Path, help="folder of the run")
     p.add_argument("zoo", type=Path)
     p.add_argument("--name", default="performer")
-    args = p.parse_args()
+    p.add_argument("--only", help="as in training: pieces with this in their name")
+    p.add_argument("--source", default=DATA, help="what it was trained on and under which licence, for the manifest (default: %(default)s)")
+    p.add_argument("--int8", action="store_true", help="also NAME-int8")
+    return p
+
+
+def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    network, checkpoint = restore(args.checkpoint)
-    pieces, held_out = data.load(args.data)
-    figures = {"order_0": order_0(pieces, held_out)} | evaluate(network, held_out)
+    network, checkpoint = restore(args.checkpoint / FILE)
+    train, _, held_out = pieces.load(args.data, args.only)
+    figures = {"order_0": order_0(train, held_out)} | evaluate(network, held_out)
     facts = {
-        "data": DATA,
-        "split": f"{data.HELD_OUT:.0%} of the pieces of each file held out, seed {data.SPLIT_SEED}",
+        "data": args.source,
+        "split": f"{pieces.HELD_OUT:.0%} of the pieces of each file held out, seed {pieces.SPLIT_SEED}",
         "training": "{step} steps of {batch} x {window} events, seed {seed}".format(
             **checkpoint["settings"] | {"step": checkpoint["step"]}
         ),
@@ -202,3 +223,9 @@ if __name__ == "__main__":
     worst = export(network, args.zoo, args.name, facts, figures)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
     print(figures)
+    if args.int8:
+        print(export_int8(network, args.zoo, args.name, held_out))
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())

@@ -37,7 +37,7 @@ class Piece:
 Split = tuple[list[Piece], list[Piece], list[Piece]]
 
 
-def load(folder: Path, only: str | None = None) -> Split:
+def load(folder: Path, only: str | None = None, report_to: Path | None = None) -> Split:
     """(training, validation, held-out pieces): 3 % and 5 % of the pieces are kept apart, drawn by SPLIT_SEED.
 
     Parameters
@@ -46,6 +46,8 @@ def load(folder: Path, only: str | None = None) -> Split:
         With both of FILES, each of which is split for itself, or with MIDI files.
     only : str or None
         Leave out pieces whose name does not contain this, whatever the case: a composer. No piece changes sides by it.
+    report_to : Path or None
+        Where `midi_folder.Report` goes as JSON, where MIDI files were read.
     """
     from models.generation import midi_folder  # late: it needs this module
 
@@ -57,6 +59,9 @@ def load(folder: Path, only: str | None = None) -> Split:
     elif midi_folder.files(folder):
         pieces, report = midi_folder.read(folder)
         print(report.lines())
+        if report_to is not None:
+            report_to.parent.mkdir(parents=True, exist_ok=True)
+            report.write(report_to)
         parts = divide(pieces)
     else:
         raise SystemExit(f"{folder} holds no data to train on: expected {' and '.join(FILES)}, or MIDI files")

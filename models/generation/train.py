@@ -19,6 +19,7 @@ from models.generation.evaluate import evaluate
 from models.generation.network import Network, tensors
 
 FILE = "checkpoint.pt"
+REPORT = "midi_report.json"
 SHAPE = ("hidden", "layers", "dropout")
 WATCHED = "nats"  # what the kept weights are best in: the mean of the tasks that are checked
 CHECKED = ("all", "follow", "chart")
@@ -37,7 +38,7 @@ def train(args: argparse.Namespace) -> list[float]:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    train_pieces, validation, _ = pieces.load(args.data, args.only)
+    train_pieces, validation, _ = pieces.load(args.data, args.only, args.out / REPORT)
     settings = {k: getattr(args, k) for k in (*SHAPE, "batch", "window", "rate", "seed")}
     if args.start is not None:
         network, checkpoint = restore(args.start / FILE)

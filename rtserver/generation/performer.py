@@ -17,10 +17,11 @@ from rtserver import zoo
 from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints, Mask
-from rtserver.generation.note_network import NoteNetwork
+from rtserver.generation.note_network import CONDITIONS, OPTIONAL, NoteNetwork
 from rtserver.generation.vocabulary import Float, NoteEvent
 
 FIRST = NoteEvent(0, v.START, v.UNKNOWN_DURATION)
+_NOTHING = {k: np.zeros(n, np.float32) for k, n in CONDITIONS.items()}
 SAFE_PITCH = 60  # middle C, where there is nothing else to go by
 
 Three = tuple[float, float, float]
@@ -32,7 +33,7 @@ class Snapshot:
 
     h: Float
     c: Float
-    chroma: Float
+    conditions: dict[str, Float]
     last: NoteEvent
     tick: int
     sounding: tuple[tuple[int, int], ...]
@@ -56,7 +57,7 @@ class Performer:
     texture : str
         "line" (one voice), "chords" (a keyboard), or "unknown": as the music so far suggests.
     part : str
-        Which part of the whole it plays: "upper", "inner", "lower", "all", or "unknown".
+        Which part of the whole it plays: "upper", "inner", "lower", "all", or "unknown", the only choice for a model that knows no parts.
     folder : Path
         Where the zoo is.
 
@@ -98,8 +99,15 @@ class Performer:
         self.seed = seed
         self.network = NoteNetwork(model, folder)
         self.network.set_texture(v.TEXTURES.index(texture))
+        if part != "unknown":
+            self._need("part")
         self.network.set_part(v.PARTS.index(part))
         self.reset()
+
+    def set_bar(self, bar_line: int, bar: int) -> None:
+        """Where the bar lines lie: one at the tick `bar_line`, the next `bar` ticks later. Without effect on a model that knows no bars."""
+        self.network.set_bar(bar_line, bar)
+        self._stepped = False
 
     def reset(self) -> None:
         """As new: nothing heard, the dice as seeded, counters at zero."""
@@ -172,14 +180,19 @@ class Performer:
         dt : int or None
             Ask only for pitch and duration of a note that comes after `dt` ticks: one whose dt an earlier query has drawn.
         ahead : float32 (25,) or None
-            What is known to come, see `vocabulary.ahead`.
+            What is known to come, see `vocabulary.ahead`. For a model that takes it.
         controls : float32 (4,) or None
-            Density and register that are asked for, see `vocabulary.controls`.
+            Density and register that are asked for, see `vocabulary.controls`. For a model that takes them.
 
         Returns
         -------
         NoteEvent
             Its `dt` exceeds `max_dt` only where keys still down or `earliest` leave nothing else.
+
+        Raises
+        ------
+        ConfigError
+            Something is asked for that the model was not trained with.
         """
         self._listen(condition, ahead, controls)
         if not self._stepped:
@@ -213,14 +226,15 @@ class Performer:
         h, c = self.network.state
         dice = dict(self._dice.bit_generator.state)
         dice["state"] = dict(dice["state"])
-        return Snapshot(
-            h.copy(), c.copy(), self.network.chroma.copy(), self.last, self.tick, tuple(self._sounding), tuple(self._heard), dice
-        )
+        conditions = {k: x.copy() for k, x in self.network.conditions.items()}
+        return Snapshot(h.copy(), c.copy(), conditions, self.last, self.tick, tuple(self._sounding), tuple(self._heard), dice)
 
     def restore(self, state: Snapshot) -> None:
         """Go back to a snapshot of this performer, or of another one with the same model. Counters go on."""
         h, c = self.network.state
-        h[...], c[...], self.network.chroma[...] = state.h, state.c, state.chroma
+        h[...], c[...] = state.h, state.c
+        for k, x in state.conditions.items():
+            self.network.conditions[k][...] = x
         self.last, self.tick, self._sounding, self._heard = state.last, state.tick, list(state.sounding), list(state.heard)
         self._dice.bit_generator.state = state.dice
         self._stepped = False
@@ -237,12 +251,20 @@ class Performer:
                 sounding[pitch] = 1.0
 
     def _listen(self, condition: Float | None, ahead: Float | None, controls: Float | None) -> None:
-        network = self.network
-        for there, given in ((network.chroma, condition), (network.ahead, ahead), (network.controls, controls)):
-            wanted = 0.0 if given is None else given
-            if not np.array_equal(there, np.broadcast_to(wanted, there.shape)):
-                there[...] = wanted
+        for name, given in (("chroma", condition), ("ahead", ahead), ("controls", controls)):
+            if given is not None:
+                self._need(name)
+            there = self.network.conditions[name]
+            if not np.array_equal(there, _NOTHING[name] if given is None else given):
+                there[...] = 0.0 if given is None else given
                 self._stepped = False
+
+    def _need(self, condition: str) -> None:
+        """Refuse what the model would not hear."""
+        takes = self.network.takes
+        if condition in OPTIONAL - takes:
+            known = ", ".join(sorted(takes)) or "nothing of the kind"
+            raise ConfigError(condition, f"this model was trained without it and takes {known}: leave it out, or choose another model")
 
     def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float], finite: bool) -> int:
         releases = sorted(r for r, _ in self._sounding)

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from rtserver import zoo
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
+from rtserver.generation.note_network import OPTIONAL, NoteNetwork
 from rtserver.generation.performer import Performer
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
 from models.generation import data, evaluate, export, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from models.generation import exported as exporting  # noqa: E402
 
 
 def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
@@ -232,6 +234,103 @@ def test_every_note_of_the_held_out_pieces_is_scored(folder: Path, trained: tupl
 
 def test_the_export_computes_what_torch_computes(exported: tuple[Path, float]) -> None:
     assert exported[1] <= 1e-5
+
+
+def test_the_run_time_computes_what_torch_computes(exported: tuple[Path, float]) -> None:
+    """The golden vectors through `NoteNetwork`: every condition reaches the input that it was trained as."""
+    played = NoteNetwork(folder=exported[0])
+    assert played.takes == OPTIONAL
+    rows = np.load(exported[0] / "performer.golden.npz")
+    for i in range(export.GOLDEN_STEPS):
+        row = {k: a[i].reshape(-1) for k, a in rows.items()}
+        for there, k in zip(played.state, "hc", strict=True):
+            there[...] = row[k].reshape(there.shape)
+        for k, there in played.conditions.items():
+            there[...] = row[k]
+        played.sounding[...], played.next_sounding[...] = row["sounding"], row["next_sounding"]
+        played.set_texture(int(row["texture"][0]))
+        played.set_part(int(row["part"][0]))
+        dt = int(row["next_dt"][0])
+        tick = int(row["phase"][0])
+        played.set_bar(tick - int(row["bar"][0]) + 1, 12 * int(row["metre"][0]))
+        played.step(v.NoteEvent(*(int(row[k][0]) for k in ("dt", "pitch", "duration"))), tick)
+        played.run_pitch(dt, tick + dt)
+        played.run_duration(int(row["next_pitch"][0]))
+        for k, x in (("dt_logits", played.dt_logits), ("pitch_logits", played.pitch_logits), ("duration_logits", played.duration_logits)):
+            np.testing.assert_allclose(x, row[k], atol=1e-5, err_msg=f"{k}, step {i}")
+
+
+@pytest.mark.parametrize("task", ["all", "chart", "follow", "asked"])
+def test_the_run_time_gives_the_odds_that_were_scored(
+    folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float], task: str
+) -> None:
+    made = evaluate.sequences(pieces.load(folder)[2], task)
+    scored = evaluate.score(train.restore(trained[0] / "checkpoint.pt")[0], made, "cpu")
+    played = exporting.score(NoteNetwork(folder=exported[0]), made, 10**6)
+    assert played["note"] == pytest.approx(scored["note"], abs=1e-3)
+
+
+def test_an_int8_model_plays_and_costs_little(folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float]) -> None:
+    net, _ = train.restore(trained[0] / "checkpoint.pt")
+    found = export.export_int8(net, exported[0], "performer", pieces.load(folder)[2])
+    assert found["performer-int8"] == pytest.approx(found["performer"], abs=0.02)
+    assert found["performer-int8"] != found["performer"]
+    performer = Performer("performer-int8", folder=exported[0])
+    performer.feed(performer.query(Constraints("C major")))
+    assert performer.n_nan == 0
+
+
+def test_a_run_goes_into_a_zoo_with_its_figures(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    source = "scales, made here"
+    export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), "--name", "mine", "--source", source]))
+    entry = zoo.manifest(tmp_path)["mine"]
+    assert entry["data"] == source
+    assert set(evaluate.TASKS) == {k.removeprefix("nats_") for k in entry if k.startswith("nats_")} - {"order_0"}
+    Performer("mine", folder=tmp_path)
+
+
+def test_wishes_reach_a_model_that_was_trained_with_them(exported: tuple[Path, float]) -> None:
+    """One step, other wishes, other odds; the network itself, not the dice."""
+    performer = Performer(folder=exported[0], part="upper")
+    plain = {"ahead": None, "controls": None}
+    wishes = (plain, plain | {"ahead": v.ahead(np.eye(2, 12))}, plain | {"controls": v.controls(4.0, 72.0)})
+    odds = []
+    for wish in wishes:
+        performer.query(Constraints(), dt=6, **wish)
+        odds.append(performer.network.pitch_logits.copy())
+    performer.set_bar(0, 72)
+    performer.query(Constraints(), dt=6)
+    odds.append(performer.network.pitch_logits.copy())
+    other = Performer(folder=exported[0], part="lower")
+    other.query(Constraints(), dt=6)
+    odds.append(other.network.pitch_logits.copy())
+    assert all(np.abs(odds[0] - x).max() > 1e-4 for x in odds[1:])
+
+
+def test_the_keys_that_are_down_are_shown(exported: tuple[Path, float]) -> None:
+    performer = Performer(folder=exported[0])
+    performer.feed(v.NoteEvent(0, 60, 24))
+    performer.feed(v.NoteEvent(12, 64, 6), sounding=False)
+    performer.query(Constraints(), dt=6)
+    assert performer.network.sounding.nonzero()[0].tolist() == [60, 64]  # at tick 12
+    assert performer.network.next_sounding.nonzero()[0].tolist() == [60]  # at tick 18
+
+
+def test_restore_brings_the_conditions_back(exported: tuple[Path, float]) -> None:
+    performer = Performer(seed=2, folder=exported[0])
+    told = {"condition": v.condition(np.eye(12)[3]), "ahead": v.ahead(np.eye(2, 12)), "controls": v.controls(2.0)}
+    for _ in range(5):
+        performer.feed(performer.query(Constraints(), **told))
+    state = performer.snapshot()
+    first = [performer.query(Constraints(), **told)]
+    performer.feed(first[0])
+    first.append(performer.query(Constraints(), **told))
+    performer.reset()
+    performer.restore(state)
+    again = [performer.query(Constraints(), **told)]
+    performer.feed(again[0])
+    again.append(performer.query(Constraints(), **told))
+    assert again == first
 
 
 def test_what_is_exported_plays(exported: tuple[Path, float]) -> None:
