@@ -68,7 +68,8 @@ def train(args: argparse.Namespace) -> list[float]:
 
     def check(averaged: nn.Module) -> dict[str, Any]:
         figures = evaluate(averaged, validation, args.device, CHECKED, args.check)  # type: ignore[arg-type]
-        return {WATCHED: round(sum(f["note"] for f in figures.values()) / len(figures), 4), **figures}
+        scored = [f["note"] for f in figures.values() if f["n_notes"]]  # pieces of one part have nobody to follow
+        return {WATCHED: round(sum(scored) / len(scored), 4), **figures}
 
     return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
 
