@@ -1,15 +1,14 @@
-"""Put a checkpoint into the zoo: ``python -m models.generation.export DATA FOLDER ZOO [--int8]``.
+"""Put a checkpoint into the zoo: ``python -m models.generation.export DATA FOLDER ZOO``.
 
 Writes three ONNX graphs (the LSTM step with the dt head, the pitch head, the duration head: a sampled event needs one run of each),
 their manifest entries, golden vectors computed by torch, and the figures on the held-out pieces. ONNX Runtime must reproduce torch before
-anything is kept. With ``--int8`` a second model, NAME-int8, with weights of a quarter of the size, and what it loses in nats.
+anything is kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.generation import exported, pieces
-from models.generation.evaluate import evaluate, order_0, sequences
+from models.generation import pieces
+from models.generation.evaluate import evaluate, order_0
 from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
 from models.generation.train import FILE, restore
 from rtserver import zoo
 from rtserver.generation import vocabulary as v
-from rtserver.generation.note_network import NoteNetwork
 
 OPSET = 17
 LICENCE = "MIT"
 DATA = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"
 GOLDEN_STEPS = 8
-N_COMPARED = 20_000  # notes on which int8 is compared
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -110,22 +107,6 @@ def graphs(network: Network, name: str, rows: dict[str, np.ndarray], folder: Pat
     return made
 
 
-def quantise(files: dict[str, Path], name: str) -> dict[str, Path]:
-    """The same graphs with int8 weights (ONNX Runtime's dynamic quantisation, a scale for each channel); manifest name -> file."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # late: it logs when it is imported
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    made: dict[str, Path] = {}
-    for key, path in files.items():
-        graph = key.removeprefix(name)
-        target = made[f"{name}-int8{graph}"] = path.with_name(f"{name}-int8{graph}.onnx")
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / path.name
-            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            quantize_dynamic(prepared, target, per_channel=True, weight_type=QuantType.QInt8)
-    return made
-
-
 def replay(files: dict[str, Path], name: str, rows: dict[str, np.ndarray]) -> float:
     """Largest difference between ONNX Runtime and the golden vectors, over all outputs and steps."""
     worst = 0.0
@@ -163,12 +144,13 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], fig
     if worst > 1e-5:
         raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most 1e-5: not exported")
     np.savez_compressed(folder / f"{name}.golden.npz", **rows)
-    more = {"golden": f"{name}.golden.npz", **facts, **{f"nats_{task}": scores for task, scores in figures.items()}}
-    enter(folder, network, name, files, more)
+    shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
+    more = {"golden": f"{name}.golden.npz", "card": f"{name}.md", **facts}
+    enter(folder, name, files, shape | more | {f"nats_{task}": scores for task, scores in figures.items()})
     return worst
 
 
-def enter(folder: Path, network: Network, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
+def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
     """Write the manifest entries of a model and check that it can be loaded."""
     entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
     for key, path in files.items():
@@ -178,21 +160,12 @@ def enter(folder: Path, network: Network, name: str, files: dict[str, Path], fac
             "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
         }  # fmt: skip
         if key == name:
-            entries[key] |= {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
-            entries[key] |= {"card": f"{name}.md", **facts}
+            entries[key] |= facts
         else:
             entries[key]["part_of"] = name
     (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
     for key in files:
         zoo.load_model(key, folder)
-
-
-def export_int8(network: Network, folder: Path, name: str, held_out: list[pieces.Piece]) -> dict[str, float]:
-    """Add NAME-int8 beside an exported NAME; returns the nats a note of both over N_COMPARED held-out notes, as the run-time steps them."""
-    files = {name + graph: folder / f"{name}{graph}.onnx" for graph in GRAPHS}
-    enter(folder, network, f"{name}-int8", quantise(files, name), {})
-    made = sequences(held_out, "all")
-    return {key: exported.score(NoteNetwork(key, folder), made, N_COMPARED)["note"] for key in (name, f"{name}-int8")}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -203,7 +176,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--name", default="performer")
     p.add_argument("--only", help="as in training: pieces with this in their name")
     p.add_argument("--source", default=DATA, help="what it was trained on and under which licence, for the manifest (default: %(default)s)")
-    p.add_argument("--int8", action="store_true", help="also NAME-int8")
     return p
 
 
@@ -223,8 +195,6 @@ def main(args: argparse.Namespace) -> None:
     worst = export(network, args.zoo, args.name, facts, figures)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
     print(figures)
-    if args.int8:
-        print(export_int8(network, args.zoo, args.name, held_out))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from rtserver.generation.performer import Performer
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation import data, evaluate, export, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from models.generation import data, evaluate, export, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
 from models.generation import exported as exporting  # noqa: E402
 
 
@@ -270,11 +270,11 @@ def test_the_run_time_gives_the_odds_that_were_scored(
     assert played["note"] == pytest.approx(scored["note"], abs=1e-3)
 
 
-def test_an_int8_model_plays_and_costs_little(folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float]) -> None:
-    net, _ = train.restore(trained[0] / "checkpoint.pt")
-    found = export.export_int8(net, exported[0], "performer", pieces.load(folder)[2])
-    assert found["performer-int8"] == pytest.approx(found["performer"], abs=0.02)
-    assert found["performer-int8"] != found["performer"]
+def test_an_int8_model_plays_and_costs_little(folder: Path, exported: tuple[Path, float]) -> None:
+    name = int8.add(exported[0], "performer")
+    found = int8.compare(exported[0], ["performer", name], pieces.load(folder)[2])
+    assert found[name]["note"] == pytest.approx(found["performer"]["note"], abs=0.02)
+    assert zoo.load_model(name, exported[0])[0].stat().st_size < zoo.load_model("performer", exported[0])[0].stat().st_size
     performer = Performer("performer-int8", folder=exported[0])
     performer.feed(performer.query(Constraints("C major")))
     assert performer.n_nan == 0
