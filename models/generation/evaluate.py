@@ -104,7 +104,8 @@ def order_0(train: list[Piece], held_out: list[Piece]) -> dict[str, Any]:
 def score_performer(args: argparse.Namespace) -> dict[str, Any]:
     from models.generation.train import FILE, restore  # late: it imports this module
 
-    network, _ = restore(args.checkpoint / FILE if args.checkpoint.is_dir() else args.checkpoint)
+    run = args.checkpoint[0]
+    network, _ = restore(run / FILE if run.is_dir() else run)
     train, validation, held_out = load(args.data, args.only)
     scored = {"train": train, "valid": validation, "test": held_out}[args.split]
     return {"order_0": order_0(train, scored)} | evaluate(network.to(args.device), scored, args.device)
@@ -114,13 +115,16 @@ def score_lstm(args: argparse.Namespace) -> dict[str, Any]:
     from models.generation import frame_data, frame_evaluate
 
     pieces = frame_data.load(args.data)[args.split]
-    networks = [n.to(args.device) for n in frame_evaluate.members(args.checkpoint)]
+    networks = [n.to(args.device) for n in frame_evaluate.members(*args.checkpoint)]
+    heads = sorted({"bernoulli" if args.draws else n.head for n in networks})
+    if len(heads) > 1:
+        raise SystemExit("joint and Bernoulli networks cannot be mixed as they are: with --draws, say 16, the joint ones go key by key")
     shifts = list(range(-args.shifts, args.shifts + 1))
-    made = frame_evaluate.components(networks, pieces, shifts, args.device)
+    made = frame_evaluate.components(networks, pieces, shifts, args.device, args.draws)
     predicted = frame_evaluate.mix(made, args.trust)
     if args.out is not None:
         np.savez_compressed(args.out, **predicted)
-    facts = {"head": networks[0].head, "members": len(networks), "shifts": args.shifts, "trust": args.trust}
+    facts = {"head": heads[0], "members": len(networks), "shifts": args.shifts, "trust": args.trust}
     return facts | frame_evaluate.figure(pieces, predicted)
 
 
@@ -130,9 +134,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, help="folder of the performer's data, or .npz of frames")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="test: the held-out pieces")
     p.add_argument("--only", help="of the performer: pieces with this in their name")
-    p.add_argument("--checkpoint", type=Path, required=True, help="folder of the run")
+    p.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="folder of the run; of the lstm several, or members of them")
     p.add_argument("-o", "--out", type=Path, help="of the lstm: predictions, .npz with logp (frames,) or probs (frames, 88)")
     p.add_argument("--shifts", type=int, default=0, help="of the lstm: mix the readings of the piece moved by up to so many semitones")
+    p.add_argument("--draws", type=int, default=0, help="of the lstm: take joint networks key by key, from so many draws a frame")
     p.add_argument("--trust", type=float, default=0.0, help="of the lstm: how much the mixture leans to who was right before, 0 to 1")
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=1)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.generation import frame_data
+from models.generation import frame_data, frame_marginals
 from models.generation.frame_network import FrameNetwork
 from models.generation.frame_train import restore
 
@@ -22,20 +22,25 @@ MAX_FRAMES = 8192  # padded frames run at once: a gigabyte
 N_BOOTSTRAP = 2000
 
 
-def members(folder: Path) -> list[FrameNetwork]:
-    """The networks of a folder of `frame_train`. Exits where there is none."""
-    paths = sorted(folder.glob("member-*.pt"))
-    if not paths:
-        raise SystemExit(f"{folder} holds no member-0.pt: name the --out folder of models.generation.frame_train")
-    return [restore(p) for p in paths]
+def members(*runs: Path) -> list[FrameNetwork]:
+    """The networks of folders of `frame_train`, or of single files in them. Exits where there is none."""
+    made: list[FrameNetwork] = []
+    for run in runs:
+        paths = sorted(run.glob("member-*.pt")) if run.is_dir() else [run]
+        if not paths:
+            raise SystemExit(f"{run} holds no member-0.pt: name the --out folder of models.generation.frame_train")
+        made += [restore(p) for p in paths]
+    return made
 
 
 @torch.no_grad()
 def components(
-    networks: list[FrameNetwork], pieces: list[np.ndarray], shifts: list[int], device: str = "cpu"
+    networks: list[FrameNetwork], pieces: list[np.ndarray], shifts: list[int], device: str = "cpu", draws: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """For each piece the log-probability of each frame by each component (networks x shifts, frames), and of Bernoulli networks the
-    probabilities (networks x shifts, frames, 88), brought back to the written key; None of joint ones."""
+    probabilities (networks x shifts, frames, 88), brought back to the written key; None of joint ones.
+
+    With `draws` joint networks count as Bernoulli ones, by that many draws a frame (`frame_marginals`)."""
     out: list[tuple[np.ndarray, np.ndarray | None]] = []
     for piece in pieces:
         age = frame_data.ages(piece)
@@ -48,10 +53,13 @@ def components(
             rows = [(m, frame_data.transpose(seen, s), place) for m, s in zip(moved, shifts, strict=True)]
             for a in range(0, len(rows), at_once):
                 batch = frame_data.collate(rows[a : a + at_once]).to(device)
-                if network.head == "joint":
+                if network.head == "joint" and not draws:
                     logs.append(network.log_joint(batch).double().cpu().numpy())
                 else:
-                    p = torch.sigmoid(network.key_logits(batch).double()).cpu().numpy()
+                    if network.head == "joint":
+                        p = frame_marginals.marginals(network, batch, draws).double().cpu().numpy()
+                    else:
+                        p = torch.sigmoid(network.key_logits(batch).double()).cpu().numpy()
                     keys.append(np.stack([frame_data.transpose(x, -s) for x, s in zip(p, shifts[a : a + at_once], strict=True)]))
         if keys:
             p = np.concatenate(keys)

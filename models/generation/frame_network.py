@@ -90,11 +90,17 @@ class FrameNetwork(nn.Module):
         x = into + self.into(known).flatten(0, 1)[batch.frame_of]
         padded = x.new_zeros(len(batch.real), int(batch.at.max()) + 1, x.shape[-1]).index_put((batch.row, batch.at), x)
         h = self.run(padded)[batch.row, batch.at]
-        z = self.drop(torch.relu(self.state(h) + output + self.known(known).flatten(0, 1)[batch.frame_of]))
-        relative = torch.relu(near[batch.frame_of] + self.near(before[:, None]))
+        return self.choose(h, output, self.known(known).flatten(0, 1)[batch.frame_of], near[batch.frame_of], before, batch.last)
+
+    def choose(  # noqa: PLR0917
+        self, h: Tensor, output: Tensor, known: Tensor, near: Tensor, before: Tensor, last: Tensor
+    ) -> Tensor:
+        """Logits (n, 89) of the next token from the LSTM's output, what is known of the past and the notes set in the frame so far."""
+        z = self.drop(torch.relu(self.state(h) + output + known))
+        relative = torch.relu(near + self.near(before[:, None]))
         logits = self.out(z)
         logits = torch.cat([logits[:, :END] + torch.einsum("nck,nc->nk", relative, self.gate(z)), logits[:, END:]], 1)
-        spent = torch.arange(N_KEYS + 1, device=keys.device) >= batch.last[:, None]
+        spent = torch.arange(N_KEYS + 1, device=last.device) >= last[:, None]
         spent[:, END] = False
         return logits.masked_fill(spent, float("-inf"))
 

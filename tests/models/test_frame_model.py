@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 
 from models.generation import evaluate as evaluation  # noqa: E402
-from models.generation import frame_data, frame_evaluate, frame_network, frame_train  # noqa: E402  (needs torch)
+from models.generation import frame_data, frame_evaluate, frame_marginals, frame_network, frame_train  # noqa: E402  (needs torch)
 
 Roll = np.ndarray
 
@@ -166,6 +166,41 @@ def test_keys_that_fall_off_the_keyboard_count_as_impossible(trained: tuple[Path
     assert log.shape == (4, 4)  # networks x shifts, frames
     assert np.isneginf(log[[1, 3], 2]).all() and np.isfinite(log[[0, 2]]).all()
     assert np.isfinite(frame_evaluate.mix([(log, None)], 0.5)["logp"]).all()
+
+
+def test_marginals_are_those_of_the_joint(trained: tuple[Path, list[list[float]]]) -> None:
+    """By enumeration: of a network whose frames hold one of five keys, or two, all frames can be summed."""
+    network = frame_evaluate.members(trained[0])[0]
+    keys = torch.tensor([30, 34, 37, 41, 44])
+    barred = torch.ones(frame_data.N_KEYS, dtype=torch.bool)
+    barred[keys] = False
+    with torch.no_grad():
+        network.out.bias[: frame_data.N_KEYS][barred] = -1e4
+    history = np.zeros((3, 88), np.uint8)
+    history[0, [30, 37]] = history[1, [34, 41]] = 1
+    expected, mass = np.zeros(88), 0.0
+    for bits in range(32):
+        piece = history.copy()
+        chosen = keys[[k for k in range(5) if bits >> k & 1]].numpy()
+        piece[2, chosen] = 1
+        with torch.no_grad():
+            p = float(network.log_joint(batch_of(piece))[0, 2].exp())
+        expected[chosen] += p
+        mass += p
+    assert mass == pytest.approx(1.0, abs=1e-4)
+    found = frame_marginals.marginals(network, batch_of(history, history[:2]), 4000)
+    assert found.shape == (2, 3, 88)
+    np.testing.assert_allclose(found[0, 2].numpy(), expected, atol=0.03)
+
+
+def test_joint_and_bernoulli_networks_mix_key_by_key(benchmark_file: Path, tmp_path: Path, trained: tuple[Path, list[list[float]]]) -> None:
+    frame_train.train(settings(benchmark_file, tmp_path, "--steps", "5", "--head", "bernoulli"))
+    runs = ["--checkpoint", str(trained[0] / "member-1.pt"), str(tmp_path)]
+    command = ["--model", "lstm", "--data", str(benchmark_file), *runs]
+    with pytest.raises(SystemExit, match="--draws"):
+        evaluation.score_lstm(evaluation.parser().parse_args(command))
+    scored = evaluation.score_lstm(evaluation.parser().parse_args([*command, "--draws", "4"]))
+    assert (scored["head"], scored["members"]) == ("bernoulli", 2)
 
 
 @pytest.mark.parametrize(("head", "array", "shape"), [("joint", "logp", ()), ("bernoulli", "probs", (88,))])
