@@ -99,6 +99,7 @@ class Performer:
         self.seed = seed
         self.network = NoteNetwork(model, folder)
         self.network.set_texture(v.TEXTURES.index(texture))
+        self._deaf = OPTIONAL - self.network.takes
         if part != "unknown":
             self._need("part")
         self.network.set_part(v.PARTS.index(part))
@@ -244,7 +245,9 @@ class Performer:
         self.network.step(self.last, self.tick)
 
     def _show(self, sounding: Float, tick: int) -> None:
-        """Write which keys are down at `tick`, as far as has been fed."""
+        """Write which keys are down at `tick`, as far as has been fed, for a model that looks."""
+        if "sounding" in self._deaf:
+            return
         sounding[...] = 0.0
         for release, pitch in self._heard:
             if release > tick:
@@ -254,6 +257,8 @@ class Performer:
         for name, given in (("chroma", condition), ("ahead", ahead), ("controls", controls)):
             if given is not None:
                 self._need(name)
+            elif name in self._deaf:
+                continue
             there = self.network.conditions[name]
             if not np.array_equal(there, _NOTHING[name] if given is None else given):
                 there[...] = 0.0 if given is None else given
@@ -261,9 +266,8 @@ class Performer:
 
     def _need(self, condition: str) -> None:
         """Refuse what the model would not hear."""
-        takes = self.network.takes
-        if condition in OPTIONAL - takes:
-            known = ", ".join(sorted(takes)) or "nothing of the kind"
+        if condition in self._deaf:
+            known = ", ".join(sorted(self.network.takes)) or "nothing of the kind"
             raise ConfigError(condition, f"this model was trained without it and takes {known}: leave it out, or choose another model")
 
     def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float], finite: bool) -> int:
