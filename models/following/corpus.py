@@ -1,6 +1,6 @@
 """Sound with known onsets, from scores: ``python -m models.following.corpus NOTES OUT --fonts A.sf2 B.sf3``.
 
-NOTES is the folder of note lists that the performer is trained on (`models.generation.data.FILES`, CC0 1.0). Each rendering is a stretch of
+NOTES is the folder of note lists that the performer is trained on (`models.generation.pieces.FILES`, CC0 1.0). Each rendering is a stretch of
 a piece, played with random tempo, rubato, articulation, loudness, pedal and transposition through FluidSynth, sometimes with a second
 piece or a run over it, with noise, and at a random level; kept are the semitone spectra that the follower sees, and the notes. With
 ``--scores`` there is one piece at a time and nothing over it, and its score lies beside it as MIDI.
@@ -20,7 +20,7 @@ import mido
 import numpy as np
 from tqdm import tqdm
 
-from models.generation.data import FILES
+from models.generation.pieces import FILES
 from rtserver.audio.file import read
 from rtserver.dsp.features import N_FEATURES, N_SEMITONES, SEMITONES, Features
 from rtserver.node import Spec
