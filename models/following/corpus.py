@@ -1,6 +1,6 @@
 """Sound with known onsets, from scores: ``python -m models.following.corpus NOTES OUT --fonts A.sf2 B.sf3``.
 
-NOTES is the folder of note lists that the performer is trained on (`models.generation.pieces.FILES`, CC0 1.0). Each rendering is a stretch of
+NOTES is the folder of note lists that the performer is trained on (`generation.pieces.FILES`, CC0 1.0). Each rendering is a stretch of
 a piece, played with random tempo, rubato, articulation, loudness, pedal and transposition through FluidSynth, sometimes with a second
 piece or a run over it, with noise, and at a random level; kept are the semitone spectra that the follower sees, and the notes. With
 ``--scores`` there is one piece at a time and nothing over it, and its score lies beside it as MIDI.
