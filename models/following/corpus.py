@@ -1,9 +1,10 @@
 """Sound with known onsets, from scores: ``python -m models.following.corpus NOTES OUT --fonts A.sf2 B.sf3``.
 
-NOTES is the folder of note lists that the performer is trained on (`models.generation.data.FILES`, CC0 1.0). A rendering is a row of
+NOTES is the folder of note lists that the performer is trained on (`models.generation.pieces.FILES`, CC0 1.0). A rendering is a row of
 stretches of pieces and of free piano writing (`models.following.textures`), some over each other, played with random tempo, rubato,
-articulation, loudness, pedal and transposition through FluidSynth, and heard in a random room (`models.following.acoustics`); kept are the
-semitone spectra that the follower sees, and the notes. With ``--scores`` it is one stretch of one piece, and its score lies beside it as MIDI.
+articulation, loudness, pedal and transposition through FluidSynth, and heard in a random room (`models.following.acoustics`); kept are
+the semitone spectra that the follower sees, and the notes. With ``--scores`` it is one stretch of one piece, and its score lies beside it
+as MIDI.
 
 A rendering is an .npz of ``semitones`` float16 (n_hops, 107) and ``notes`` float64 (n, 5): onset and release in seconds, pitch, velocity,
 and the quarter of the score at which it is written (NaN: in no score).
@@ -24,7 +25,7 @@ from tqdm import tqdm
 
 from models.following.acoustics import heard
 from models.following.textures import texture
-from models.generation.data import FILES
+from models.generation.pieces import FILES
 from rtserver.audio.file import read
 from rtserver.dsp.features import N_FEATURES, N_SEMITONES, SEMITONES, Features
 from rtserver.node import Spec
@@ -102,7 +103,7 @@ def free(rng: np.random.Generator, seconds: float) -> Rows:
     return expressive(begin, length, pitch.astype(int), np.full(len(begin), np.nan), rng, seconds)
 
 
-def expressive(
+def expressive(  # noqa: PLR0917
     begin: np.ndarray, length: np.ndarray, pitch: np.ndarray, quarter: np.ndarray, rng: np.random.Generator, seconds: float
 ) -> Rows:
     """Notes of so many seconds by a human hand: more or less legato and together, in phrases of loudness."""

@@ -1,9 +1,9 @@
 """Fit the odds of `rtserver.following.odds`: ``python -m models.following.fit RENDERINGS VALIDATION``.
 
-Both are folders of renderings with scores (`models.following.corpus --scores`; the pieces of VALIDATION with ``--validation``). True examples: every
-moment that was played, at the hop of its onset. False ones: at the hop of another moment's onset, the moments from one before it to three
-after; and at random hops, the one that sounds and two after; unless they begin within ten hops of there. Both classes count the same, so
-that the odds are those of what is heard, without what is expected.
+Both are folders of renderings with scores (`models.following.corpus --scores`; the pieces of VALIDATION with ``--validation``). True
+examples: every moment that was played, at the hop of its onset. False ones: at the hop of another moment's onset, the moments from one
+before it to three after; and at random hops, the one that sounds and two after; unless they begin within ten hops of there. Both classes
+count the same, so that the odds are those of what is heard, without what is expected.
 
 First the table of templates, a logistic regression for each age on (1, strength, cosine, their product); then, on what templates and
 network say up to each age, how much each word weighs. Prints the tables to copy, and what they are worth on VALIDATION: nats gained

@@ -81,7 +81,12 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--top-p", type=float, default=defaults.top_p, help="share of the likeliest choices to draw from (default: %(default)s)"
     )
+    sub.add_argument("--model", default=defaults.model, metavar="NAME", help="which of the zoo (default: %(default)s)")
     sub.add_argument("--texture", default="unknown", help="unknown, line or chords (default: %(default)s)")
+    wishes = sub.add_argument_group("wishes, of a model that was trained with them; the shipped one was not")
+    wishes.add_argument("--part", default="unknown", help="upper, inner, lower, all or unknown (default: %(default)s)")
+    wishes.add_argument("--density", type=float, metavar="N", help="notes a quarter")
+    wishes.add_argument("--register", type=float, metavar="PITCH", help="mean MIDI pitch")
     limits = sub.add_argument_group("constraints, kept by every note")
     limits.add_argument("--scale", metavar="NAME", help='for example "C major", "F# dorian" (default: all twelve pitches)')
     limits.add_argument("--range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="lowest and highest MIDI pitch")
@@ -202,6 +207,10 @@ def perform(arguments: Arguments) -> int:
             temperature=arguments.temperature,
             top_p=arguments.top_p,
             texture=arguments.texture,
+            part=arguments.part,
+            density=arguments.density,
+            register=arguments.register,
+            model=arguments.model,
             tempo_bpm=arguments.tempo,
             progress=bar.update,
         )

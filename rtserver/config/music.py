@@ -36,8 +36,9 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `keys` names a MIDI input port: then the keys struck there are followed, and not the sound. The methods that warp time compare the input
     with a reference: written down from the `score`, `rendered` from it by FluidSynth before the show, or a `recording` with known beats.
-    What our own MIDI ports play may come back, by the microphone or as keys: with own_notes ``ignore`` it is not followed. `return_latency_s` is the time from when a note is due
-    until it is heard at the input, as far as that is known; what is unknown of it, up to 0.1 s, is learnt.
+    What our own MIDI ports play may come back, by the microphone or as keys: with own_notes ``ignore`` it is not followed.
+    `return_latency_s` is the time from when a note is due until it is heard at the input, as far as that is known; what is unknown of
+    it, up to 0.1 s, is learnt.
     """
 
     method: str = "semimarkov"

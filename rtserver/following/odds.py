@@ -4,8 +4,8 @@ Templates and network each have their word, and the words are weighed by a logis
 moments (``models/following/fit.py``): nats for "it began then" against "it did not". What is said of an onset repeats itself from hop to
 hop, so a hop adds only what is new: the odds of an onset a hops ago less those that the hop before gave to an onset a - 1 hops ago.
 
-Nothing is worked out for moments that nobody believes in, so that a hop costs no more in a long score; `elsewhere` looks through all chords,
-in hops with an onset only, and gives up early on most.
+Nothing is worked out for moments that nobody believes in, so that a hop costs no more in a long score; `elsewhere` looks through all
+chords, in hops with an onset only, and gives up early on most.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ TEMPLATE = np.array(
         [-1.16, -1.96, 4.08, 8.04],
     ]
 )
-# Columns: what templates have said since the onset; the sum, mean, least and most of what the network says of the chord's pitches; strength;
-# logarithm of the number of pitches; 1.
+# Columns: what templates have said since the onset; the sum, mean, least and most of what the network says of the chord's pitches;
+# strength; logarithm of the number of pitches; 1.
 TEMPLATES, SUM, MEAN, LOWEST, HIGHEST, STRENGTH, SIZE, ONE = range(8)
 WEIGHTS = np.array(
     [
@@ -110,8 +110,8 @@ def cosine_of(onset: F32, u: int, rises: F32, row: int) -> float:
     " float64[:,:,::1], float64[:,::1], float64[:,::1], int64[::1], float32[:,::1], float64[:,::1], float64[:,::1])"
 )
 def of_events(  # noqa: PLR0917
-    n: int, events: I32, chord: I32, onset: F32, start: I32, pitch: I32, restless: npt.NDArray[np.bool_], rises: F32, strengths: F64, nats: F64, template: F64, weights: F64,
-    told: npt.NDArray[np.int64], cosines: F32, said: F64, out: F64,
+    n: int, events: I32, chord: I32, onset: F32, start: I32, pitch: I32, restless: npt.NDArray[np.bool_], rises: F32, strengths: F64,
+    nats: F64, template: F64, weights: F64, told: npt.NDArray[np.int64], cosines: F32, said: F64, out: F64,
 ) -> None:  # fmt: skip
     """Set `out` (n_chords, n_ages + 1) for the chords of `events`: what hop `n` adds for every age, and last, for none of late.
 

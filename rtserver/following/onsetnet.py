@@ -1,8 +1,8 @@
 """The network that hears, for every pitch, how many hops ago a note began.
 
 It sees the last nine semitone spectra around a pitch, at the intervals of partials and neighbours, and has the same weights for all
-pitches; it remembers what sounds at each, and the spectrum as a whole. Unlike a template it has learned what a rise of neighbours, of partials,
-of noise and of a hall looks like. Made by ``models/following``.
+pitches; it remembers what sounds at each, and the spectrum as a whole. Unlike a template it has learned what a rise of neighbours, of
+partials, of noise and of a hall looks like. Made by ``models/following``.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ from rtserver.generation.vocabulary import NoteEvent
 MIDI_TICKS = 20  # MIDI ticks per tick of ours: 480 a quarter, which every sequencer takes
 
 
-def read_midi(path: Path) -> tuple[list[tuple[int, int, int]], float]:
-    """Notes ``(onset, pitch, duration)`` of all tracks in ticks of 1/24 quarter, without channel 10 (drums), and the first tempo in BPM.
+def read_midi(path: Path) -> tuple[list[tuple[int, int, int]], float, int]:
+    """Notes ``(onset, pitch, duration)`` of all tracks in ticks of 1/24 quarter, without channel 10 (drums), the first tempo in BPM, and
+    the ticks of a bar, 0 where no metre is written or it changes.
 
     Raises `ScoreError` for what is no MIDI file, or holds no notes.
     """
@@ -29,7 +30,7 @@ def read_midi(path: Path) -> tuple[list[tuple[int, int, int]], float]:
     except (OSError, EOFError, ValueError, IndexError, KeyError) as e:
         raise ScoreError(f"{path} cannot be read as a MIDI file: {e} — is it one?") from e
     scale = v.TICKS_PER_QUARTER / midi.ticks_per_beat
-    tempo_bpm, now = 0.0, 0
+    tempo_bpm, now, bars = 0.0, 0, set[int]()
     notes: list[tuple[int, int, int]] = []
     down: dict[tuple[int, int], int] = {}
     messages: list[Any] = list(mido.merge_tracks(midi.tracks))
@@ -37,6 +38,8 @@ def read_midi(path: Path) -> tuple[list[tuple[int, int, int]], float]:
         now += message.time
         if message.type == "set_tempo" and not tempo_bpm:
             tempo_bpm = mido.tempo2bpm(message.tempo)
+        if message.type == "time_signature":
+            bars.add(message.numerator * 4 * v.TICKS_PER_QUARTER // message.denominator)
         if message.type in ("note_on", "note_off") and message.channel != 9:
             key = (message.channel, message.note)
             if key in down:
@@ -46,7 +49,7 @@ def read_midi(path: Path) -> tuple[list[tuple[int, int, int]], float]:
                 down[key] = now
     if not notes:
         raise ScoreError(f"{path} holds no notes that can be continued — an empty file, or drums only?")
-    return sorted(notes), tempo_bpm or 120.0
+    return sorted(notes), tempo_bpm or 120.0, bars.pop() if len(bars) == 1 else 0
 
 
 def perform(
@@ -59,6 +62,9 @@ def perform(
     temperature: float | tuple[float, float, float] = 1.0,
     top_p: float | tuple[float, float, float] = 0.95,
     texture: str = "unknown",
+    part: str = "unknown",
+    density: float | None = None,
+    register: float | None = None,
     tempo_bpm: float | None = None,
     level: float = 72.0,
     model: str = "performer",
@@ -70,6 +76,8 @@ def perform(
     ----------
     constraints : Constraints
         Kept by every note that the performer writes; the prompt is left as it is.
+    part, density, register
+        What the notes are wished to be, see `Performer` and `vocabulary.controls`; of a model that was trained with it.
     tempo_bpm : float
         Quarters a minute; the prompt's own where it is None, else 120.
     progress : callable
@@ -88,12 +96,18 @@ def perform(
         raise ConfigError("notes", f"expected at least 1, got {notes}")
     if tempo_bpm is not None and not 10.0 <= tempo_bpm <= 500.0:
         raise ConfigError("tempo", f"expected 10 to 500 quarters a minute, got {tempo_bpm}")
+    if density is not None and not 0.0 < density <= 16.0:
+        raise ConfigError("density", f"expected more than 0 and at most 16 notes a quarter, got {density}")
+    if register is not None and not 0.0 <= register < v.N_PITCH:
+        raise ConfigError("register", f"expected a MIDI pitch of 0 to 127, got {register}")
     limits = constraints or Constraints()
-    performer = Performer(model, seed, temperature=temperature, top_p=top_p, texture=texture)
+    controls = None if density is None and register is None else v.controls(density, register)
+    performer = Performer(model, seed, temperature=temperature, top_p=top_p, texture=texture, part=part)
     given: list[tuple[int, int, int]] = []
     earliest = 0
     if prompt is not None:
-        given, prompt_bpm = read_midi(prompt)
+        given, prompt_bpm, bar = read_midi(prompt)
+        performer.set_bar(0, bar)
         tempo_bpm = tempo_bpm or prompt_bpm
         on, pitch, duration = (np.array(c, np.int64) for c in zip(*given, strict=True))
         onset, _, pitch, duration = v.encode(on, pitch, duration)
@@ -105,7 +119,7 @@ def perform(
         earliest = max(o + d for o, _, d in given if o == previous)  # after the last chord of the prompt
     made: list[tuple[int, int, int]] = []
     for _ in range(notes):
-        event = performer.query(limits, None, earliest)
+        event = performer.query(limits, None, earliest, controls=controls)
         performer.feed(event)
         made.append((performer.tick, event.pitch, event.duration))
         if progress is not None:

@@ -17,12 +17,12 @@ from rtserver import zoo
 from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints, Mask
-from rtserver.generation.note_network import NoteNetwork
+from rtserver.generation.note_network import CONDITIONS, OPTIONAL, NoteNetwork
 from rtserver.generation.vocabulary import Float, NoteEvent
 
 FIRST = NoteEvent(0, v.START, v.UNKNOWN_DURATION)
+_NOTHING = {k: np.zeros(n, np.float32) for k, n in CONDITIONS.items()}
 SAFE_PITCH = 60  # middle C, where there is nothing else to go by
-_DEAF = v.condition(None)
 
 Three = tuple[float, float, float]
 
@@ -33,10 +33,11 @@ class Snapshot:
 
     h: Float
     c: Float
-    chroma: Float
+    conditions: dict[str, Float]
     last: NoteEvent
     tick: int
     sounding: tuple[tuple[int, int], ...]
+    heard: tuple[tuple[int, int], ...]
     dice: dict[str, Any]
 
 
@@ -55,6 +56,8 @@ class Performer:
         Draw among the likeliest choices that together have this probability (Holtzman et al. 2020, nucleus sampling).
     texture : str
         "line" (one voice), "chords" (a keyboard), or "unknown": as the music so far suggests.
+    part : str
+        Which part of the whole it plays: "upper", "inner", "lower", "all", or "unknown", the only choice for a model that knows no parts.
     folder : Path
         Where the zoo is.
 
@@ -85,15 +88,27 @@ class Performer:
         temperature: float | Three = 1.0,
         top_p: float | Three = 1.0,
         texture: str = "unknown",
+        part: str = "unknown",
         folder: Path = zoo.FOLDER,
     ) -> None:
         if texture not in v.TEXTURES:
             raise ConfigError("texture", f"expected one of {', '.join(v.TEXTURES)}, got {texture!r}")
+        if part not in v.PARTS:
+            raise ConfigError("part", f"expected one of {', '.join(v.PARTS)}, got {part!r}")
         self.set_sampling(temperature, top_p)
         self.seed = seed
         self.network = NoteNetwork(model, folder)
         self.network.set_texture(v.TEXTURES.index(texture))
+        self._deaf = OPTIONAL - self.network.takes
+        if part != "unknown":
+            self._need("part")
+        self.network.set_part(v.PARTS.index(part))
         self.reset()
+
+    def set_bar(self, bar_line: int, bar: int) -> None:
+        """Where the bar lines lie: one at the tick `bar_line`, the next `bar` ticks later. Without effect on a model that knows no bars."""
+        self.network.set_bar(bar_line, bar)
+        self._stepped = False
 
     def reset(self) -> None:
         """As new: nothing heard, the dice as seeded, counters at zero."""
@@ -102,6 +117,7 @@ class Performer:
         self.tick = 0
         self.last = FIRST
         self._sounding: list[tuple[int, int]] = []  # (release tick, pitch) of own notes
+        self._heard: list[tuple[int, int]] = []  # the same of all that was fed: what the network is told is down
         self._stepped = False  # whether the network has taken `last`, at `tick`, with the present condition
         self._dice = np.random.default_rng(self.seed)
         self.network.clear()
@@ -120,6 +136,7 @@ class Performer:
         self._stepped = False
         if sounding is not None:
             self._sounding = list(sounding)
+            self._heard = list(sounding)
 
     def feed(self, event: NoteEvent, sounding: bool = True) -> None:
         """Tell the performer that `event` was played, or will be. At most one run of the network.
@@ -130,7 +147,7 @@ class Performer:
         if not 0 <= event.pitch < v.N_PITCH or event.dt < 0 or event.duration < 0:
             raise ValueError(f"expected a note with dt >= 0, a pitch of 0..127 and a duration >= 0, got {event}")
         if not self._stepped:
-            self.network.step(self.last, self.tick)
+            self._step()
         self.network.swap()
         self._stepped = False
         self.tick += event.dt
@@ -138,9 +155,18 @@ class Performer:
         self._sounding = [s for s in self._sounding if s[0] > self.tick]
         if sounding and event.duration > 0:
             self._sounding.append((self.tick + event.duration, event.pitch))
+        self._heard = [s for s in self._heard if s[0] > self.tick]
+        self._heard.append((self.tick + (self.last.duration or v.TICKS_PER_QUARTER), event.pitch))  # a key still held: a quarter, say
 
     def query(
-        self, constraints: Constraints, condition: Float | None = None, earliest: int | None = None, dt: int | None = None
+        self,
+        constraints: Constraints,
+        condition: Float | None = None,
+        earliest: int | None = None,
+        dt: int | None = None,
+        *,
+        ahead: Float | None = None,
+        controls: Float | None = None,
     ) -> NoteEvent:
         """Ask for the next note; feed it (or another) to go on, or ask again.
 
@@ -154,15 +180,24 @@ class Performer:
             The onset may not come before this tick.
         dt : int or None
             Ask only for pitch and duration of a note that comes after `dt` ticks: one whose dt an earlier query has drawn.
+        ahead : float32 (25,) or None
+            What is known to come, see `vocabulary.ahead`. For a model that takes it.
+        controls : float32 (4,) or None
+            Density and register that are asked for, see `vocabulary.controls`. For a model that takes them.
 
         Returns
         -------
         NoteEvent
             Its `dt` exceeds `max_dt` only where keys still down or `earliest` leave nothing else.
+
+        Raises
+        ------
+        ConfigError
+            Something is asked for that the model was not trained with.
         """
-        self._listen(condition)
+        self._listen(condition, ahead, controls)
         if not self._stepped:
-            self.network.step(self.last, self.tick)
+            self._step()
             self._stepped = True
         u: list[float] = self._dice.random(3).tolist()
         network, heads = self.network, zip(self.temperature, self.top_p, u, strict=True)
@@ -174,6 +209,7 @@ class Performer:
         pitches = self._pitches(constraints, dt)
         durations = self._durations(constraints, dt)
         if finite:
+            self._show(network.next_sounding, self.tick + dt)
             network.run_pitch(dt, self.tick + dt)
             if _finite(network.pitch_logits):
                 pitch = draw(network.pitch_logits, pitches, *next(heads))
@@ -191,21 +227,48 @@ class Performer:
         h, c = self.network.state
         dice = dict(self._dice.bit_generator.state)
         dice["state"] = dict(dice["state"])
-        return Snapshot(h.copy(), c.copy(), self.network.chroma.copy(), self.last, self.tick, tuple(self._sounding), dice)
+        conditions = {k: x.copy() for k, x in self.network.conditions.items()}
+        return Snapshot(h.copy(), c.copy(), conditions, self.last, self.tick, tuple(self._sounding), tuple(self._heard), dice)
 
     def restore(self, state: Snapshot) -> None:
         """Go back to a snapshot of this performer, or of another one with the same model. Counters go on."""
         h, c = self.network.state
-        h[...], c[...], self.network.chroma[...] = state.h, state.c, state.chroma
-        self.last, self.tick, self._sounding = state.last, state.tick, list(state.sounding)
+        h[...], c[...] = state.h, state.c
+        for k, x in state.conditions.items():
+            self.network.conditions[k][...] = x
+        self.last, self.tick, self._sounding, self._heard = state.last, state.tick, list(state.sounding), list(state.heard)
         self._dice.bit_generator.state = state.dice
         self._stepped = False
 
-    def _listen(self, condition: Float | None) -> None:
-        wanted = _DEAF if condition is None else condition
-        if not np.array_equal(self.network.chroma, wanted):
-            self.network.chroma[...] = wanted
-            self._stepped = False
+    def _step(self) -> None:
+        self._show(self.network.sounding, self.tick)
+        self.network.step(self.last, self.tick)
+
+    def _show(self, sounding: Float, tick: int) -> None:
+        """Write which keys are down at `tick`, as far as has been fed, for a model that looks."""
+        if "sounding" in self._deaf:
+            return
+        sounding[...] = 0.0
+        for release, pitch in self._heard:
+            if release > tick:
+                sounding[pitch] = 1.0
+
+    def _listen(self, condition: Float | None, ahead: Float | None, controls: Float | None) -> None:
+        for name, given in (("chroma", condition), ("ahead", ahead), ("controls", controls)):
+            if given is not None:
+                self._need(name)
+            elif name in self._deaf:
+                continue
+            there = self.network.conditions[name]
+            if not np.array_equal(there, _NOTHING[name] if given is None else given):
+                there[...] = 0.0 if given is None else given
+                self._stepped = False
+
+    def _need(self, condition: str) -> None:
+        """Refuse what the model would not hear."""
+        if condition in self._deaf:
+            known = ", ".join(sorted(self.network.takes)) or "nothing of the kind"
+            raise ConfigError(condition, f"this model was trained without it and takes {known}: leave it out, or choose another model")
 
     def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float], finite: bool) -> int:
         releases = sorted(r for r, _ in self._sounding)

@@ -26,7 +26,14 @@ N_DURATION = MAX_DURATION + 1  # 1..96; 0 is
 UNKNOWN_DURATION = 0  # a key still held: an input, never an output
 N_PHASE = 96  # ticks of four quarters
 N_CHROMA = 13  # 12 pitch classes, the loudest of them 1, then 1 where the condition is present at all
+UNKNOWN_PHASE = N_PHASE  # nobody knows the beat: an input, never an output
+N_BAR = 145  # 0: the metre is not known; else 1 + ticks since the bar line, of bars up to six quarters
+N_METRE = 13  # length of the bar in eighths; 0: not known
+N_AHEAD = 25  # pitch classes of the coming two quarters and of the two after them, then 1 where they are known at all
+AHEAD = 48  # ticks of each of the two
+N_CONTROLS = 4  # density, 1 where it is asked for, register, 1 where it is asked for
 TEXTURES = ("unknown", "line", "chords")  # what the performer is asked to be: one voice, or several
+PARTS = ("unknown", "upper", "inner", "lower", "all")  # which part of the whole it is asked to play
 CHROMA_DECAY = 24.0  # ticks: what was heard fades by 1/e a quarter, about the rate at which harmonies change
 
 Int = npt.NDArray[np.int64]
@@ -92,6 +99,55 @@ def condition(chroma: npt.ArrayLike | None = None) -> Float:
             out[:12] /= peak
         out[12] = 1.0
     return out
+
+
+def controls(density: float | None = None, register: float | None = None) -> Float:
+    """What is asked for, (4,): `density` in notes a quarter, `register` as a mean MIDI key, for four quarters to come. None: any."""
+    out = np.zeros(N_CONTROLS, np.float32)
+    if density is not None:
+        out[:2] = np.log2(1.0 + max(0.0, density)) / 3.0, 1.0  # seven notes a quarter: 1
+    if register is not None:
+        out[2:] = (register - 60.0) / 24.0, 1.0
+    return out
+
+
+def bar_place(tick: int, bar_line: int, bar: int) -> tuple[int, int]:
+    """The inputs `bar` and `metre` at `tick`, for bars of `bar` ticks, one of which begins at `bar_line`.
+
+    (0, 0), not known, for other bars than the model knows: those of whole eighths, up to six quarters.
+    """
+    if not 0 < bar < N_BAR or bar % 12:
+        return 0, 0
+    return 1 + (tick - bar_line) % bar, bar // 12
+
+
+def ahead(classes: npt.ArrayLike | None = None) -> Float:
+    """The condition of what comes (25,), from weights (2, 12) of the pitch classes of the coming two quarters and the two after them.
+
+    The loudest of each two quarters is 1. All zero for None: nothing is known.
+    """
+    out = np.zeros(N_AHEAD, np.float32)
+    if classes is not None:
+        weights = np.nan_to_num(np.maximum(np.asarray(classes, np.float32).reshape(2, 12), 0.0), posinf=0.0)
+        peak = weights.max(axis=1, keepdims=True)
+        out[:24] = np.where(peak > 1e-6, weights / np.maximum(peak, 1e-6), 0.0).ravel()
+        out[24] = 1.0
+    return out
+
+
+def chroma_between(onset: Int, release: Int, pitch: Int, edges: Int) -> Float:
+    """How many ticks each pitch class sounds between `edges` (m,), sorted, and the next of them: float32 (m - 1, 12). Keys count singly."""
+    out = np.zeros((len(edges), 12))
+    for at, sign in ((onset, -1.0), (release, 1.0)):
+        # Sounding time before an edge is the sum over notes of min(release, edge) - min(onset, edge).
+        order = np.argsort(at, kind="stable")
+        hot = np.zeros((len(at) + 1, 12))
+        hot[np.arange(1, len(at) + 1), pitch[order] % 12] = 1.0
+        times = np.r_[0.0, at[order]][:, None]
+        index = np.searchsorted(at[order], edges, side="right")
+        count, summed = np.cumsum(hot, axis=0), np.cumsum(hot * times, axis=0)
+        out += sign * (summed[index] + (count[-1] - count[index]) * edges[:, None])
+    return np.diff(out, axis=0).astype(np.float32)
 
 
 def chroma_heard(onset: Int, release: Int, pitch: Int, ticks: Int) -> Float:

@@ -79,9 +79,18 @@ def test_progress_is_told_note_by_note() -> None:
 
 
 def test_read_midi_takes_ticks_of_a_24th_quarter(prompt: Path) -> None:
-    notes, tempo_bpm = read_midi(prompt)
+    notes, tempo_bpm, bar = read_midi(prompt)
     assert notes == [(0, 60, 24), (24, 62, 24), (48, 64, 24), (72, 65, 24)]
     assert tempo_bpm == pytest.approx(90)
+    assert bar == 0
+
+
+@pytest.mark.parametrize(("written", "bar"), [([(3, 4)], 72), ([(6, 8), (6, 8)], 72), ([(3, 4), (4, 4)], 0)])
+def test_the_metre_is_read_where_it_does_not_change(prompt: Path, written: list[tuple[int, int]], bar: int) -> None:
+    midi = mido.MidiFile(str(prompt))
+    midi.tracks[0][:0] = [mido.MetaMessage("time_signature", numerator=n, denominator=d) for n, d in written]
+    midi.save(str(prompt))
+    assert read_midi(prompt)[2] == bar
 
 
 def test_what_is_no_midi_file_is_refused(tmp_path: Path) -> None:
@@ -98,7 +107,16 @@ def test_a_midi_file_without_notes_is_refused(tmp_path: Path) -> None:
         perform(prompt=path)
 
 
-@pytest.mark.parametrize("wrong", [{"notes": 0}, {"tempo_bpm": 0.0}, {"temperature": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"notes": 0}, {"tempo_bpm": 0.0}, {"temperature": -1.0}, {"part": "fiddle"}, {"density": 0.0}, {"register": 128.0}]
+)
 def test_wrong_numbers_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         perform(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wish", [{"part": "upper"}, {"density": 2.0}, {"register": 60.0}])
+def test_wishes_that_the_model_would_not_hear_are_refused(wish: dict[str, float]) -> None:
+    """The shipped one was trained without them."""
+    with pytest.raises(ConfigError, match="trained without it"):
+        perform(notes=1, **wish)  # type: ignore[arg-type]

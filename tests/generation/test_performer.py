@@ -35,7 +35,7 @@ def test_golden_vectors_reproduce() -> None:
     rows = np.load(zoo.FOLDER / zoo.manifest()["performer"]["golden"])
     for i in range(len(rows["dt"])):
         h, c = network.state
-        h[...], c[...], network.chroma[...] = rows["h"][i], rows["c"][i], rows["chroma"][i, 0, 0]
+        h[...], c[...], network.conditions["chroma"][...] = rows["h"][i], rows["c"][i], rows["chroma"][i, 0, 0]
         network.set_texture(int(rows["texture"][i, 0, 0]))
         event = NoteEvent(*(int(rows[k][i, 0, 0]) for k in ("dt", "pitch", "duration")))
         network.step(event, int(rows["phase"][i, 0, 0]))

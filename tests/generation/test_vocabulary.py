@@ -1,6 +1,9 @@
 """Notes to events and back, and the chroma of the past."""
 
+from itertools import pairwise
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +62,45 @@ def test_the_listener_hears_what_the_training_data_say(rows: list[tuple[int, int
         else:
             listener.key(key, kind == 1)
     np.testing.assert_allclose(np.array(found), expected, atol=1e-3)
+
+
+def test_what_is_asked_for_is_marked_as_asked_for() -> None:
+    assert not v.controls().any()
+    assert v.controls(density=7.0).tolist() == [1.0, 1.0, 0.0, 0.0]
+    assert v.controls(register=84.0).tolist() == [0.0, 0.0, 1.0, 1.0]
+
+
+def test_what_comes_has_its_loudest_pitch_class_at_one() -> None:
+    assert not v.ahead(None).any()
+    weights = np.zeros((2, 12))
+    weights[0, [0, 7]] = 24, 48
+    found = v.ahead(weights)
+    assert found.nonzero()[0].tolist() == [0, 7, 24]
+    assert (found[0], found[7], found[24]) == (0.5, 1.0, 1.0)
+
+
+@given(st.integers(-500, 500), st.integers(-200, 200), st.sampled_from([36, 48, 72, 96, 144]))
+def test_a_bar_begins_at_its_line(tick: int, line: int, bar: int) -> None:
+    place, eighths = v.bar_place(tick, line, bar)
+    assert 1 <= place <= bar and eighths * 12 == bar
+    assert (place == 1) == ((tick - line) % bar == 0)
+
+
+@pytest.mark.parametrize("bar", [0, 90, 156])
+def test_a_bar_that_the_model_cannot_know_is_unknown(bar: int) -> None:
+    assert v.bar_place(30, 0, bar) == (0, 0)
+
+
+@given(notes, st.lists(st.integers(0, 700), min_size=2, max_size=10, unique=True))
+def test_chroma_between_counts_sounding_ticks(rows: list[tuple[int, int, int]], looks: list[int]) -> None:
+    onset, pitch, duration = columns(rows)
+    edges = np.array(sorted(looks))
+    found = v.chroma_between(onset, onset + duration, pitch, edges)
+    for k, (a, b) in enumerate(pairwise(edges.tolist())):
+        counted = np.zeros(12)
+        for on, p, d in rows:
+            counted[p % 12] += max(0, min(on + d, b) - max(on, a))
+        np.testing.assert_allclose(found[k], counted)
 
 
 def test_chroma_is_past_only() -> None:

@@ -6,16 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rtserver import zoo
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
+from rtserver.generation.note_network import OPTIONAL, NoteNetwork
 from rtserver.generation.performer import Performer
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation import data, evaluate, export, train  # noqa: E402  (needs torch)
+from models.generation import data, evaluate, export, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from models.generation import exported as exporting  # noqa: E402
 
 
 def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
@@ -37,74 +41,140 @@ def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notes")
-    write(folder / data.FILES[0], 20, 80, seed=1)
-    write(folder / data.FILES[1], 10, 100, seed=2)
+    write(folder / pieces.FILES[0], 20, 80, seed=1)
+    write(folder / pieces.FILES[1], 10, 100, seed=2)
     return folder
 
 
 def settings(folder: Path, out: Path, *more: str) -> Any:
-    tiny = ["--hidden", "32", "--batch", "4", "--window", "32", "--every", "1000", "--rate", "0.02", "--check", "2"]
+    tiny = ["--hidden", "32", "--batch", "4", "--window", "32", "--checks", "1", "--rate", "0.02", "--check", "2"]
     return train.parser().parse_args([str(folder), "--out", str(out), *tiny, *more])
 
 
 @pytest.fixture(scope="module")
 def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
     out = tmp_path_factory.mktemp("run")
-    return out, train.train(settings(folder, out, "--steps", "12"))
+    return out, train.train(settings(folder, out, "--steps", "30"))
 
 
 @pytest.fixture(scope="module")
 def exported(trained: tuple[Path, list[float]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    network, _ = train.restore(trained[0] / "checkpoint.pt")
+    net, _ = train.restore(trained[0] / "checkpoint.pt")
     target = tmp_path_factory.mktemp("zoo")
-    return target, export.export(network, target, "performer", {"data": 'none, "made" here'}, {"all": {"note": 1.5}})
+    return target, export.export(net, target, "performer", {"data": 'none, "made" here'}, {"all": {"note": 1.5}})
 
 
 def test_the_split_is_by_piece_and_always_the_same(folder: Path) -> None:
-    kept, held_out = data.load(folder)
-    assert (len(kept), len(held_out)) == (28, 2)
-    assert [p.name for p in held_out] == [p.name for p in data.load(folder)[1]]
+    parts = pieces.load(folder)
+    assert [len(p) for p in parts] == [26, 2, 2]
+    assert [[p.name for p in part] for part in parts] == [[p.name for p in part] for part in pieces.load(folder)]
 
 
 def test_missing_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=data.FILES[0]):
-        data.load(tmp_path)
+    with pytest.raises(SystemExit, match=pieces.FILES[0]):
+        pieces.load(tmp_path)
 
 
 def test_half_of_the_windows_listen(folder: Path) -> None:
-    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
     share = np.mean([stream.draw().chroma[:, 12].all() for _ in range(400)])
     assert 0.4 < share < 0.6
 
 
 def test_the_performers_own_notes_are_not_in_its_condition(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
-    made = data.sequence(piece, piece.part == 0, 0, 40)
+    piece = pieces.load(folder)[0][0]
+    made = data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(listen=True))
     bass = piece.pitch[piece.part == 1][0] % 12
     heard = made.chroma[1:, :12]
     assert np.all(np.flatnonzero(heard.sum(axis=0)) == [bass])
 
 
 def test_a_transposed_window_has_transposed_chroma(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
-    plain, up = (data.sequence(piece, piece.part == 0, 0, 40, shift=s) for s in (0, 3))
+    piece = pieces.load(folder)[0][0]
+    plain, up = (data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(listen=True), shift=s) for s in (0, 3))
     np.testing.assert_array_equal(up.pitch[1:], plain.pitch[1:] + 3)
     np.testing.assert_allclose(up.chroma[:, :12], np.roll(plain.chroma[:, :12], 3, axis=1), atol=1e-6)
 
 
 def test_a_change_of_key_is_heard_a_quarter_before_it_is_to_be_followed(folder: Path) -> None:
-    piece = data.load(folder)[0][0]
+    piece = pieces.load(folder)[0][0]
     own = piece.part == 0
     shift = np.where(np.arange(40) >= 21, 5, 0)
-    plain, turned = (data.sequence(piece, own, 0, 40, shift=s) for s in (0, shift))
+    plain, turned = (data.sequence(piece, own, 0, 40, told=data.Told(listen=True), shift=s) for s in (0, shift))
     np.testing.assert_array_equal(turned.pitch[1:] - plain.pitch[1:], shift)
     changed = np.flatnonzero(np.abs(turned.chroma - plain.chroma).max(axis=1) > 1e-6)
     # Events come in quarters, the bass changes at the onset of event 20, and has been heard by that of event 21.
     assert changed[0] == 1 + 21
 
 
+def test_what_comes_is_known_to_who_is_told(folder: Path) -> None:
+    piece = pieces.load(folder)[0][0]
+    own = piece.part == 0
+    scored = data.sequence(piece, own, 0, 40, told=data.Told(score=True)).ahead
+    bass = piece.pitch[~own][0] % 12
+    assert np.all(scored[1:-4, 24] == 1.0)
+    assert {int(x) for x in np.flatnonzero(scored[:, :12].sum(axis=0))} == {int(bass)}
+    charted = data.sequence(piece, np.ones(len(own), bool), 0, 40, told=data.Told(chart=True))
+    # At the first onset: the first two notes of the scale and the bass, then the next two and the bass.
+    tick = int(piece.onset[0])
+    for block in (0, 1):
+        sounding = (piece.onset < tick + 48 * (block + 1)) & (piece.onset + piece.duration > tick + 48 * block)
+        assert set(np.flatnonzero(charted.ahead[1, 12 * block : 12 * block + 12])) == set((piece.pitch[sounding] % 12).tolist())
+
+
+def test_a_sketch_has_no_more_than_four_pitch_classes(folder: Path) -> None:
+    piece = pieces.load(folder)[0][0]
+    made = data.sequence(piece, np.ones(len(piece.onset), bool), 0, 40, told=data.Told(chart=True, sketch=True))
+    assert set(np.unique(made.ahead)) <= {0.0, 1.0}
+    assert (made.ahead[:, :12].sum(axis=1) <= 4).all()
+
+
+def test_what_is_not_told_is_unknown(folder: Path) -> None:
+    piece = pieces.load(folder)[0][0]
+    made = data.sequence(piece, piece.part == 0, 0, 40, told=data.Told(phase=False))
+    assert not (made.chroma.any() or made.ahead.any() or made.controls.any() or made.bar.any() or made.metre or made.texture or made.part)
+    assert (made.phase == v.UNKNOWN_PHASE).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_keys_that_are_down(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    onset, _, pitch, duration = v.encode(rng.integers(0, 60, 12), rng.integers(40, 50, 12), rng.integers(1, 40, 12))
+    after, before = data.down(onset, pitch, duration, np.r_[0, onset])
+    for i, tick in enumerate(onset):
+        sounding = {int(p) for o, p, d in zip(onset[: i + 1], pitch, duration, strict=False) if o <= tick < o + d}
+        assert set(np.flatnonzero(after[i + 1]).tolist()) == sounding
+        earlier = {int(p) for o, p, d in zip(onset[:i], pitch, duration, strict=False) if o + d > tick}
+        assert set(np.flatnonzero(before[i]).tolist()) == earlier
+
+
+@pytest.mark.parametrize(("bar", "line"), [(72, 24), (96, 0), (48, 24)])
+def test_bar_lines_are_found_where_accents_are(bar: int, line: int) -> None:
+    """A chord on every bar line, single quarters between, after an upbeat of `line` ticks."""
+    onset, duration = [], []
+    for tick in range(0, 60 * bar, 24):
+        strong = (tick - line) % bar == 0
+        onset += [tick] * (3 if strong else 1)
+        duration += [48 if strong else 24] * (3 if strong else 1)
+    assert metre.estimate(np.array(onset), np.array(duration)) == (bar, line)
+
+
+def test_notes_without_accents_have_no_metre() -> None:
+    assert metre.estimate(np.arange(400) * 24, np.full(400, 24)) is None
+
+
+def test_packing_loses_nothing_that_matters(folder: Path) -> None:
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
+    batch = data.stack([stream.window()[0]])
+    plain, packed = network.tensors(batch), network.tensors(data.pack(batch))
+    assert plain.keys() == packed.keys()
+    for k, x in plain.items():
+        assert x.dtype == packed[k].dtype
+        torch.testing.assert_close(x, packed[k], rtol=1e-3, atol=1e-3)
+
+
 def test_windows_of_a_stream_follow_each_other(folder: Path) -> None:
-    stream = data.Stream(data.load(folder)[0], 16, np.random.default_rng(0))
+    stream = data.Stream(pieces.load(folder)[0], 16, np.random.default_rng(0))
     first, fresh = stream.window()
     second, again = stream.window()
     assert fresh and not again
@@ -113,31 +183,31 @@ def test_windows_of_a_stream_follow_each_other(folder: Path) -> None:
 
 def test_the_loss_falls(trained: tuple[Path, list[float]]) -> None:
     losses = trained[1]
-    assert len(losses) == 12
+    assert len(losses) == 30
     assert losses[-1] < 0.9 * losses[0]
 
 
 def test_the_same_seed_trains_the_same(folder: Path, tmp_path: Path, trained: tuple[Path, list[float]]) -> None:
-    assert train.train(settings(folder, tmp_path, "--steps", "12"))[:3] == trained[1][:3]
+    assert train.train(settings(folder, tmp_path, "--steps", "30"))[:3] == trained[1][:3]
 
 
 def test_resume_goes_on_from_the_checkpoint(folder: Path, tmp_path: Path) -> None:
     train.train(settings(folder, tmp_path, "--steps", "8"))
-    before, _ = train.restore(tmp_path / "checkpoint.pt")
+    before = loop.read(tmp_path / "checkpoint.pt")
     more = train.train(settings(folder, tmp_path, "--steps", "10", "--resume"))
-    after, checkpoint = train.restore(tmp_path / "checkpoint.pt")
+    after = loop.read(tmp_path / "checkpoint.pt")
     assert len(more) == 2
-    assert checkpoint["step"] == 10
-    steps = [json.loads(line)["step"] for line in (tmp_path / "train.log").read_text().splitlines()]
+    assert after["step"] == 10
+    steps = [json.loads(line)["step"] for line in (tmp_path / "train.log").read_text().splitlines() if "loss" in line]
     assert steps == [8, 10]
-    moved = [float((a - b).detach().abs().max()) for a, b in zip(after.parameters(), before.parameters(), strict=True)]
+    moved = [float((a - before["network"][k]).abs().max()) for k, a in after["network"].items()]
     assert 0.0 < max(moved) < 0.2, "it went on from where it was, not from new weights"
 
 
 def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[float]]) -> None:
     """Over all pitches that may follow in a chord the probabilities sum to one, and so do those of the durations."""
-    network, _ = train.restore(trained[0] / "checkpoint.pt")
-    piece = data.load(folder)[1][0]
+    net, _ = train.restore(trained[0] / "checkpoint.pt")
+    piece = pieces.load(folder)[2][0]
     window = data.cut(data.sequence(piece, np.ones(len(piece.onset), bool), 0, 8, lead=0), 0, 8, 8)
     chord = int(np.flatnonzero((window["next_dt"] == 0) & (window["pitch"] != v.START))[0])
 
@@ -145,8 +215,8 @@ def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[fl
         summed = 0.0
         for choice in choices:
             window[name][chord] = choice
-            batch = {k: torch.from_numpy(x) for k, x in data.stack([window]).items()}
-            summed += float(torch.exp(-network.nats(batch, network.start(1))[0][head, 0, chord]).detach())
+            batch = network.tensors(data.stack([window]))
+            summed += float(torch.exp(-net.nats(batch, net.start(1))[0][head, 0, chord]).detach())
         return summed
 
     assert total(1, "next_pitch", range(int(window["pitch"][chord]) + 1, v.N_PITCH)) == pytest.approx(1.0, abs=1e-4)
@@ -154,9 +224,9 @@ def test_the_likelihood_is_normalised(folder: Path, trained: tuple[Path, list[fl
 
 
 def test_every_note_of_the_held_out_pieces_is_scored(folder: Path, trained: tuple[Path, list[float]]) -> None:
-    network, _ = train.restore(trained[0] / "checkpoint.pt")
-    held_out = data.load(folder)[1]
-    scores = evaluate.evaluate(network, held_out)
+    net, _ = train.restore(trained[0] / "checkpoint.pt")
+    held_out = pieces.load(folder)[2]
+    scores = evaluate.evaluate(net, held_out)
     assert scores["all"]["n_notes"] == sum(len(p.onset) for p in held_out)
     assert scores["accompany"]["n_notes"] == scores["accompany_free"]["n_notes"] == sum(int((p.part == 1).sum()) for p in held_out)
     assert all(s["note"] == pytest.approx(s["dt"] + s["pitch"] + s["duration"], abs=1e-3) for s in scores.values())
@@ -164,6 +234,103 @@ def test_every_note_of_the_held_out_pieces_is_scored(folder: Path, trained: tupl
 
 def test_the_export_computes_what_torch_computes(exported: tuple[Path, float]) -> None:
     assert exported[1] <= 1e-5
+
+
+def test_the_run_time_computes_what_torch_computes(exported: tuple[Path, float]) -> None:
+    """The golden vectors through `NoteNetwork`: every condition reaches the input that it was trained as."""
+    played = NoteNetwork(folder=exported[0])
+    assert played.takes == OPTIONAL
+    rows = np.load(exported[0] / "performer.golden.npz")
+    for i in range(export.GOLDEN_STEPS):
+        row = {k: a[i].reshape(-1) for k, a in rows.items()}
+        for there, k in zip(played.state, "hc", strict=True):
+            there[...] = row[k].reshape(there.shape)
+        for k, there in played.conditions.items():
+            there[...] = row[k]
+        played.sounding[...], played.next_sounding[...] = row["sounding"], row["next_sounding"]
+        played.set_texture(int(row["texture"][0]))
+        played.set_part(int(row["part"][0]))
+        dt = int(row["next_dt"][0])
+        tick = int(row["phase"][0])
+        played.set_bar(tick - int(row["bar"][0]) + 1, 12 * int(row["metre"][0]))
+        played.step(v.NoteEvent(*(int(row[k][0]) for k in ("dt", "pitch", "duration"))), tick)
+        played.run_pitch(dt, tick + dt)
+        played.run_duration(int(row["next_pitch"][0]))
+        for k, x in (("dt_logits", played.dt_logits), ("pitch_logits", played.pitch_logits), ("duration_logits", played.duration_logits)):
+            np.testing.assert_allclose(x, row[k], atol=1e-5, err_msg=f"{k}, step {i}")
+
+
+@pytest.mark.parametrize("task", ["all", "chart", "follow", "asked"])
+def test_the_run_time_gives_the_odds_that_were_scored(
+    folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float], task: str
+) -> None:
+    made = evaluate.sequences(pieces.load(folder)[2], task)
+    scored = evaluate.score(train.restore(trained[0] / "checkpoint.pt")[0], made, "cpu")
+    played = exporting.score(NoteNetwork(folder=exported[0]), made, 10**6)
+    assert played["note"] == pytest.approx(scored["note"], abs=1e-3)
+
+
+def test_an_int8_model_plays_and_costs_little(folder: Path, exported: tuple[Path, float]) -> None:
+    name = int8.add(exported[0], "performer")
+    found = int8.compare(exported[0], ["performer", name], pieces.load(folder)[2])
+    assert found[name]["note"] == pytest.approx(found["performer"]["note"], abs=0.02)
+    assert zoo.load_model(name, exported[0])[0].stat().st_size < zoo.load_model("performer", exported[0])[0].stat().st_size
+    performer = Performer("performer-int8", folder=exported[0])
+    performer.feed(performer.query(Constraints("C major")))
+    assert performer.n_nan == 0
+
+
+def test_a_run_goes_into_a_zoo_with_its_figures(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    source = "scales, made here"
+    export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), "--name", "mine", "--source", source]))
+    entry = zoo.manifest(tmp_path)["mine"]
+    assert entry["data"] == source
+    assert set(evaluate.TASKS) == {k.removeprefix("nats_") for k in entry if k.startswith("nats_")} - {"order_0"}
+    Performer("mine", folder=tmp_path)
+
+
+def test_wishes_reach_a_model_that_was_trained_with_them(exported: tuple[Path, float]) -> None:
+    """One step, other wishes, other odds; the network itself, not the dice."""
+    performer = Performer(folder=exported[0], part="upper")
+    plain = {"ahead": None, "controls": None}
+    wishes = (plain, plain | {"ahead": v.ahead(np.eye(2, 12))}, plain | {"controls": v.controls(4.0, 72.0)})
+    odds = []
+    for wish in wishes:
+        performer.query(Constraints(), dt=6, **wish)
+        odds.append(performer.network.pitch_logits.copy())
+    performer.set_bar(0, 72)
+    performer.query(Constraints(), dt=6)
+    odds.append(performer.network.pitch_logits.copy())
+    other = Performer(folder=exported[0], part="lower")
+    other.query(Constraints(), dt=6)
+    odds.append(other.network.pitch_logits.copy())
+    assert all(np.abs(odds[0] - x).max() > 1e-4 for x in odds[1:])
+
+
+def test_the_keys_that_are_down_are_shown(exported: tuple[Path, float]) -> None:
+    performer = Performer(folder=exported[0])
+    performer.feed(v.NoteEvent(0, 60, 24))
+    performer.feed(v.NoteEvent(12, 64, 6), sounding=False)
+    performer.query(Constraints(), dt=6)
+    assert performer.network.sounding.nonzero()[0].tolist() == [60, 64]  # at tick 12
+    assert performer.network.next_sounding.nonzero()[0].tolist() == [60]  # at tick 18
+
+
+def test_restore_brings_the_conditions_back(exported: tuple[Path, float]) -> None:
+    performer = Performer(seed=2, folder=exported[0])
+    told = {"condition": v.condition(np.eye(12)[3]), "ahead": v.ahead(np.eye(2, 12)), "controls": v.controls(2.0)}
+    for _ in range(5):
+        performer.feed(performer.query(Constraints(), **told))
+    state = performer.snapshot()
+    first = [performer.query(Constraints(), **told)]
+    performer.feed(first[0])
+    first.append(performer.query(Constraints(), **told))
+    performer.reset()
+    performer.restore(state)
+    again = [performer.query(Constraints(), **told)]
+    performer.feed(again[0])
+    again.append(performer.query(Constraints(), **told))
+    assert again == first
 
 
 def test_what_is_exported_plays(exported: tuple[Path, float]) -> None:

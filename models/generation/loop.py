@@ -1,0 +1,190 @@
+"""The training loop that both models share: AdamW, a cosine by steps or by the clock, averaged weights, checks, checkpoints, a log.
+
+Everything a run leaves lies in its folder: checkpoint.pt, written at each check, at the end and on SIGTERM, and train.log (JSON lines).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+WARM_UP = 100  # steps of a short ramp: LSTMs jump when Adam's moments are young
+
+
+def arguments(p: argparse.ArgumentParser, rate: float, steps: int) -> None:
+    """The options of every training run."""
+    p.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and train.log")
+    p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--threads", type=int, default=1, help="cores that torch may use")
+    p.add_argument("--workers", type=int, default=0, help="processes that prepare batches; a GPU needs two to four")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--steps", type=int, default=steps, help="length of the schedule")
+    p.add_argument("--minutes", type=float, help="length of the schedule by the clock instead of --steps")
+    p.add_argument("--rate", type=float, default=rate, help="peak learning rate")
+    p.add_argument("--decay", type=float, default=0.01, help="AdamW's weight decay")
+    p.add_argument("--average", type=float, default=0.998, help="decay a step of the averaged weights, those that are scored and kept")
+    p.add_argument("--checks", type=int, default=16, help="how often in a run the validation pieces are scored and a checkpoint is written")
+
+
+def learning_rate(done: float, step: int, peak: float) -> float:
+    """A ramp, then half a cosine down to a fiftieth; `done` is the share of the run that is over."""
+    return peak * min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1.0 + math.cos(math.pi * min(done, 1.0))))
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write beside its place, then move: a kill leaves the old checkpoint or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint, on the CPU. Exits with a line that names the file where it cannot be read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError) as e:
+        raise SystemExit(f"{path} is not a checkpoint that can be read: {e}: train one, or name the folder of a run") from e
+
+
+class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
+    def __init__(self, draw: Callable[[int], Iterator[Any]]) -> None:
+        self.draw = draw
+
+    def __iter__(self) -> Iterator[Any]:
+        info = torch.utils.data.get_worker_info()
+        torch.set_num_threads(1)
+        # A SIGTERM for the whole group is the trainer's to answer: it still wants its batch.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return self.draw(0 if info is None else info.id)
+
+
+def _as_it_is(x: Any) -> Any:
+    return x  # numpy arrays come through a pipe; torch's tensors would need shared memory, of which containers have little
+
+
+def prefetch(draw: Callable[[int], Iterator[Any]], workers: int, ahead: int = 4) -> Iterator[Any]:
+    """What `draw(0)`, `draw(1)`, … yield, in turn, each drawn by a process of its own; by this process with 0 workers."""
+    if workers == 0:
+        return draw(0)
+    loader = torch.utils.data.DataLoader(_Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=ahead, collate_fn=_as_it_is)
+    return iter(loader)
+
+
+def fit(
+    network: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    check: Callable[[nn.Module], dict[str, Any]],
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    *,
+    file: str = "checkpoint.pt",
+    watched: tuple[str, ...] = (),
+    minutes: float | None = None,
+) -> list[float]:
+    """Train `network` in place; returns the loss of every step.
+
+    Parameters
+    ----------
+    loss_of : step -> scalar
+        Draws its own batch.
+    check : averaged network -> figures
+        Scores on validation pieces.
+    settings : dict
+        What builds the network again; kept in the checkpoint.
+    watched : names of figures
+        For each the averaged weights with the least value so far are kept, in ``best``.
+    minutes : float or None
+        Instead of ``args.minutes``.
+
+    The checkpoint holds ``network`` (the last weights), ``average``, ``best`` {figure: weights}, ``figures``, ``settings``, ``step``.
+    """
+    path = args.out / file
+    optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)
+    average = copy.deepcopy(network)
+    first, used, best, least = 0, 0.0, {}, {}
+    if args.resume and path.exists():
+        old = read(path)
+        network.load_state_dict(old["network"])
+        average.load_state_dict(old["average"])
+        optimiser.load_state_dict(old["optimiser"])
+        first, used, best, least = old["step"], old["seconds"], old["best"], old["least"]
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+
+    minutes = args.minutes if minutes is None else minutes
+    seconds = None if minutes is None else max(minutes * 60.0, 1.0)
+    started = time.monotonic() - used
+    losses: list[float] = []
+    pending: list[Tensor] = []  # read back in bunches: each read makes a GPU wait
+    step, checked, done = first, 0, 0.0
+    previous = signal.signal(signal.SIGTERM, stop)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    total = None if seconds else args.steps
+    with (args.out / "train.log").open("a") as log, tqdm(total=total, initial=first, unit="step", mininterval=5) as bar:
+
+        def write(**facts: Any) -> None:
+            log.write(json.dumps({"file": file, "step": step, "seconds": round(time.monotonic() - started, 1), **facts}) + "\n")
+            log.flush()
+
+        def progress() -> float:
+            return step / args.steps if seconds is None else (time.monotonic() - started) / seconds
+
+        done = progress()
+        checked = int(done * args.checks)
+        while done < 1.0 and not stopped:
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(done, step, args.rate)
+            network.train()
+            loss = loss_of(step)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimiser.step()
+            pending.append(loss.detach())
+            step += 1
+            bar.update()
+            keep = min(args.average, step / (step + 10.0))  # young averages forget faster
+            with torch.no_grad():
+                torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - keep)
+            done = progress()
+            last = done >= 1.0 or stopped
+            if step % 20 == 0 or last:
+                fresh = torch.stack(pending).tolist()
+                losses += fresh
+                pending.clear()
+                bar.set_postfix(loss=f"{np.mean(fresh):.3f}")
+                write(loss=round(float(np.mean(fresh)), 4))
+            if int(done * args.checks) > checked or last:
+                checked = int(done * args.checks)
+                average.eval()
+                with torch.no_grad():
+                    figures = check(average)
+                for name in watched:
+                    if name not in least or figures[name] < least[name]:
+                        least[name] = figures[name]
+                        best[name] = {k: x.detach().cpu().clone() for k, x in average.state_dict().items()}
+                write(figures=figures)
+                save(path, {
+                    "network": network.state_dict(), "average": average.state_dict(), "best": best, "least": least, "figures": figures,
+                    "optimiser": optimiser.state_dict(), "settings": settings, "step": step, "seconds": time.monotonic() - started,
+                })  # fmt: skip
+    signal.signal(signal.SIGTERM, previous)
+    if stopped:
+        raise SystemExit(128 + signal.SIGTERM)
+    return losses
