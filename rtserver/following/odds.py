@@ -96,13 +96,13 @@ def weighed(age: int, size: int, templates: float, strength: float, nats: F64, w
     return min(max(odds, -LIMIT), LIMIT)
 
 
-@jit("float32(float32[:,::1], int64, float32[:,::1], int64)")
+@jit("float64(float32[:,::1], int64, float32[:,::1], int64)")
 def cosine_of(onset: F32, u: int, rises: F32, row: int) -> float:
     """Cosine of a chord with the rise of a hop, both of unit length."""
-    total = np.float32(0.0)
+    total = 0.0
     for i in range(onset.shape[1]):
         total += onset[u, i] * rises[row, i]
-    return min(total, np.float32(1.0))
+    return min(total, 1.0)
 
 
 @jit(

@@ -46,17 +46,23 @@ class OnsetNetwork:
             raise ModelError(
                 f"{path} is a model of kind {entry.get('kind')!r}: the follower expects {KIND!r} — is {model!r} the right name?"
             )
-        spectra, nats = np.zeros((1, N_HOPS, N_SEMITONES), np.float32), np.zeros((1, N_AGES, N_PITCHES), np.float32)
-        self._spectra, self.nats = spectra[0], nats[0]
         session = zoo.open_session(path)
-        # Two of each memory: one is read while the other is written, and then the other way round.
-        shapes = [tuple(x.shape) for x in session.get_inputs()[1:]]
-        self._memories = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(2)]
-        self._runs: list[Callable[[], None]] = []
-        for before, after in (self._memories, self._memories[::-1]):
-            inputs, outputs = (
-                dict(zip(names, arrays, strict=True)) for names, arrays in ((INPUTS, [spectra, *before]), (OUTPUTS, [nats, *after]))
+        names = [x.name for x in session.get_inputs()]
+        if names != list(INPUTS):
+            raise ModelError(
+                f"{path} takes {', '.join(names)}: expected {', '.join(INPUTS)} — export the model anew with this version of rtserver"
             )
+        spectra: F32 = np.zeros((1, N_HOPS, N_SEMITONES), np.float32)
+        nats: F32 = np.zeros((1, N_AGES, N_PITCHES), np.float32)
+        self._spectra, self.nats = spectra[0], nats[0]
+        # Two of each memory: one is read while the other is written, and then the other way round.
+        shapes = [tuple(int(n) for n in x.shape) for x in session.get_inputs()[1:]]
+        first, second = ([np.zeros(shape, np.float32) for shape in shapes] for _ in range(2))
+        self._memory: list[F32] = first
+        self._runs: list[Callable[[], None]] = []
+        for before, after in ((first, second), (second, first)):
+            inputs: dict[str, F32] = dict(zip(INPUTS, (spectra, *before), strict=True))
+            outputs: dict[str, F32] = dict(zip(OUTPUTS, (nats, *after), strict=True))
             zoo.expect(path, entry, inputs, outputs)
             self._runs.append(zoo.bind(session, inputs, outputs))
         self._n = 0
@@ -68,7 +74,7 @@ class OnsetNetwork:
         """As if there had been silence."""
         self._spectra.fill(0.0)
         self._n = 0
-        for memory in self._memories[0]:
+        for memory in self._memory:
             memory.fill(0.0)
 
     def process(self, semitones: F32) -> None:

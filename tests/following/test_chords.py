@@ -71,3 +71,11 @@ def test_spectra_have_unit_length_and_every_event_a_chord(written: list[Written]
         length = np.linalg.norm(spectra, axis=1)
         assert np.allclose(length[length > 0], 1.0, atol=1e-5)  # below the lowest semitone nothing but partials may be seen
         assert np.isfinite(spectra).all()
+
+
+def test_a_moment_with_a_trill_is_a_chord_of_its_own() -> None:
+    s = score_of([(0, 1, 60), (1, 1, 62), (2, 1, 60)])
+    s = replace(s, ornament_quarter=np.array([2.0]), ornament_pitch=np.array([60], np.int32), ornament_kind=np.zeros(1, np.int32))
+    c = chords_of(s.events())
+    assert c.restless[c.chord].tolist() == [False, False, True]
+    assert pitches(c, 0) == pitches(c, 2) == [60]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtserver import zoo
-from rtserver.dsp.features import FIRST_PITCH, N_FEATURES
+from rtserver.dsp.features import N_FEATURES
 from rtserver.errors import ModelError
 from rtserver.following import follower as followers
 from rtserver.following import learned, onsetnet
@@ -56,6 +56,17 @@ def test_a_model_of_another_kind_is_refused() -> None:
         OnsetNetwork("performer")
 
 
+def test_a_model_of_another_make_is_refused(tmp_path: Path) -> None:
+    """One with the right kind that takes other inputs, as models of earlier versions do."""
+    folder = tmp_path / "zoo"
+    shutil.copytree(zoo.FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
+    manifest = folder / zoo.MANIFEST
+    head, _, performer = manifest.read_text().partition("[performer]")
+    manifest.write_text(f"{head}[performer]{performer.replace('note_events', onsetnet.KIND, 1)}")
+    with pytest.raises(ModelError, match="expected spectra, whole, pitch"):
+        OnsetNetwork("performer", folder)
+
+
 def test_without_its_model_the_default_method_is_refused_and_templates_still_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,27 +102,3 @@ def test_a_note_may_come_after_the_first_of_its_chord() -> None:
     heard[2, 40] = 8.0
     nats = pitches_of(heard)[:, 40]
     assert list(np.argsort(-nats)[:3]) == [2, 3, 4]
-
-
-@settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 999), n_hops=st.integers(1, N_AGES))
-def test_what_hops_add_sums_up_to_what_the_last_says(seed: int, n_hops: int) -> None:
-    """Along the life of an onset the increments telescope."""
-    rng = np.random.default_rng(seed)
-    start, pitch = np.array([0, 2, 3], np.int32), np.array([30, 40, 50], np.int32)
-    said, total = np.zeros((2, N_AGES)), np.zeros(2)
-    for a in range(n_hops):
-        nats, out = rng.normal(0.0, 3.0, (N_AGES, N_PITCHES)), np.zeros((2, N_AGES + 1))
-        learned.add(start, pitch, nats, FIRST_PITCH, learned.WEIGHT, learned.LIMIT, said, out)
-        total += out[:, a]
-        assert not out[:, N_AGES].any()
-    columns = pitch - FIRST_PITCH
-    chords = np.array([nats[n_hops - 1, columns[:2]].sum(), nats[n_hops - 1, columns[2]]])
-    np.testing.assert_allclose(total, np.clip(learned.WEIGHT * chords, -learned.LIMIT, learned.LIMIT))
-
-
-def test_pitches_beyond_the_network_say_nothing() -> None:
-    start, pitch = np.array([0, 1, 2], np.int32), np.array([20, 109], np.int32)
-    out = np.zeros((2, N_AGES + 1))
-    learned.add(start, pitch, np.ones((N_AGES, N_PITCHES)), FIRST_PITCH, 1.0, 3.0, np.zeros((2, N_AGES)), out)
-    assert not out.any()

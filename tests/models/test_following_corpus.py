@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from renderings import SECONDS, render, write_notes
 
-from models.following import corpus, fit
+from models.following import acoustics, corpus, fit, textures
 from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
-from rtserver.following import heard
+from rtserver.following import odds
 from rtserver.following.score import load_score
 
 
@@ -78,9 +78,36 @@ def test_logistic_regression_finds_what_made_the_data() -> None:
     np.testing.assert_allclose(fit.logistic(x, true), made, atol=0.1)
 
 
-def test_the_table_has_a_row_an_age_and_tells_true_from_false(scored: Path, notes: Path, tmp_path: Path) -> None:
+def test_the_tables_tell_true_from_false(scored: Path, notes: Path, tmp_path: Path) -> None:
     others = render(notes, tmp_path, "--scores", "--validation", "--seed", "2")
-    table = fit.main([str(scored), str(others)])
-    assert table.shape == heard.ODDS.shape
-    some = fit.examples(others, np.random.default_rng(0))
-    assert fit.gained(some.inputs[:, 4] @ table[4], some.true) > 0.1
+    template, both, alone = fit.main([str(scored), str(others)])
+    assert template.shape == odds.TEMPLATE.shape
+    assert both.shape == alone.shape == odds.WEIGHTS.shape
+    assert not alone[:, odds.SUM : odds.ONE].any()
+    check = fit.examples(others, np.random.default_rng(0))
+    assert fit.gained(check.rise[:, 4] @ template[4], check.true) > 0.1
+    assert fit.gained(fit.words(check, template)[:, 6] @ both[6], check.true) > 0.1
+
+
+def test_free_writing_stays_on_the_keyboard_and_in_its_time() -> None:
+    for seed in range(20):
+        notes = textures.texture(np.random.default_rng(seed), 6.0)
+        begin, length, pitch = (np.array(column) for column in zip(*notes, strict=True))
+        assert (np.diff(begin) >= 0.0).all() and begin[0] >= 0.0 and begin[-1] < 6.0
+        assert (length > 0.0).all()
+        assert pitch.min() >= 21 and pitch.max() <= 108
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_heard_is_as_long_as_what_was_played_and_not_over_full_scale(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = np.sin(np.arange(30000) * 0.05) * np.exp(-np.arange(30000) / 9000)
+    heard = acoustics.heard(y, rng, 44100)
+    assert heard.shape == y.shape and heard.dtype == np.float32
+    assert 0.0 < np.abs(heard).max() <= 1.0
+
+
+def test_a_room_rings_on_after_the_sound() -> None:
+    click = np.zeros(44100)
+    click[0] = 1.0
+    assert all(np.abs(acoustics.room(click, np.random.default_rng(seed), 44100)[4000:]).max() > 0.0 for seed in range(5))
