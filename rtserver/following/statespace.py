@@ -86,6 +86,9 @@ class Places:
     share : float
         Of the belief in the neighbourhood, what may still lie before the reported event. With the median, 0.5, more onsets are told
         early than late, as a moment that is due is believed in before it can be heard.
+    step_back : float
+        Of the same, what must lie before the reported event before the report goes back: in a pause the player may have stopped on a moment
+        or just before it, and nothing tells which.
     """
 
     behind: int = 12
@@ -99,6 +102,7 @@ class Places:
     evidence: float = 2.0
     last: int = 6  # events at the end where nobody leaps to: nothing would contradict it afterwards
     share: float = 0.45
+    step_back: float = 0.7
 
 
 @jit("float64(float64)")
@@ -289,11 +293,14 @@ def settle(  # noqa: PLR0917
     else:
         state[AWAY] = max(state[AWAY] - 10.0 * dt, 0.0)
     if local > 0.0:
-        below = 0.0
+        before, below = 0.0, 0.0
+        for k in range(first, report):
+            before += mass[k]
         for k in range(first, last + 1):
             below += mass[k]
             if below >= places[10] * local:
-                report = k
+                if k > report or before >= places[11] * local:
+                    report = k
                 break
     weight, age, tempo = 0.0, 0.0, 0.0
     for h in range(kept):
@@ -353,6 +360,7 @@ class StateSpace:
                 w.evidence,
                 w.last,
                 w.share,
+                w.step_back,
             ],
             np.float64,
         )
