@@ -1,7 +1,8 @@
 """Off-line alignment of a whole performance with its score: dynamic time warping over the same features as the follower's.
 
 The cheapest path through the matrix of distances, every cell of it, with steps (1, 1), (1, 0) and (0, 1) that each pay for the cell they
-enter. Long pieces are aligned coarsely first and then within a band around the coarse path, level by level.
+enter. Long pieces are aligned coarsely first and then within a band around the coarse path, level by level. What is found in sound is
+made exact afterwards (`rtserver.following.refinement`).
 
 References: H. Sakoe and S. Chiba, "Dynamic programming algorithm optimization for spoken word recognition", IEEE TASSP 26(1), 1978;
 S. Salvador and P. Chan, "Toward accurate dynamic time warping in linear time and space", Intelligent Data Analysis 11(5), 2007.
@@ -18,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from rtserver.dsp.features import SEMITONES
 from rtserver.errors import AudioFileError
 from rtserver.following.oltw import half_square
 from rtserver.following.reference import HOP_S, N_MATCH, build_reference, to_match
+from rtserver.following.refinement import refine
 from rtserver.following.score import Score, load_score
 from rtserver.kernels import jit
 
@@ -115,12 +118,20 @@ def onset_times(score: Score, features: Floats32) -> tuple[Floats, Floats]:
     return quarters, (path[np.minimum(reached, len(path) - 1), 0] + 1) * HOP_S
 
 
+def heard_times(score: Score, features: Floats32) -> tuple[Floats, Floats]:
+    """`onset_times` of sound, made exact. Raises `ModelError` where the onset network cannot be used."""
+    quarters, seconds = onset_times(score, features)
+    events = score.events()
+    begun = refine(events, np.ascontiguousarray(features[:, SEMITONES:]), np.interp(events.quarter, quarters, seconds))
+    return quarters, np.interp(quarters, events.quarter, begun)
+
+
 def align_files(
     score: str | PathLike[str], performance: str | PathLike[str], output: str | PathLike[str], parts: Sequence[str | int] = ()
 ) -> None:
     """Align a recording or a MIDI performance with a score, and write a row for each onset to `output` as CSV.
 
-    Raises `ScoreError` or `AudioFileError` for files that cannot be used.
+    Raises `ScoreError`, `AudioFileError` or `ModelError` for files that cannot be used.
     """
     from rtserver.following.offline import MIDI_SUFFIXES, audio_features, midi_features
 
@@ -131,7 +142,7 @@ def align_files(
     features = midi_features(performance) if midi else audio_features(performance, loaded.tuning_hz)
     if not len(features):
         raise AudioFileError(f"{performance}: holds no sound, so there is nothing to align")
-    quarters, seconds = onset_times(loaded, features)
+    quarters, seconds = (onset_times if midi else heard_times)(loaded, features)
     with Path(output).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
