@@ -15,7 +15,7 @@ C. Raphael, "Score following with hidden tempo using a switching state-space mod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,6 @@ class Timing:
         Share of moments that are held, and the log-logistic of how long.
     slowest, fastest : float
         Limits of the logarithm of the tempo's ratio.
-    skip : float
-        Share of moments that are left out.
     """
 
     expression: float = 0.15
@@ -66,7 +64,6 @@ class Timing:
     pause_late: float = 0.1
     slowest: float = 1.8
     fastest: float = 1.8
-    skip: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def advance(  # noqa: PLR0917
     `arriving` (n_events, 4) is zero, and is again afterwards: mass, and its first and second moment of tempo and its variance.
     """
     expression, jitter, drift, pause, scale, late = timing[0], timing[1], timing[2], timing[3], timing[4], timing[5]
-    slowest, fastest, skip = timing[6], timing[7], timing[8]
+    slowest, fastest = timing[6], timing[7]
     n_events = len(duration)
     n_touched = 0
     for h in range(count):
@@ -151,18 +148,14 @@ def advance(  # noqa: PLR0917
         error = min(max(np.log(max(age, 0.5 * dt) / written) - m[h], -LONGEST_STEP), LONGEST_STEP)
         mean = min(max(m[h] + gain * error, -fastest), slowest)
         variance = min(max(v[h] * (1.0 - gain) + drift * min(lasts, 2.0), NARROWEST), WIDEST)
-        for step in range(1, 3):
-            goal = k + step
-            mass = leaving * (1.0 - skip if step == 1 else skip)
-            if goal >= n_events or mass <= 0.0:
-                continue
-            if arriving[goal, 0] == 0.0:
-                touched[n_touched] = goal
-                n_touched += 1
-            arriving[goal, 0] += mass
-            arriving[goal, 1] += mass * mean
-            arriving[goal, 2] += mass * mean * mean
-            arriving[goal, 3] += mass * variance
+        goal = k + 1
+        if arriving[goal, 0] == 0.0:
+            touched[n_touched] = goal
+            n_touched += 1
+        arriving[goal, 0] += leaving
+        arriving[goal, 1] += leaving * mean
+        arriving[goal, 2] += leaving * mean * mean
+        arriving[goal, 3] += leaving * variance
     for i in range(n_touched):
         goal = touched[i]
         if count < len(p):
@@ -344,26 +337,7 @@ class StateSpace:
         self.chord = np.ascontiguousarray(chord, np.int32)
         self.hop_s = hop_s
         self._prior = np.ones(len(self.duration)) if prior is None else np.ascontiguousarray(prior / prior.mean(), np.float64)
-        self._timing = np.array(
-            [t.expression, t.jitter_s, t.drift, t.pause, t.pause_scale, t.pause_late, t.slowest, t.fastest, t.skip], np.float64
-        )
-        self._places = np.array(
-            [
-                w.behind,
-                w.ahead,
-                w.near_leak,
-                w.far_leak,
-                w.near_behind,
-                w.near_ahead,
-                w.switch_s,
-                w.switch_events,
-                w.evidence,
-                w.last,
-                w.share,
-                w.step_back,
-            ],
-            np.float64,
-        )
+        self._timing, self._places = (np.array(astuple(x), np.float64) for x in (t, w))  # kernels count on the order of the fields
         n = len(self.duration)
         self._event, self._birth = np.zeros(N_HYPOTHESES, np.int32), np.zeros(N_HYPOTHESES, np.int32)
         self._p, self._m, self._v = (np.zeros(N_HYPOTHESES) for _ in range(3))
