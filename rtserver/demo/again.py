@@ -20,13 +20,14 @@ from rtserver.replay import Log
 class Again:
     """What the replay of a recording gave.
 
-    Frames compared and frames that differ; notes that the performer made in either, and how many of them are the same.
+    Frames compared and frames that differ; notes that the performer made in either, how many of them are the same, and those that are not.
     """
 
     n_frames: int
     n_different: int
     n_notes: int
     n_same_notes: int
+    unlike: frozenset[tuple[int, Note]] = frozenset()
 
 
 def again(recording: Path, folder: Path) -> Again:
@@ -43,4 +44,4 @@ def again(recording: Path, folder: Path) -> Again:
     lines = (folder / "events.jsonl").read_bytes().splitlines()
     live_notes, notes_again = zip(log.decks, log.events, strict=True), map(from_line, lines)
     notes, played = ({(deck, e) for deck, e in said if isinstance(e, Note) and e.part == "performer"} for said in (live_notes, notes_again))
-    return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played))
+    return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played), frozenset(notes ^ played))
