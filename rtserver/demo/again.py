@@ -27,7 +27,7 @@ class Again:
     n_different: int
     n_notes: int
     n_same_notes: int
-    unlike: frozenset[tuple[int, Note]] = frozenset()
+    unlike: tuple[str, ...] = ()
 
 
 def again(recording: Path, folder: Path) -> Again:
@@ -44,4 +44,4 @@ def again(recording: Path, folder: Path) -> Again:
     lines = (folder / "events.jsonl").read_bytes().splitlines()
     live_notes, notes_again = zip(log.decks, log.events, strict=True), map(from_line, lines)
     notes, played = ({(deck, e) for deck, e in said if isinstance(e, Note) and e.part == "performer"} for said in (live_notes, notes_again))
-    return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played), frozenset(notes ^ played))
+    return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played), tuple(sorted(map(str, notes ^ played))))
