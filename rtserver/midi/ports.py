@@ -247,13 +247,20 @@ def _open_jack(client: str) -> RtOutput:
         raise OSError("no JACK server answers")
     try:
         until_s = time.monotonic() + PATIENCE_S
-        while f"{client}:{OUT_PORT}" in (before := _midi_ports(probe)) and time.monotonic() < until_s:
-            time.sleep(0.02)  # a predecessor that was killed is being cleared away
-        output = RtOutput("jack", rtmidi_api("jack"), client, [])
-        for name in sorted(_midi_ports(probe) - before, key=len):
-            if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{OUT_PORT}", name):
-                output.name = name
+        while True:
+            while f"{client}:{OUT_PORT}" in (before := _midi_ports(probe)) and time.monotonic() < until_s:
+                time.sleep(0.02)  # a predecessor that was killed is being cleared away
+            output = RtOutput("jack", rtmidi_api("jack"), client, [])
+            appeared = sorted(_midi_ports(probe) - before, key=len)
+            names = [name for name in appeared if re.fullmatch(rf"{re.escape(client)}(-\d+)?:{OUT_PORT}", name)]
+            if not names:
+                break
+            # JACK forgets a client's ports before its name: a number that nobody's port explains is gone a moment later.
+            if f"{client}:{OUT_PORT}" in {names[0], *before} or time.monotonic() > until_s:
+                output.name = names[0]
                 return output
+            output.close()
+            time.sleep(0.02)
     finally:
         probe.close()
     raise OSError("it did not appear")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -111,6 +112,20 @@ def test_a_name_that_is_taken_is_found_out(jack_server):
     finally:
         first.close()
         second.close()
+
+
+def test_a_name_that_outlives_its_ports_is_waited_for(jack_server):
+    """So a client leaves that was killed: first its ports go, and then its name."""
+    predecessor = jack_client(CLIENT)
+    gone = threading.Timer(0.3, predecessor.close)
+    gone.start()
+    output = ports.open_output("jack", CLIENT, [])
+    try:
+        assert output.name == f"{CLIENT}:{ports.OUT_PORT}"
+        assert ports.jack_has(output.name)
+    finally:
+        output.close()
+        gone.join()
 
 
 def test_messages_arrive_and_large_ones_are_refused(synth, looker):
