@@ -263,3 +263,17 @@ def test_a_score_of_a_hundred_thousand_notes_is_followed_within_bounds() -> None
     assert abs(positions[700].quarter - 20_014.0) < 0.3
     assert positions[700].state == LOCKED
     assert most < 500e6
+
+
+def test_a_leap_is_likelier_to_bars_and_signs() -> None:
+    from rtserver.demo import SCORE
+    from rtserver.following.score import load_score
+    from rtserver.following.semimarkov import AT_BAR, AT_SIGN, goals
+
+    score = load_score(SCORE)
+    quarter = score.events().quarter
+    likely = goals(score, quarter)
+    assert set(likely.tolist()) == {1.0, AT_BAR, AT_SIGN}
+    assert all(likely[np.searchsorted(quarter, q - 1e-6)] == AT_SIGN for q in score.segments[:, 2])
+    inside = ~np.isin(np.round(quarter, 6), np.round([*score.bar_quarter, *score.mark_quarter, *score.segments[:, 2]], 6))
+    assert (likely[inside] == 1.0).all()
