@@ -16,9 +16,9 @@ from rtserver.generation.note_network import OPTIONAL, NoteNetwork
 from rtserver.generation.performer import Performer
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
-pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation import data, evaluate, export, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from models.generation import data, evaluate, export, imported, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
 from models.generation import exported as exporting  # noqa: E402
 
 
@@ -347,3 +347,45 @@ def test_a_second_export_keeps_the_other_models(exported: tuple[Path, float], tr
     after = zoo.manifest(target)
     assert {k: after[k] for k in before} == before
     assert set(after) - set(before) == {"second", "second-pitch", "second-duration"}
+
+
+@pytest.mark.parametrize("name", ["performer", "performer-int8"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model_of_the_zoo_becomes_the_network_again(tmp_path: Path, name: str, layers: int) -> None:
+    """Torch with the weights read back gives the logits of the files, up to what int8 rounds on the way."""
+    torch.manual_seed(layers)
+    export.export(network.Network(32, layers), tmp_path, "performer", {}, {})
+    int8.add(tmp_path, "performer")
+    again = imported.network(name, tmp_path)
+    golden = export.golden(again)
+    files = {name + graph: zoo.load_model(name + graph, tmp_path)[0] for graph in export.GRAPHS}
+    assert export.replay(files, name, golden) < (1e-5 if name == "performer" else 0.05)
+
+
+def test_training_goes_on_from_a_model_of_the_zoo(folder: Path, tmp_path: Path, exported: tuple[Path, float]) -> None:
+    """The first loss is that of the exported network, not that of a new one."""
+    fresh = train.train(settings(folder, tmp_path / "fresh", "--steps", "1"))
+    tuned = train.train(settings(folder, tmp_path / "tuned", "--steps", "1", "--start", str(exported[0] / "performer")))
+    assert tuned[0] < 0.8 * fresh[0]
+
+
+@pytest.mark.parametrize("start", ["no such model", "{tmp}/nothing", "{tmp}"])
+def test_what_cannot_be_started_from_is_named(folder: Path, tmp_path: Path, start: str) -> None:
+    start = start.format(tmp=tmp_path)
+    with pytest.raises(SystemExit, match=Path(start).name):
+        train.train(settings(folder, tmp_path / "run", "--steps", "1", "--start", start))
+
+
+def test_a_model_without_the_present_conditions_cannot_be_started_from(tmp_path: Path) -> None:
+    """One whose metre input is not there, as of models of old."""
+    files = export.graphs(network.Network(32), "old", export.golden(network.Network(32)), tmp_path)
+    graph = onnx.load(files["old"])
+    for there in graph.graph.input:
+        there.name = there.name.replace("metre", "tempo")
+    for node in graph.graph.node:
+        for i, there in enumerate(node.input):
+            node.input[i] = "tempo" if there == "metre" else there
+    onnx.save(graph, files["old"])
+    export.enter(tmp_path, "old", files, {"hidden_size": 32, "layers": 1})
+    with pytest.raises(SystemExit, match="trained without metre"):
+        imported.network("old", tmp_path)
