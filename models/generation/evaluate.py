@@ -64,14 +64,18 @@ def sequences(pieces: list[Piece], task: str) -> list[data.Sequence]:
 
 @torch.no_grad()
 def score(network: Network, made: list[data.Sequence], device: str) -> dict[str, Any]:
-    """Mean nats a note by head over all events of the sequences."""
+    """Mean nats a note by head over all events of the sequences, the shortest first (see `sequences`)."""
     network.eval()
     total, n = np.zeros(3), 0.0
     for row in range(0, len(made), BATCH):
         rows = made[row : row + BATCH]
         state = network.start(len(rows), device)
         for a in range(0, max(len(s.dt) for s in rows) - 1, WINDOW):
-            cuts = [data.cut(s, min(a, len(s.dt) - 1), min(a + WINDOW, len(s.dt) - 1), WINDOW) for s in rows]
+            # Those that have ended are the first of them.
+            n_ended = sum(len(s.dt) - 1 <= a for s in rows)
+            rows, state = rows[n_ended:], (state[0][:, n_ended:].contiguous(), state[1][:, n_ended:].contiguous())
+            size = min(WINDOW, len(rows[-1].dt) - 1 - a)
+            cuts = [data.cut(s, a, min(a + WINDOW, len(s.dt) - 1), size) for s in rows]
             batch = tensors(data.stack(cuts), device)
             nats, state = network.nats(batch, state)
             total += nats.sum((1, 2)).double().cpu().numpy()
