@@ -36,8 +36,13 @@ def network(name: str, folder: Path = zoo.FOLDER, dropout: float = 0.0) -> Netwo
                 "start from a newer model, or train without --start"
             )
     entry = loaded[0][1]
-    made = Network(int(entry["hidden_size"]), int(entry["layers"]), dropout)
-    for (path, _), module in zip(loaded, (made.step, made.pitch_head, made.duration_head), strict=True):
+    return of_files([path for path, _ in loaded], int(entry["hidden_size"]), int(entry["layers"]), dropout)
+
+
+def of_files(paths: list[Path], hidden: int, layers: int, dropout: float = 0.0) -> Network:
+    """The network in the three graphs: step, pitch head, duration head."""
+    made = Network(hidden, layers, dropout)
+    for path, module in zip(paths, (made.step, made.pitch_head, made.duration_head), strict=True):
         _load(module, path)
     return made.eval()
 

@@ -272,6 +272,15 @@ def test_a_run_goes_into_a_zoo_with_its_figures(folder: Path, trained: tuple[Pat
     Performer("mine", folder=tmp_path)
 
 
+def test_a_run_goes_into_a_zoo_rounded(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), "--name", "mine", "--int8"]))
+    entry = zoo.manifest(tmp_path)["mine"]
+    assert entry["weights"] == "int8"
+    golden = dict(np.load(tmp_path / entry["golden"]))
+    files = {"mine" + graph: zoo.load_model("mine" + graph, tmp_path)[0] for graph in export.GRAPHS}
+    assert 1e-5 < export.replay(files, "mine", golden) <= entry["golden_within"] == export.CLOSE_INT8
+
+
 def test_wishes_reach_a_model_that_was_trained_with_them(exported: tuple[Path, float]) -> None:
     """One step, other wishes, other odds; the network itself, not the dice."""
     performer = Performer(folder=exported[0], part="upper")
