@@ -1,6 +1,7 @@
 """The training side of the performer, from note lists made here to a model that plays."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtserver import zoo
+from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.note_network import OPTIONAL, NoteNetwork
@@ -368,16 +370,49 @@ def test_what_cannot_be_started_from_is_named(folder: Path, tmp_path: Path, star
         train.train(settings(folder, tmp_path / "run", "--steps", "1", "--start", start))
 
 
-def test_a_model_without_the_present_conditions_cannot_be_started_from(tmp_path: Path) -> None:
-    """One whose metre input is not there, as of models of old."""
-    files = export.graphs(network.Network(32), "old", export.golden(network.Network(32)), tmp_path)
-    graph = onnx.load(files["old"])
-    for there in graph.graph.input:
-        there.name = there.name.replace("metre", "tempo")
-    for node in graph.graph.node:
-        for i, there in enumerate(node.input):
-            node.input[i] = "tempo" if there == "metre" else there
-    onnx.save(graph, files["old"])
-    export.enter(tmp_path, "old", files, {"hidden_size": 32, "layers": 1})
-    with pytest.raises(SystemExit, match="trained without metre"):
-        imported.network("old", tmp_path)
+def deafen(folder: Path, name: str, *inputs: str) -> None:
+    """Make of model "performer" in this zoo one that was trained without some inputs: they are 0 for good."""
+    files: dict[str, Path] = {}
+    for part in export.GRAPHS:
+        model = onnx.load(folder / f"performer{part}.onnx")
+        for there in [x for x in model.graph.input if x.name in inputs]:
+            model.graph.input.remove(there)
+            shape = tuple(d.dim_value for d in there.type.tensor_type.shape.dim)
+            kind = np.int64 if there.type.tensor_type.elem_type == onnx.TensorProto.INT64 else np.float32
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, kind), there.name))
+        files[name + part] = folder / f"{name}{part}.onnx"
+        onnx.save(model, files[name + part])
+    export.enter(folder, name, files, {"hidden_size": 32, "layers": 1})
+
+
+@pytest.fixture(scope="module")
+def deaf(exported: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deaf")
+    for path in exported[0].glob("performer*"):
+        shutil.copy(path, folder)
+    deafen(folder, "old", "bar", "metre", "part", "ahead", "controls", "last", "sounding")
+    return folder
+
+
+def test_a_model_without_the_present_conditions_cannot_be_started_from(deaf: Path) -> None:
+    with pytest.raises(SystemExit, match="trained without ahead, bar, controls, metre, part, sounding"):
+        imported.network("old", deaf)
+
+
+def test_a_model_without_the_present_conditions_plays(deaf: Path) -> None:
+    performer = Performer("old", folder=deaf)
+    assert performer.network.takes == set()
+    for _ in range(5):
+        performer.feed(performer.query(Constraints("C major"), v.condition(np.eye(12)[0])))
+    assert performer.n_nan == 0
+
+
+@pytest.mark.parametrize("wish", [{"ahead": v.ahead(np.ones((2, 12)))}, {"controls": v.controls(2.0)}])
+def test_wishes_that_a_model_would_not_hear_are_refused(deaf: Path, wish: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="trained without it"):
+        Performer("old", folder=deaf).query(Constraints(), **wish)
+
+
+def test_a_part_that_a_model_would_not_hear_is_refused(deaf: Path) -> None:
+    with pytest.raises(ConfigError, match="trained without it"):
+        Performer("old", folder=deaf, part="upper")
