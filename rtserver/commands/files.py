@@ -83,7 +83,7 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--model", default=defaults.model, metavar="NAME", help="which of the zoo (default: %(default)s)")
     sub.add_argument("--texture", default="unknown", help="unknown, line or chords (default: %(default)s)")
-    wishes = sub.add_argument_group("wishes, of a model that was trained with them; the shipped one was not")
+    wishes = sub.add_argument_group("wishes, of a model that was trained with them, as the shipped one is")
     wishes.add_argument("--part", default="unknown", help="upper, inner, lower, all or unknown (default: %(default)s)")
     wishes.add_argument("--density", type=float, metavar="N", help="notes a quarter")
     wishes.add_argument("--register", type=float, metavar="PITCH", help="mean MIDI pitch")
