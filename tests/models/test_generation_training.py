@@ -356,6 +356,17 @@ def test_a_model_of_the_zoo_becomes_the_network_again(tmp_path: Path, name: str,
     assert export.replay(files, name, golden) < (1e-5 if name == "performer" else 0.05)
 
 
+def test_a_run_and_the_model_made_of_it_score_the_same(
+    folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float]
+) -> None:
+    def score(checkpoint: Path) -> dict[str, Any]:
+        return evaluate.score_performer(evaluate.parser().parse_args(["--data", str(folder), "--checkpoint", str(checkpoint)]))
+
+    of_run, of_model = score(trained[0]), score(exported[0] / "performer")
+    assert of_model["chart"]["note"] == pytest.approx(of_run["chart"]["note"], abs=1e-3)
+    assert of_model.keys() == of_run.keys()
+
+
 def test_training_goes_on_from_a_model_of_the_zoo(folder: Path, tmp_path: Path, exported: tuple[Path, float]) -> None:
     """The first loss is that of the exported network, not that of a new one."""
     fresh = train.train(settings(folder, tmp_path / "fresh", "--steps", "1"))
