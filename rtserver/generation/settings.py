@@ -114,10 +114,10 @@ def change(accompanist: Accompanist, before: Generation | None, after: Generatio
         accompanist.steer(after.higher, after.sooner)
     if before is not None and new("temperature", "top_p"):
         accompanist.set_sampling(after.temperature, after.top_p)
-    if constraints != accompanist.constraints:
+    if constraints != accompanist.planner.constraints:
         accompanist.constrain(constraints)
     accompanist.turns.patience = after.patience
-    accompanist.fill = after.fill
+    accompanist.planner.fill = after.fill
 
 
 def with_value(generation: Generation, name: str, value: float | str | bool) -> Generation:

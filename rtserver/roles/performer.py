@@ -115,6 +115,7 @@ class PerformerRole:
         if self.waiting and _strikes(event):
             self.waiting = False
             self.transport.start(event.frame)
+            self.accompanist.enter()
         self.accompanist.hear_midi(event)
 
     def _take(self, event: Event, frame: int) -> None:
