@@ -3,7 +3,8 @@
 It makes, watches and keeps the connections of our ports, holds the input ports, and tells when jackd has gone. It may block in libjack
 without delaying a note, and when the midi process is killed it closes its clients later, in peace (see `rtserver.midi.ports`).
 
-It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, ``made <port>`` for a new connection of an output,
+It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, without the last word when what was connected to that input has
+gone, ``made <port>`` for a new connection of an output,
 ``links <gone> <back>`` and ``refused <count>`` for what it counts, ``ready`` once all is set up, ``lost`` when jackd has gone,
 ``error <why>``, and ``beat`` after every look at the connections: who hangs in libjack says nothing. It ends at the line ``quit``, or
 `GRACE_S` after its standard input has ended.
@@ -48,7 +49,7 @@ class Arrival(NamedTuple):
 
     port: str
     arrived_ns: int  # CLOCK_MONOTONIC
-    data: bytes
+    data: bytes  # empty: one of those that were connected to the port is no longer
 
 
 class Wiring(msgspec.Struct, frozen=True):
@@ -128,7 +129,7 @@ class Patchbay:
             word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
             self.heard_ns = time.monotonic_ns()
             match word, rest:
-                case "in", [port, arrived_ns, data]:
+                case "in", [port, arrived_ns, data]:  # which is empty, and the line ends with a space, when a keyboard has gone
                     self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
                 case "made", [port]:
                     self._made.append(port)
@@ -178,6 +179,7 @@ class Keeper:
         self.sources = {
             key: links.Links(client, in_ports[key], False, wiring.connect, exclude=orders.client) for key, wiring in orders.inputs.items()
         }
+        self.unplugged: list[Arrival] = []  # inputs that have lost a connection
         self._kept = links.load(self.file)
         for name, link in self._links().items():
             link.restore((self._kept or {}).get(name, ()))
@@ -188,8 +190,11 @@ class Keeper:
         """Look at all connections. The outputs that have got a new one."""
         fresh = {self._registered.popleft() for _ in range(len(self._registered))}
         made = [key for key, link in self.outputs.items() if link.poll(match, fresh)]
-        for link in self.sources.values():
+        for key, link in self.sources.items():
+            before, gone = link.connected, link.gone
             link.poll(match, fresh)
+            if link.gone > gone or before - link.connected:
+                self.unplugged.append(Arrival(key, time.monotonic_ns(), b""))
         wanted = {name: link.wanted for name, link in self._links().items()}
         if wanted != self._kept:
             links.save(self.file, wanted)
@@ -205,6 +210,8 @@ class Keeper:
         for key, port in self.inputs.items():
             gate = self.gates[key]
             arrivals += [Arrival(key, arrived_ns, data) for arrived_ns, data in port.receive() if gate.passes(arrived_ns, data)]
+        arrivals += self.unplugged
+        self.unplugged = []
         return arrivals
 
     def close(self) -> None:
