@@ -28,6 +28,15 @@ def well_formed(message: bytes) -> bool:
     return max(data, default=0) < 0x80
 
 
+def unglue(message: bytes) -> list[bytes]:
+    """What is in a system exclusive message that was never ended, and into which a driver has put all that came after it."""
+    if message[:1] != bytes((SYSTEM,)) or max(message[1:-1], default=0) < 0x80:
+        return [message]
+    size = len(message) - (message[-1] == END_OF_EXCLUSIVE)
+    starts = [i for i, byte in enumerate(message[:size]) if byte >= 0x80]
+    return [message[start:end] for start, end in zip(starts, [*starts[1:], size], strict=True)]
+
+
 def note_on(channel: int, pitch: int, velocity: int) -> bytes:
     """Note-on; channel 0..15, pitch 0..127, velocity 1..127 (0 would be a note-off)."""
     return bytes((NOTE_ON | channel, pitch, velocity))

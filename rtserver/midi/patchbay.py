@@ -29,7 +29,7 @@ import msgspec
 
 from rtserver.midi import links
 from rtserver.midi.gate import Gate
-from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Input, keep_for_ever, rtmidi_api
+from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Ender, Input, keep_for_ever, rtmidi_api
 
 if TYPE_CHECKING:
     import jack
@@ -173,6 +173,7 @@ class Keeper:
             time.sleep(IDLE_S)  # our predecessor still holds the names
         self.inputs = {key: Input(rtmidi_api("jack"), wiring.name) for key, wiring in orders.inputs.items()}
         self.gates = {key: Gate() for key in orders.inputs}
+        self.ender = Ender(rtmidi_api("jack"), f"{orders.client}-ender") if orders.inputs else None
         self.outputs = {
             key: links.Links(client, wiring.name, True, wiring.connect, exclude=orders.client) for key, wiring in orders.outputs.items()
         }
@@ -195,6 +196,9 @@ class Keeper:
             link.poll(match, fresh)
             if link.gone > gone or before - link.connected:
                 self.unplugged.append(Arrival(key, time.monotonic_ns(), b""))
+        if self.ender is not None:
+            links.Links(self.client, self.ender.name, True).follow([link.port for link in self.sources.values()])
+            self.ender.end()
         wanted = {name: link.wanted for name, link in self._links().items()}
         if wanted != self._kept:
             links.save(self.file, wanted)
@@ -221,6 +225,8 @@ class Keeper:
         else:
             for port in self.inputs.values():
                 port.close()
+            if self.ender is not None:
+                self.ender.close()
             self.client.close()
 
     def _links(self) -> dict[str, links.Links]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rtserver.config import Config
 from rtserver.errors import DeviceError
 from rtserver.midi.links import jack_client
+from rtserver.midi.messages import END_OF_EXCLUSIVE, unglue
 
 if TYPE_CHECKING:
     import jack
@@ -154,6 +155,29 @@ class RtOutput:
         self._destinations.clear()
 
 
+class Ender:
+    """Ends, on JACK, system exclusive messages that were begun and never ended: a cable pulled, a period lost.
+
+    rtmidi takes all that comes after for more of them, and its port hears nothing any more. A lone F7 from a port of our own ends them.
+    """
+
+    def __init__(self, api: int, client: str) -> None:
+        import rtmidi
+
+        self.name = f"{client}:{OUT_PORT}"
+        self._port = rtmidi.MidiOut(rtapi=api, name=client)
+        self._port.open_virtual_port(OUT_PORT)
+
+    def end(self) -> None:
+        """End what is open, on every input that is connected."""
+        self._port.send_message(bytes((END_OF_EXCLUSIVE,)))
+
+    def close(self) -> None:
+        """Take the port away."""
+        self._port.close_port()
+        self._port.delete()
+
+
 class Input:
     """A virtual input port, polled."""
 
@@ -180,7 +204,7 @@ class Input:
             if self._offset_ns is None or after_s > SILENCE_S:
                 self._offset_ns = offset_ns
             self._offset_ns = min(self._offset_ns, offset_ns)
-            messages.append((self._driver_ns + self._offset_ns, bytes(data)))
+            messages += [(self._driver_ns + self._offset_ns, one) for one in unglue(bytes(data)) if one != bytes((END_OF_EXCLUSIVE,))]
         return messages
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtserver.midi.messages import well_formed
+from rtserver.midi.messages import unglue, well_formed
 
 data = st.integers(0, 127)
 channel_messages = st.one_of(
@@ -55,3 +55,23 @@ def test_what_is_a_message_and_what_is_none(message, is_one):
 @given(st.binary(max_size=6))
 def test_any_bytes_get_an_answer(message):
     assert well_formed(message) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("glued", "pieces"),
+    [
+        (b"\xf0\x01\x02\xf7", [b"\xf0\x01\x02\xf7"]),
+        (b"\x90\x3c\x40", [b"\x90\x3c\x40"]),
+        (b"\xf0\x01\x90\x3c\x40\x80\x3c\x00\xf7", [b"\xf0\x01", b"\x90\x3c\x40", b"\x80\x3c\x00"]),
+        (b"\xf0\xf7", [b"\xf0\xf7"]),
+        (b"\xf0\xf8\xf7", [b"\xf0", b"\xf8"]),
+    ],
+)
+def test_what_was_taken_for_more_of_an_exclusive_message_is_taken_apart(glued, pieces):
+    assert unglue(glued) == pieces
+
+
+@given(st.binary(max_size=12))
+def test_nothing_is_lost_or_made_up_when_it_is_taken_apart(message):
+    joined = b"".join(unglue(message))
+    assert joined in (message, message.removesuffix(b"\xf7"))
