@@ -2,7 +2,7 @@
 
 A keyboard whose cable is pulled says nothing of the keys that it held; whoever listens would believe in them for ever. So the midi role
 keeps a table of each input port and, when the port at the other end has gone, says what the keyboard would have said. The tables lie in
-shared memory: a midi role that takes a dead one's place lets go of what its predecessor had heard, for the releases may have come in between.
+shared memory: a midi role that takes a dead one's place lets go of what its predecessor had heard, for the releases may have come between.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ NOTE_OFF, NOTE_ON, CONTROL, PROGRAM = 0x80, 0x90, 0xB0, 0xC0
 SUSTAIN, ALL_SOUND_OFF, ALL_NOTES_OFF = 64, 120, 123
 SYSTEM, END_OF_EXCLUSIVE = 0xF0, 0xF7
 # Bytes of a message by its status, F0 and F7 apart; what is not here is undefined (MIDI 1.0 detailed specification, tables I and V to VII).
-_SIZES = {kind: 2 if kind in (0xC0, 0xD0) else 3 for kind in range(0x80, 0xF0, 0x10)}
-_SIZES |= {0xF1: 2, 0xF2: 3, 0xF3: 2, 0xF6: 1, 0xF8: 1, 0xFA: 1, 0xFB: 1, 0xFC: 1, 0xFE: 1, 0xFF: 1}
+_SYSTEM_SIZES = {0xF1: 2, 0xF2: 3, 0xF3: 2, 0xF6: 1, 0xF8: 1, 0xFA: 1, 0xFB: 1, 0xFC: 1, 0xFE: 1, 0xFF: 1}
+_SIZES = {kind: 2 if kind in (0xC0, 0xD0) else 3 for kind in range(0x80, 0xF0, 0x10)} | _SYSTEM_SIZES
 
 
 def well_formed(message: bytes) -> bool:

@@ -50,10 +50,8 @@ def test_after_what_it_says_nothing_is_down_whatever_came_before(came):
         assert well_formed(message)
         kind, channel, number, value = message[0] & 0xF0, message[0] & 15, message[1], message[2]
         what = ("pedal" if kind == 0xB0 else "key", channel, number)
-        if kind == 0x90 and value or kind == 0xB0 and number in range(64, 70) and value >= 64:
-            down.add(what)
-        elif kind in (0x80, 0x90) or kind == 0xB0:
-            down.discard(what)
+        pressed = value > 0 if kind == 0x90 else kind == 0xB0 and number in range(64, 70) and value >= 64
+        (down.add if pressed else down.discard)(what)
     assert not down
     assert not keys.cells.any()
 

@@ -1,8 +1,8 @@
 """A keyboard and an ear on JACK, to the frame, in a process of its own: the interpreter of whoever uses it disturbs neither.
 
-Run as a program with the name of a client, it reads lines of messages in hex, apart by spaces, which it sends together at the start of the
-next period, and writes ``out`` or ``in``, the JACK frame, its time on CLOCK_MONOTONIC in nanoseconds and the message for all that it has sent
-or heard. It passes on any bytes, MIDI or not. It ends with its standard input.
+Run as a program with the name of a client, it reads lines of messages in hex, apart by spaces, and sends those of a line together at the
+start of the next period. It writes a line of all that it has sent or heard: ``out`` or ``in``, the JACK frame, its time on CLOCK_MONOTONIC
+in nanoseconds, the message. It passes on any bytes, MIDI or not. It ends with its standard input.
 """
 
 from __future__ import annotations
