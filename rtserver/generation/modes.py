@@ -193,7 +193,7 @@ class Accompanist:
 
     def hear_midi(self, event: MidiIn) -> None:
         """A raw MIDI message of the player: note-on and note-off count, the rest is ignored."""
-        if len(event.data) == 3 and event.data[0] & 0xE0 == 0x80 and max(event.data[1:]) < 0x80:
+        if len(event.data) == 3 and event.data[0] & 0xE0 == 0x80 and max(event.data[1:]) < 128:
             self.hear(event.frame, event.data[1], event.data[2] if event.data[0] & 0xF0 == 0x90 else 0)
 
     def hear_chroma(self, frame: int, chroma: npt.ArrayLike, level: float | None = None) -> None:
