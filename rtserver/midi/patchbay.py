@@ -38,7 +38,9 @@ CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are c
 STANDBY = "midi-standby.json"  # in the run folder: the standby's port, which is connected as the midi role's own
 GRACE_S = 0.3  # by then jackd has cleared away a midi process that was killed; closing a client before would hold that up
 CLOSE_S = 2.0  # what closing the clients may take
-INPUT_POLL_S = 0.002  # while something is connected to the input; the driver stamps the arrival, so this delays but does not smear
+INPUT_POLL_S = 0.002  # on ALSA and CoreMIDI, where inputs are polled; the driver stamps the arrival, so this delays but does not smear
+PRIORITY = 45  # that of the midi role: a key passes at once, as a note does
+SWITCH_S = 0.0002  # how long JACK's thread may wait for the interpreter while we look at connections
 IDLE_S = 0.05
 READY_S = 10.0
 HANG_S = 2.0  # without a sign of life: eight looks, and longer than connecting takes on a machine that is too busy
@@ -124,6 +126,8 @@ class Patchbay:
 
     def _read(self) -> None:
         """A thread that sleeps in the pipe."""
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))  # of this thread alone
         assert self._process.stdout is not None
         for line in self._process.stdout:
             word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
@@ -171,7 +175,9 @@ class Keeper:
         until_s = time.monotonic() + 4 * GRACE_S
         while {p.name for p in client.get_ports(is_midi=True)} & set(in_ports.values()) and time.monotonic() < until_s:
             time.sleep(IDLE_S)  # our predecessor still holds the names
-        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name) for key, wiring in orders.inputs.items()}
+        self.bell, self._ring = os.pipe()  # can be read when something has come in
+        os.set_blocking(self._ring, False)
+        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name, self._on_message) for key, wiring in orders.inputs.items()}
         self.gates = {key: Gate() for key in orders.inputs}
         self.ender = Ender(rtmidi_api("jack"), f"{orders.client}-ender") if orders.inputs else None
         self.outputs = {
@@ -243,6 +249,11 @@ class Keeper:
             f"refused {sum(gate.refused for gate in self.gates.values())}",
         ]
 
+    def _on_message(self) -> None:
+        """Called by JACK's thread of an input."""
+        with contextlib.suppress(BlockingIOError):  # it rings loudly enough
+            os.write(self._ring, b"\0")
+
     def _on_port(self, port: jack.Port, register: bool) -> None:
         """Called by a thread of libjack's."""
         if register:
@@ -266,8 +277,10 @@ def run(keeper: Keeper) -> None:
     told: list[str] = keeper.counts()
     say("ready")
     while not keeper.gone:
-        busy = any(link.connected for link in keeper.sources.values())
-        if select.select([0], [], [], INPUT_POLL_S if busy else IDLE_S)[0]:
+        can_be_read = select.select([0, keeper.bell], [], [], IDLE_S)[0]
+        if keeper.bell in can_be_read:
+            os.read(keeper.bell, 4096)
+        if 0 in can_be_read:
             if not os.read(0, 64):
                 time.sleep(GRACE_S)
             # Closing a client hangs for ever if jackd dies meanwhile, and nobody is left to kill us.
@@ -291,6 +304,9 @@ def main() -> int:
     """Entry point of the helper's process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they may reach the whole group; the midi role decides
+    sys.setswitchinterval(SWITCH_S)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     try:
         run(Keeper(msgspec.json.decode(sys.argv[1], type=Orders)))
     except Exception as error:

@@ -96,8 +96,6 @@ def run(name: str) -> None:
 
     client.activate()
     print("ready", flush=True)
-    # Both clocks count microseconds or finer from the start of the machine, but JACK's need not be the same one.
-    apart_ns = min((time.monotonic_ns() - lib.jack_get_time() * 1000 for _ in range(100)), key=abs)
     buffered = b""
     while True:
         if select.select([0], [], [], LOOK_S)[0]:
@@ -107,6 +105,8 @@ def run(name: str) -> None:
             *lines, buffered = (buffered + data).split(b"\n")
             waiting.extend(bytes.fromhex(word.decode()) for line in lines for word in line.split())
         out = ""
+        # JACK's clock need not be CLOCK_MONOTONIC. Whoever is interrupted between the two sees less than there is.
+        apart_ns = max(time.monotonic_ns() - lib.jack_get_time() * 1000 for _ in range(3))
         while passed:
             where, frame, message = passed.popleft()
             out += f"{where} {frame} {lib.jack_frames_to_time(pointer, frame & 0xFFFFFFFF) * 1000 + apart_ns} {message.hex()}\n"
