@@ -96,6 +96,18 @@ class Note(Event, frozen=True):
     port: str = ""
 
 
+class Plan(Event, frozen=True):
+    """What the performer means to play, until it says otherwise: nothing of it is promised before it is told as a `Note`.
+
+    revision : rises with each plan of a performer; quarter : from where the first step counts; notes : (step from the onset before, pitch,
+    duration), steps and durations in 1/24 quarter.
+    """
+
+    revision: int
+    quarter: float
+    notes: list[tuple[int, int, int]]
+
+
 class NoteOn(Event, frozen=True):
     """The midi role has sent a note-on to its port. `due_ns` is the due time on CLOCK_MONOTONIC, `sent_ns` when it went out."""
 
@@ -288,6 +300,7 @@ AnyEvent = (
     | Cue
     | Refused
     | Note
+    | Plan
     | NoteOn
     | NoteOff
     | MidiIn
