@@ -1,5 +1,4 @@
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 API_UNSPECIFIED: int
 API_MACOSX_CORE: int
