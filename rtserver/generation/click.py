@@ -40,6 +40,7 @@ class Walk:
         self.transport, self.metre, self.stop = transport, metre, stop
         self._epoch = -1
         self._from = 0.0
+        self._jumped = False  # since the last beat
 
     def due(self, frame: int, horizon_frames: int, parts: int, whole_until: float) -> Iterator[tuple[int, float, bool]]:
         """(due frame, quarter, whether the clock has jumped since the one before) of what is due before `frame` + `horizon_frames`.
@@ -50,17 +51,16 @@ class Walk:
         if not transport.running:
             self._epoch = -1
             return
-        jumped = transport.epoch != self._epoch
-        if jumped:  # what lies before the present, or before the line, is none of its beats
-            self._epoch, self._from = transport.epoch, transport.quarter_at(max(frame, transport.frame))
+        if transport.epoch != self._epoch:  # what lies before the present, or before the line, is none of its beats
+            self._epoch, self._from, self._jumped = transport.epoch, transport.quarter_at(max(frame, transport.frame)), True
         while True:
             quarter = self.metre.next_beat(self._from, 1 if self._from < whole_until - NEAR else parts)
             at = transport.frame_of(quarter)
             if quarter > self.stop - NEAR or at >= frame + horizon_frames:
                 return
             self._from = quarter + 2 * NEAR
-            yield at, quarter, jumped
-            jumped = False
+            yield at, quarter, self._jumped
+            self._jumped = False
 
 
 class Click:
