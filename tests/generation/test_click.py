@@ -134,7 +134,7 @@ def test_a_beat_that_was_just_told_is_not_clicked_again_after_a_small_jump_back(
     stage.click.start(4800)
     stage.run(156)  # to quarter 2.92: beat 3 has been told
     stage.transport.follow(stage.frame, Position(stage.frame, stage.frame, 2.6, 2.6, 120.0, 1.0, "JUMPED"), leapt=True)
-    assert frames(stage.run(60)) == [stage.frame - 60 * HOP + round(1.4 * QUARTER)]
+    assert frames(stage.run(80)) == [stage.frame - 80 * HOP + round(1.4 * QUARTER)]
     assert stage.click.n_near == 1
 
 
