@@ -7,6 +7,7 @@ import msgspec
 from rtserver.config.bounds import within
 
 PART = "click"  # of its notes: whose they are
+COUNT_IN = "count_in"  # the command that asks for one by hand, with how many bars or without a value
 MOST_BARS = 8  # of a count-in
 
 
@@ -25,6 +26,13 @@ class Click(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     velocity: int = 90
     accent_velocity: int = 120
     channel: int = 10  # from 1; General MIDI's drums
+
+
+def check_count_in(value: object) -> None:
+    """Whether `value` is one for the command ``count_in``: nothing, or a number of bars. Raises `ValueError`."""
+    whole = value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value in range(1, MOST_BARS + 1))
+    if not whole:
+        raise ValueError(f"{COUNT_IN} takes a number of bars from 1 to {MOST_BARS}, or no value, got {value!r}")
 
 
 def check_click(click: Click) -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 from rtserver.config.bounds import within
 from rtserver.errors import ConfigError
+from rtserver.generation.metre import Metre
 
 
 class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +73,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: float = 0.9
     top_p: float = 0.95
     tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
+    metre: str = "4/4"  # where no score is followed
     velocity: int = 72
     channel: int = 1  # MIDI channel from 1
     seed: int = 0
@@ -112,6 +114,10 @@ def check_generation(generation: Generation) -> None:
     within("generation.polyphony", generation.polyphony, 1, 16)
     within("generation.temperature", generation.temperature, 0.01, 5)
     within("generation.top_p", generation.top_p, 0.01, 1)
+    try:
+        Metre.fixed(generation.metre)
+    except ConfigError as error:
+        raise ConfigError("generation.metre", error.message) from None
     within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
     within("generation.velocity", generation.velocity, 1, 127)
     within("generation.channel", generation.channel, 1, 16)

@@ -11,12 +11,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rtserver.config.click import PART
 from rtserver.events import Note
 from rtserver.generation.metre import NEAR, Metre
 from rtserver.node import Emit
 from rtserver.transport import Transport
 
-PART = "click"
 FIRST_NOTE_ID = 1 << 50  # above those of cues and below those of performers: two for each frame, one a deck
 LENGTH_S = 0.05  # of a note; drums take no notice
 BETWEEN = 0.6  # velocity of what lies between beats, as a share of a beat's

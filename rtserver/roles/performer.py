@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from rtserver.config import Generation
+from rtserver.config.click import COUNT_IN
 from rtserver.config.midi import ports_of
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.events import Beat, Command, Event, MidiIn, Note, Param, Position
@@ -19,6 +20,7 @@ from rtserver.generation.constraints import Constraints
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
 from rtserver.roles.agenda import Agenda
+from rtserver.roles.clicking import Clicking
 from rtserver.roles.hops import HopReader
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import Session
@@ -57,11 +59,26 @@ class PerformerRole:
     def prepare(self) -> None:
         session, generation = self.session, self.session.config.generation
         sample_rate = session.config.audio.sample_rate
-        self.enabled = True
+        self.enabled = True  # as far as there is a network at all
         self.horizon = round(HORIZON_S * sample_rate)
         self.transport = Transport(sample_rate, generation.tempo_bpm)
+        self.accompanist = self._accompanist(generation) if generation.enabled else None  # a click needs no network
+        self.follows = bool(session.setup.score_file)
+        self.x = np.zeros(session.features.vectors.shape[1], np.float32)
+        self.agenda = Agenda(session, "performer")
+        self.reader = HopReader(session, "performer")
+        self.forgotten = -1  # positions of audio up to this frame are of before the last reset
+        self.clock_from = "" if self.follows else session.config.midi.clock_from
+        self.clicking = Clicking(session, self.transport, free=not self.follows and not self.clock_from)
+        self.sends_clock = any(port.clock for port in ports_of(session.config).values())
+        self.state = ""  # of the follower
+        self.entered = False
+        self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
+        self.waker = session.waker("performer")
+
+    def _accompanist(self, generation: Generation) -> Accompanist:
         performer = Performer(generation.model, generation.seed, temperature=generation.temperature, top_p=generation.top_p)
-        self.accompanist = Accompanist(
+        return Accompanist(
             performer,
             self.transport,
             generation.mode,
@@ -69,17 +86,6 @@ class PerformerRole:
             channel=generation.channel - 1,
             level=float(generation.velocity),
         )
-        self.follows = bool(session.setup.score_file)
-        self.x = np.zeros(session.features.vectors.shape[1], np.float32)
-        self.agenda = Agenda(session, "performer")
-        self.reader = HopReader(session, "performer")
-        self.forgotten = -1  # positions of audio up to this frame are of before the last reset
-        self.clock_from = "" if self.follows else session.config.midi.clock_from
-        self.sends_clock = any(port.clock for port in ports_of(session.config).values())
-        self.state = ""  # of the follower
-        self.entered = False
-        self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
-        self.waker = session.waker("performer")
 
     def turn(self) -> bool:
         self.waker.wait(TURN_S)
@@ -96,10 +102,11 @@ class PerformerRole:
         for frame, missing in self.reader.hops(until, self.x):
             if not self.entered:
                 self.entered = True
-                self.accompanist.first_note_id = first_note_id(frame, self.session.deck)
+                if self.accompanist is not None:
+                    self.accompanist.first_note_id = first_note_id(frame, self.session.deck)
             for event in self.agenda.due(frame):
                 self._take(event, frame)
-            if missing:  # nobody knows what sounded meanwhile: let what was heard fade
+            if missing and self.accompanist is not None:  # nobody knows what sounded meanwhile: let what was heard fade
                 self.accompanist.hear_chroma(frame - missing, np.zeros(N_CHROMA, np.float32))
             self._tick(frame)
 
@@ -107,24 +114,34 @@ class PerformerRole:
         if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
             self._move(event, frame)
         elif isinstance(event, MidiIn):
-            self.accompanist.hear_midi(event)
+            if self.accompanist is not None:
+                self.accompanist.hear_midi(event)
+        elif isinstance(event, Param) and event.name.startswith("click."):
+            self.clicking.set(event.name.removeprefix("click."), event.value)
         elif isinstance(event, Param):
             self._set(event.name.removeprefix("generation."), event.value)
         elif isinstance(event, Command) and event.name in ("reset", "panic"):
             self.transport.stop(frame)
-            self.accompanist.reset()
+            self.clicking.reset()
+            if self.accompanist is not None:
+                self.accompanist.reset()
             self.forgotten = frame
+        elif isinstance(event, Command) and event.name == COUNT_IN:
+            self.clicking.obey(event, frame)
 
     def _tick(self, frame: int) -> None:
         self.session.count("performer", "events")
         if not self.follows and not self.clock_from and not self.transport.running:
-            self.transport.start(frame)
+            self.clicking.start(frame)
+        self.clicking.advance(frame)
         if self.sends_clock:
             self._tell_clock(frame)
+        if self.accompanist is None:
+            return
         share = np.clip((float(self.x[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
         heard = self.x[:N_CHROMA] if share > 0 else np.zeros(N_CHROMA, np.float32)
         self.accompanist.hear_chroma(frame, heard, 40.0 + 60.0 * float(share) if share > 0 else None)
-        if self.enabled:
+        if self.enabled and self.transport.quarter_at(frame) >= self.clicking.starts_at:  # else it is counted in
             start = time.perf_counter_ns()
             self.accompanist.advance(frame, self.horizon, self._emit)
             self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
@@ -133,6 +150,8 @@ class PerformerRole:
         """Where the musical clock goes, from the hop that ends at `frame` on."""
         if fix.frame <= self.forgotten:
             return
+        if isinstance(fix, Position):
+            self.clicking.hear(fix)
         state, self.state = self.state, fix.state if isinstance(fix, Position) else ""
         if isinstance(fix, Beat) and fix.running:
             self.transport.update(fix.frame, fix.quarter, fix.tempo_bpm)
@@ -159,6 +178,8 @@ class PerformerRole:
 
     def _set(self, name: str, value: float | str | bool) -> None:
         accompanist = self.accompanist
+        if accompanist is None:
+            return
         if name == "enabled":
             self.enabled = bool(value)
         elif name == "mode":
