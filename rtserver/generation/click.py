@@ -19,6 +19,7 @@ from rtserver.transport import Transport
 
 FIRST_NOTE_ID = 1 << 50  # above those of cues and below those of performers: two for each frame, one a deck
 LENGTH_S = 0.05  # of a note; drums take no notice
+SNAP = 0.125  # quarters: half of the shortest value that somebody is likely to enter on
 BETWEEN = 0.6  # velocity of what lies between beats, as a share of a beat's
 
 
@@ -113,7 +114,12 @@ class Click:
         self.transport.start(frame, _entry(self.metre.regular_at(quarter), quarter, n_bars))
 
     def count_in(self, frame: int, n_bars: int, quarter: float, tempo_bpm: float) -> None:
-        """Count in from `frame` on for somebody who comes in at `quarter`, while the transport stands. It ends when the transport runs."""
+        """Count in from `frame` on for somebody who comes in at `quarter`, while the transport stands. It ends when the transport runs.
+
+        Who stands a little beside a beat, as followers and clocks that have stopped do, comes in on the beat.
+        """
+        beat = self.metre.next_beat(quarter - SNAP)
+        quarter = beat if beat <= quarter + SNAP else quarter
         metre = self.metre.regular_at(quarter)
         clock = Transport(self.transport.sample_rate, tempo_bpm)
         clock.start(frame, _entry(metre, quarter, n_bars))

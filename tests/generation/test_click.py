@@ -96,6 +96,13 @@ def test_somebody_who_enters_within_a_bar_is_counted_up_to_there() -> None:
     assert accents(stage.notes) == "XxxxXxx"
 
 
+@pytest.mark.parametrize("beside", [-0.1, 0.1])
+def test_who_stands_beside_a_beat_is_counted_in_on_it(beside: float) -> None:
+    stage = Stage(enabled=False)
+    stage.click.count_in(4800, 1, quarter=8.0 + beside, tempo_bpm=120.0)
+    assert accents(stage.run(1000)) == "Xxxx"
+
+
 def test_a_count_in_ends_where_the_music_begins() -> None:
     stage = Stage(enabled=False)
     stage.click.count_in(4800, 2, quarter=0.0, tempo_bpm=120.0)
