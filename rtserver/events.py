@@ -162,6 +162,13 @@ class Absent(Event, frozen=True):
     n_frames: int
 
 
+class Click(Event, frozen=True):
+    """A click began on the outputs of this source at `frame`. accent : whether it is a bar line's."""
+
+    velocity: int
+    accent: bool
+
+
 class Change(Event, frozen=True):
     """The mixer began a ramp of `output` at `frame`: key ``level`` (a factor) or ``bypass`` (share of the dry input) toward `value`."""
 
@@ -308,6 +315,7 @@ AnyEvent = (
     | Miss
     | Absent
     | Change
+    | Click
     | Setting
     | Resume
     | Gap

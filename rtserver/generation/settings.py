@@ -36,10 +36,6 @@ def check_generation_model(generation: Generation) -> None:
     Raises `ConfigError` with the path of the field, or `ModelError`.
     """
     constraints_of(generation)
-    try:
-        Metre.fixed(generation.metre)
-    except ConfigError as error:
-        raise ConfigError("generation.metre", error.message) from None
     _, step = zoo.verified_file(generation.model)
     _, pitch = zoo.verified_file(f"{generation.model}-pitch")
     for name, needs in WISHES.items():

@@ -238,7 +238,7 @@ def test_its_own_notes_that_come_back_as_keys_are_not_heard(tmp_path: Path) -> N
             stage.session.emit("midi", event, "performer", "gateway")
             heard += 1
     assert heard > 10
-    assert not stage.role.accompanist.listener.keys
+    assert not stage.role.playing.accompanist.listener.keys
 
 
 def locked(frame: int, quarter: float) -> Position:
