@@ -1,0 +1,24 @@
+"""What a panic has made void: notes that were on their way when it was called. Pure."""
+
+from __future__ import annotations
+
+from rtserver.events import Command, Note
+
+
+class Panics:
+    """The last panic, and what it took back.
+
+    The performer obeys at the command's declared frame: what it committed at an earlier hop it decided before, even if that arrives later.
+    Everybody else's notes are void if they were known before the panic was.
+    """
+
+    def __init__(self) -> None:
+        self._performer = self._others = 0
+
+    def take(self, command: Command) -> None:
+        """A panic was called."""
+        self._performer, self._others = command.frame, command.available_frame
+
+    def void(self, note: Note) -> bool:
+        """Whether `note` was taken back before it came."""
+        return note.available_frame < (self._performer if note.part == "performer" else self._others)
