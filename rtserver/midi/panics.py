@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from rtserver.events import Command, Note
 
+LONG_AGO = -(1 << 62)
+
 
 class Panics:
     """The last panic, and what it took back.
@@ -13,7 +15,7 @@ class Panics:
     """
 
     def __init__(self) -> None:
-        self._performer = self._others = 0
+        self._performer = self._others = LONG_AGO
 
     def take(self, command: Command) -> None:
         """A panic was called."""

@@ -28,11 +28,12 @@ from rtserver.wire.control import HEARTBEAT_S, Control
 from rtserver.wire.discovery import Notice
 from rtserver.wire.meters import MeterTap
 from rtserver.wire.protocol import FEATURE_TOPIC, VERSION
-from rtserver.wire.rawmidi import FAMILY
+from rtserver.wire.rawmidi import FAMILY, PARTS, topic_of
 from rtserver.wire.zeromq import Sockets
 
 STATUS_S = 1.0
 METER_TOPIC = "meters"
+LIVELY = [METER_TOPIC, *(topic_of(part) for part in PARTS)]  # what is made only while somebody asks for it
 METER_TURN_S = 0.02  # while somebody looks at meters: less than half of their window, so that none is missed
 BULK_TURN_S = 0.01  # while somebody listens to audio: a chunk's length
 LAST_EVENTS_S = 0.25  # midi wakes within 50 ms of its signal and lets go of every note
@@ -159,7 +160,7 @@ class GatewayRole:
         self.sockets.doorman.serve()
         self.doorbell.clear()
         # Before the events: whoever has had a heartbeat since it subscribed gets all that is told from now on.
-        self.sockets.events.take_subscriptions([METER_TOPIC], FAMILY)
+        self.sockets.events.take_subscriptions(LIVELY, FAMILY)
         self.raw.turn(self.sockets.events.wanted_of(FAMILY))
         for event in self.session.receive("gateway"):
             self.publish(event)
