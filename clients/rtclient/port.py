@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class PortError(Exception):
 
 
 class Port:
-    """A MIDI port of this machine. Not thread-safe: one thread opens, turns, sends and closes it.
+    """A MIDI port of this machine. Any thread may send; one calls `turn` again and again.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ class Port:
         self.connected = ""  # the destination, while it is there
         self.ready = False
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.RLock()
         self._held = b""
         self._sounding: set[tuple[int, int]] = set()
         self._left: set[tuple[int, int]] = set()  # what sounded when the port went
@@ -74,38 +76,41 @@ class Port:
 
         To be called twenty times a second.
         """
-        before = self.lost
-        if self._process is None:
-            if now_s >= self._again_s:
-                self._spawn()
-        else:
-            self._read(now_s)
-            if self._process is not None and now_s - self._heard_s > (HANG_S if self.ready else READY_S):
-                self._end(f"the guardian of the MIDI port hung for {now_s - self._heard_s:.1f} s")
-            if now_s >= self._beat_s:
-                self._write(b"\0")
-        return self.lost == before
+        with self._lock:
+            before = self.lost
+            if self._process is None:
+                if now_s >= self._again_s:
+                    self._spawn()
+            else:
+                self._read(now_s)
+                if self._process is not None and now_s - self._heard_s > (HANG_S if self.ready else READY_S):
+                    self._end(f"the guardian of the MIDI port hung for {now_s - self._heard_s:.1f} s")
+                if now_s >= self._beat_s:
+                    self._write(b"\0")
+            return self.lost == before
 
     def send(self, messages: list[bytes]) -> None:
         """Send now. While the port is gone, messages are dropped."""
-        packet = b""
-        for message in messages:
-            kind, key = message[0] & 0xF0, (message[0] & 0x0F, message[1])
-            (self._sounding.add if kind == 0x90 else self._sounding.discard)(key)
-            if len(packet) + len(message) + 1 > ATOMIC:
+        with self._lock:
+            packet = b""
+            for message in messages:
+                kind, key = message[0] & 0xF0, (message[0] & 0x0F, message[1])
+                (self._sounding.add if kind == 0x90 and message[2] else self._sounding.discard)(key)
+                if len(packet) + len(message) + 1 > ATOMIC:
+                    self._write(packet)
+                    packet = b""
+                packet += bytes([len(message)]) + message
+            if packet:
                 self._write(packet)
-                packet = b""
-            packet += bytes([len(message)]) + message
-        if packet:
-            self._write(packet)
 
     def close(self) -> None:
         """Let go of everything and take the port away; half a second."""
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()  # it lets go and leaves
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(2.0)
-        self._end("", count=False)
+        with self._lock:
+            if self._process is not None and self._process.stdin is not None:
+                self._process.stdin.close()  # it lets go and leaves
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(2.0)
+            self._end("", count=False)
 
     def _spawn(self) -> None:
         # In a session of its own, so that what is sent to our whole group does not reach it; without our errors: libjack is talkative.
