@@ -120,6 +120,17 @@ def test_notes_are_heard_there_in_order_with_their_ends(stage: Stage, far: Synth
     assert not {key for key in far.sounding() if key[0] == CHANNEL}
 
 
+def test_parts_channels_and_an_offset_are_what_it_is_told(stage: Stage, far: Synth, player_of: Callable[..., Player]) -> None:
+    player = player_of(stage, "--parts", "client", "--channel", f"{CHANNEL + 1}=9", "--offset", "0.4")
+    player.until(lambda status: status["server"] and status["port"])
+    asked_s = time.monotonic()
+    assert stage.ask("note", pitch=60, duration_s=0.1, channel=CHANNEL, delay_s=0.1)["ok"]
+    assert stage.wait(lambda: bytes((0x88, 60, 0)) in [m for _, m in list(far.heard)])
+    notes = [(when_s, m) for when_s, m in list(far.heard) if m[0] & 0xF0 == 0x90]
+    assert [m for _, m in notes] == [bytes((0x98, 60, 72))], "the performer, who plays all the time, is not among them"
+    assert notes[0][0] - asked_s > 0.45
+
+
 def test_its_clock_is_known_and_the_bound_is_stated(stage: Stage, playing: Player) -> None:
     status = playing.until(lambda status: status["clock_error_s"] is not None)
     assert abs(status["clock_offset_s"]) <= status["clock_error_s"], "on one machine both clocks are one"
