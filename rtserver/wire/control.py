@@ -22,6 +22,7 @@ from rtserver.wire.absent import absent_from, need
 from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.orders import FollowerRequest, order_of
 from rtserver.wire.parameters import EFFECT_S, Parameters
+from rtserver.wire.rawmidi import PARTS, topic_of
 from rtserver.wire.view import View
 
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
@@ -208,7 +209,9 @@ class Control:
             "endpoints": self.endpoints,
             "ops": list(r.REQUESTS),
             "topics": list(p.TOPICS),
+            "midi_topics": [topic_of(part) for part in PARTS],
             "bulk_topics": self.bulk_topics,
+            "lookahead_s": config.wire.lookahead_s,
             "parameters": {name: parameter.describe() for name, parameter in self.parameters.table.items()},
         }
 
