@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtserver.config.lookahead import lookahead_s
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.errors import ConfigError
 from rtserver.events import Event, MidiIn, Note, Param, Plan
@@ -21,8 +22,8 @@ from rtserver.shared.session import Session
 from rtserver.transport import Transport
 from rtserver.verdict import WHOLE_FILE
 
-# Notes are committed this far ahead of their due frames: one tick, the worker's lateness, and the way to the port.
-COMMIT_S = 0.05
+# Notes are committed so far ahead of their due frames, beside what their sinks ask for: a tick, the worker's lateness, the way to the port.
+COMMIT_S = 0.03
 PLAN_EVERY_S = 0.1  # the plan is told at most so often
 SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
 NOTES, NOTE_ON = 0x80, 0x90  # MIDI status bytes, without channel: of both kinds of note messages, of note-on
@@ -62,7 +63,7 @@ class Playing:
         self.accompanist = accompanist_of(self._generation, transport, score, whole, session.config.score.parts)
         self._own = OwnKeys(session.config)
         self._follows = score is not None
-        self.horizon = round(COMMIT_S * transport.sample_rate)
+        self.horizon = round((COMMIT_S + lookahead_s(session.config)) * transport.sample_rate)
         self._waits = self.waiting = waits
         self._shown = (0, 0)  # the draft's revision as told last, and when
         self._n_plans = 0
