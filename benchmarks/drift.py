@@ -2,17 +2,23 @@
 
     python benchmarks/drift.py [--minutes 10] [--period 256] [--tempo 113] [--output FILE.json]
 
-A live server on a private jackd (dummy driver) clicks at a fixed tempo on an audio output and on a MIDI port. An ear, a JACK client in a
-process of its own, writes down in JACK's frames when a click begins in the sound (its first sample) and when a note-on arrives. Beside it,
-into the same ear, a naive player sends a note-on and then sleeps for a beat (`time.sleep`), over and over, as programs do that have no clock.
+A live server on a private jackd (dummy driver) clicks at a fixed tempo on an audio output and on a MIDI port, and records what it plays. An ear,
+a JACK client in a process of its own, writes down in JACK's frames when a click begins in the sound (its first sample) and when a note-on
+arrives. Beside it, into the same ear, a naive player sends a note-on and then sleeps for a beat (`time.sleep`), over and over, as programs do
+that have no clock.
+
+recorded     clicks in the recording, in session frames: the sample clock of what is played
+sound, midi  the same clicks at JACK's ports, in JACK's frames: a block that JACK took without the server moves them by a block for good
+midi - sound note-ons against the sound of the same beat
+naive        the naive player's note-ons, in JACK's frames
 
 Beat k should come k beats of so many frames after the first. What it differs from that is its error:
 
-slope_ppm    of a line through the errors: how much slower than the sample clock it runs
+slope_ppm    of a line through the errors: how much slower than the clock it runs
 last_ms      median error in the last minute, against that of the first
 spread_ms    p50, p99 and most of the errors' size, against their median
-exact        how many lie within half a frame of where most lie: a beat need not be whole frames, a click is
-steps        how often the error differs by a block or more from the one before: blocks that JACK took without the server
+exact        how many lie within half a frame of one line: a beat need not be whole frames, a click is
+steps        how often the error differs by a block or more from the one before
 heard        of how many; what is missing came while the ear was late, or was lost by JACK
 
 JACK's MIDI is as fine as its period here, for the driver hands over messages at the start of one.
@@ -39,6 +45,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from liveserver import RATE, LiveServer
 
+from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
 
 NAME = "rtdrift"
@@ -52,8 +59,8 @@ def ear() -> None:
 
     client = jack.Client(f"{NAME}-ear", no_start_server=True)
     sound = client.inports.register("sound")
-    ports = {name: client.midi_inports.register(name) for name in ("server", "naive")}
-    found: dict[str, list[tuple[int, int]]] = {"sound": [], "server": [], "naive": []}
+    ports = {name: client.midi_inports.register(name) for name in ("midi", "naive")}
+    found: dict[str, list[tuple[int, int]]] = {"sound": [], "midi": [], "naive": []}
     silent_from = [0]
     quiet = round(QUIET_S * RATE)
 
@@ -127,8 +134,8 @@ def listen(minutes: float, period: int, tempo_bpm: float) -> dict[str, Any]:
         "outputs": {"click": {"source": "click", "channels": [1]}},
         "generation": {"enabled": False, "tempo_bpm": tempo_bpm},
         "click": {"enabled": True},
-        "midi": {"api": "jack", "ports": {"click": {"parts": ["click"], "connect": [f"{NAME}-ear:server"]}}},
-        "recording": {"input": False, "played": False},
+        "midi": {"api": "jack", "ports": {"click": {"parts": ["click"], "connect": [f"{NAME}-ear:midi"]}}},
+        "recording": {"input": False},
     }
     with tempfile.TemporaryDirectory() as folder, private_jackd(period, RATE, name="drift") as environment:
         os.environ.update(environment)
@@ -155,9 +162,29 @@ def listen(minutes: float, period: int, tempo_bpm: float) -> dict[str, Any]:
             player.kill()
             player.wait()
             listener.terminate()
-            heard, _ = listener.communicate()
+            found, _ = listener.communicate()
             server.close()
-    return {"heard": json.loads(heard), "counted": counted, "load_1_min": load}
+        heard = json.loads(found)
+        played, _ = audio_file.read(next(Path(folder).glob("record/*/played.wav")))
+        heard["recorded"] = [(int(k), 0) for k in onsets(played[0])]
+    return {"heard": heard, "counted": counted, "load_1_min": load}
+
+
+def onsets(y: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Frames at which a click begins after silence."""
+    loud = np.flatnonzero(y)
+    return loud[np.diff(loud, prepend=-RATE) > QUIET_S * RATE]
+
+
+def against(rows: list[tuple[int, int]], others: list[tuple[int, int]], beat: float) -> list[tuple[int, int]]:
+    """How much later than the other's each came, of those beats that both have, laid on even beats."""
+    theirs = np.array([frame for frame, _ in others])
+    found: list[tuple[int, int]] = []
+    for frame, _ in rows:
+        nearest = int(theirs[np.argmin(np.abs(theirs - frame))])
+        if abs(frame - nearest) < 0.4 * beat:
+            found.append((frame - nearest, round((nearest - theirs[0]) / beat)))
+    return [(round(k * beat) + late, 0) for late, k in found]
 
 
 def judge(rows: list[tuple[int, int]], period: int, tempo_bpm: float, counts: bool) -> dict[str, Any]:
@@ -209,15 +236,16 @@ def main() -> None:
         return naive(arguments.tempo)
     found = listen(arguments.minutes, arguments.period, arguments.tempo)
     heard = found.pop("heard")
-    rows = {
-        name: judge(heard[name], arguments.period, arguments.tempo, counts=name == "naive")
-        for name in ("sound", "server", "naive")
-        if heard[name]
-    }
-    print("| | heard | slope, ppm | last minute, ms | p50 / p99 / most, ms | steps |\n|---|---|---|---|---|---|")
+    heard["sound"] = heard["sound"][1:]  # the ear may have been connected within a click
+    heard["midi - sound"] = against(heard["midi"], heard["sound"], 60.0 * RATE / arguments.tempo)
+    names = ("recorded", "sound", "midi", "midi - sound", "naive")
+    rows = {name: judge(heard[name], arguments.period, arguments.tempo, counts=name == "naive") for name in names}
+    print("| | heard | slope, ppm | last minute, ms | p50 / p99 / most, ms | exact | steps |\n|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         spread = " / ".join(f"{row['spread_ms'][key]:.3f}" for key in ("p50", "p99", "most"))
-        print(f"| {name} | {row['heard']} of {row['of']} | {row['slope_ppm']:.3f} | {row['last_ms']:.3f} | {spread} | {row['steps']} |")
+        print(
+            f"| {name} | {row['heard']} of {row['of']} | {row['slope_ppm']:.3f} | {row['last_ms']:.3f} | {spread} | {row['exact']} | {row['steps']} |"
+        )
     result = {"machine": machine(), "period": arguments.period, "tempo_bpm": arguments.tempo, "rate": RATE, **found, **rows}
     write_result("drift", result, arguments.output)
     return None
