@@ -2,10 +2,10 @@
 
     python benchmarks/drift.py [--minutes 10] [--period 256] [--tempo 113] [--output FILE.json]
 
-A live server on a private jackd (dummy driver) clicks at a fixed tempo on an audio output and on a MIDI port, and records what it plays. An ear,
-a JACK client in a process of its own, writes down in JACK's frames when a click begins in the sound (its first sample) and when a note-on
-arrives. Beside it, into the same ear, a naive player sends a note-on and then sleeps for a beat (`time.sleep`), over and over, as programs do
-that have no clock.
+A live server on a private jackd (dummy driver) clicks at a fixed tempo on an audio output and on a MIDI port, and records what it plays. An
+ear, a JACK client in a process of its own, writes down in JACK's frames when a click begins in the sound (its first sample) and when a
+note-on arrives. Beside it, into the same ear, a naive player sends a note-on and then sleeps for a beat (`time.sleep`), over and over, as
+programs do that have no clock.
 
 recorded     clicks in the recording, in session frames: the sample clock of what is played
 sound, midi  the same clicks at JACK's ports, in JACK's frames: a block that JACK took without the server moves them by a block for good
@@ -243,9 +243,8 @@ def main() -> None:
     print("| | heard | slope, ppm | last minute, ms | p50 / p99 / most, ms | exact | steps |\n|---|---|---|---|---|---|---|")
     for name, row in rows.items():
         spread = " / ".join(f"{row['spread_ms'][key]:.3f}" for key in ("p50", "p99", "most"))
-        print(
-            f"| {name} | {row['heard']} of {row['of']} | {row['slope_ppm']:.3f} | {row['last_ms']:.3f} | {spread} | {row['exact']} | {row['steps']} |"
-        )
+        told = f"{row['slope_ppm']:.3f} | {row['last_ms']:.3f} | {spread} | {row['exact']} | {row['steps']}"
+        print(f"| {name} | {row['heard']} of {row['of']} | {told} |")
     result = {"machine": machine(), "period": arguments.period, "tempo_bpm": arguments.tempo, "rate": RATE, **found, **rows}
     write_result("drift", result, arguments.output)
     return None
