@@ -48,6 +48,7 @@ from rtserver.roles.hops import HOPS_A_SECOND, HopReader
 from rtserver.shared.session import N_DECKS, RESTARTS, SECOND, Session
 
 OUTSIDE = ("client", "command")  # parts of notes that no worker makes
+PERFORMED = ("performer", "score", PART)  # parts of the notes that the performer tells
 WORKERS = ("follower", "performer")  # in the order of the signal flow
 
 
@@ -228,7 +229,7 @@ class Log:
                 firsts.append(event.frame)
             elif isinstance(event, Position) and role == "follower":
                 said.append(event.frame)
-            elif isinstance(event, Note) and role == "performer" and event.part in (role, PART):
+            elif isinstance(event, Note) and role == "performer" and event.part in PERFORMED:
                 said.append(event.available_frame)
         exits = [event.frame for event in self.events if isinstance(event, Exit) and event.role == name]
         lives: list[tuple[int, int]] = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_PORTS = 8  # each is a process, and a table of notes in shared memory
 MAX_OFFSET_S = 0.5
 IN_PORT_NAME = "midi_in"  # what events call the input of the port without a name
-RESERVED = ("in", "standby", "patchbay", "probe")
+RESERVED = ("in", "standby", "patchbay", "probe", "ender")
 CHANNELS = [str(channel) for channel in range(1, 17)]
 
 

@@ -129,6 +129,10 @@ class Mapping:
         self._parameters = table(config) if self._rules else {}
         self._last: dict[int, Value] = {}  # what each rule's parameter was last set to
 
+    def forget(self, port: str) -> None:
+        """What was connected to `port` has gone: nothing of it is pressed, and the next press is one."""
+        self._pressed = {key for key in self._pressed if key[1] != port}
+
     def take(self, port: str, message: bytes) -> list[Action]:
         """What a message that came in on `port` does."""
         actions: list[Action] = []

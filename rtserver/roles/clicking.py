@@ -13,7 +13,7 @@ from rtserver.midi.player import plays
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-HORIZON_S = 0.05  # as notes are; and two blocks, for the callback must know of a click before it begins with its block
+HORIZON_S = 0.05  # a tick, the worker's lateness, the way to the port; two blocks more, for the callback must know of it before its block
 
 
 class Clicking:
@@ -42,11 +42,12 @@ class Clicking:
         strokes = Strokes(mine.pitch, mine.accent_pitch, mine.velocity, mine.accent_velocity, mine.channel - 1)
         self._click = Click(transport, metre, strokes, enabled=mine.enabled, subdivision=mine.subdivision, deck=session.deck)
         self._n_bars = mine.count_in_bars
-        self._horizon = round(HORIZON_S * config.audio.sample_rate) + 2 * config.audio.block_size
         self._ring = ClickRing(session.block, session.deck)
         probe = Note(0, 0, 0, mine.pitch, 1, 1, 0, PART)
-        heard = any(plays(port, name, probe) for name, port in outputs_of(config).items())
-        self._sinks = ("midi", "gateway") if heard else ("gateway",)  # midi would count what nobody plays as dropped
+        ports = [port for name, port in outputs_of(config).items() if plays(port, name, probe)]
+        self._sinks = ("midi", "gateway") if ports else ("gateway",)  # midi would count what nobody plays as dropped
+        earlier_s = max((-port.offset_s for port in ports), default=0.0)
+        self._horizon = round((HORIZON_S + max(earlier_s, 0.0)) * config.audio.sample_rate) + 2 * config.audio.block_size
         self._quarter = 0.0  # where the follower stands
         self._n_late = 0  # as counted
 
