@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rtserver.audio.clicks import ClickRing
 from rtserver.config.click import PART
+from rtserver.config.lookahead import lookahead_s
 from rtserver.config.midi import outputs_of
 from rtserver.events import Command, Event, Note, Position, Refused
 from rtserver.following.score import Score
@@ -13,7 +14,8 @@ from rtserver.midi.player import plays
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-HORIZON_S = 0.05  # a tick, the worker's lateness, the way to the port; two blocks more, for the callback must know of it before its block
+# So far ahead clicks are told, as notes are, beside what their sinks ask for; and two blocks, for the callback must know of one before its block.
+COMMIT_S = 0.03
 
 
 class Clicking:
@@ -44,10 +46,9 @@ class Clicking:
         self._n_bars = mine.count_in_bars
         self._ring = ClickRing(session.block, session.deck)
         probe = Note(0, 0, 0, mine.pitch, 1, 1, 0, PART)
-        ports = [port for name, port in outputs_of(config).items() if plays(port, name, probe)]
-        self._sinks = ("midi", "gateway") if ports else ("gateway",)  # midi would count what nobody plays as dropped
-        earlier_s = max((-port.offset_s for port in ports), default=0.0)
-        self._horizon = round((HORIZON_S + max(earlier_s, 0.0)) * config.audio.sample_rate) + 2 * config.audio.block_size
+        played = any(plays(port, name, probe) for name, port in outputs_of(config).items())
+        self._sinks = ("midi", "gateway") if played else ("gateway",)  # midi would count what nobody plays as dropped
+        self._horizon = round((COMMIT_S + lookahead_s(config)) * config.audio.sample_rate) + 2 * config.audio.block_size
         self._quarter = 0.0  # where the follower stands
         self._n_late = 0  # as counted
 
