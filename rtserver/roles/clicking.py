@@ -14,7 +14,7 @@ from rtserver.midi.player import plays
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-# So far ahead clicks are told, as notes are, beside what their sinks ask for; and two blocks: the callback must know of it before its block.
+# So far ahead clicks are told, as notes are, beside what sinks ask for; and two blocks: the callback must know of it before its block.
 COMMIT_S = 0.03
 
 
