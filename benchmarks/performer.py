@@ -62,12 +62,8 @@ def listening(performer: Performer, seeds: int = 10, minutes: float = 1.0) -> di
     return {k: round(float(np.mean(x)), 3) for k, x in hits.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=5000)
-    parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
-    args = parser.parse_args()
-    performer = Performer(seed=1, top_p=0.95)
+def costs(performer: Performer, events: int) -> dict[str, dict[str, float]]:
+    """What each of `PARTS` takes, in microseconds."""
     limits = Constraints("C major", 36, 84, 4, grid=6)
     rng = np.random.default_rng(0)
 
@@ -84,7 +80,16 @@ def main() -> None:
         performer.restore(performer.snapshot())
 
     calls = dict(zip(PARTS, (sampled, fed, new_harmony, rollback), strict=True))
-    figures = {name: measure(call, args.events) for name, call in tqdm(calls.items(), unit="part")}
+    return {name: measure(call, events) for name, call in tqdm(calls.items(), unit="part")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=5000)
+    parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
+    args = parser.parse_args()
+    performer = Performer(seed=1, top_p=0.95)
+    figures = costs(performer, args.events)
     for name, figure in figures.items():
         print(f"{PARTS[name]:45s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
     followed = listening(performer)

@@ -96,6 +96,18 @@ class Note(Event, frozen=True):
     port: str = ""
 
 
+class Plan(Event, frozen=True):
+    """What the performer means to play, until it says otherwise: nothing of it is promised before it is told as a `Note`.
+
+    revision : rises with each plan of a performer; quarter : from where the first step counts; notes : (step from the onset before, pitch,
+    duration), steps and durations in 1/24 quarter.
+    """
+
+    revision: int
+    quarter: float
+    notes: list[tuple[int, int, int]]
+
+
 class NoteOn(Event, frozen=True):
     """The midi role has sent a note-on to its port. `due_ns` is the due time on CLOCK_MONOTONIC, `sent_ns` when it went out."""
 
@@ -161,6 +173,13 @@ class Absent(Event, frozen=True):
 
     output: str
     n_frames: int
+
+
+class Click(Event, frozen=True):
+    """A click began on the outputs of this source at `frame`. accent : whether it is a bar line's."""
+
+    velocity: int
+    accent: bool
 
 
 class Change(Event, frozen=True):
@@ -301,6 +320,7 @@ AnyEvent = (
     | Cue
     | Refused
     | Note
+    | Plan
     | NoteOn
     | NoteOff
     | Dropped
@@ -309,6 +329,7 @@ AnyEvent = (
     | Miss
     | Absent
     | Change
+    | Click
     | Setting
     | Resume
     | Gap

@@ -12,7 +12,7 @@ import numpy as np
 from rtserver.errors import ConfigError, ScoreError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
-from rtserver.generation.modes import velocity
+from rtserver.generation.hands import velocity
 from rtserver.generation.performer import Performer
 from rtserver.generation.vocabulary import NoteEvent
 

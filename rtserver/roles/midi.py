@@ -11,10 +11,11 @@ import sys
 import time
 
 from rtserver.audio.table import heard
-from rtserver.config.midi import IN_PORT_NAME
+from rtserver.config.midi import IN_PORT_NAME, ports_of
 from rtserver.errors import DeviceError
 from rtserver.events import Beat, Command, Dropped, MidiIn, Note, NoteOff, NoteOn, Param
 from rtserver.midi.clock import CLOCK_MESSAGES, TICKS_PER_QUARTER, TICKS_PER_SIXTEENTH, ClockIn, Fix
+from rtserver.midi.keys import KeysDown
 from rtserver.midi.mapping import Action, Mapping
 from rtserver.midi.notes import playable
 from rtserver.midi.panics import Panics
@@ -45,6 +46,7 @@ class MidiRole:
         self.notes = session.block["notes"]
         self.rack = Rack(session.config, session.run_folder, session.block["notes.ports"], session.block["midi.senders"])
         self.mapping = Mapping(session.config)
+        self.keys = {name or IN_PORT_NAME: KeysDown(session.block["keys"][i]) for i, name in enumerate(ports_of(session.config))}
         self.clocks: dict[str, ClockIn] = {}  # by the port on which they come in
         self._grain_s = session.config.audio.block_size / session.config.audio.sample_rate  # JACK's period, as a rule
         self._waker = session.waker("midi")
@@ -69,6 +71,7 @@ class MidiRole:
             for slot in self.rack.slots:
                 slot.output.send(*slot.player.panic(now_ns)[0])
         self.notes[:] = 0
+        self._let_go()  # what the player let go of meanwhile nobody has heard
 
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
@@ -210,14 +213,33 @@ class MidiRole:
     def _take_input(self) -> None:
         for port, arrived_ns, message in self.rack.receive():
             port = port or IN_PORT_NAME
-            self.session.count("midi", "messages_in")
-            frame = self._frame(arrived_ns)
-            self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "follower", "gateway")
-            for action in self.mapping.take(port, message):
-                self._do(action, frame)
-            if message[0] in CLOCK_MESSAGES:
-                clock = self.clocks.setdefault(port, ClockIn(self._grain_s))
-                self._tell_beat(port, clock.take(message, arrived_ns * 1e-9))
+            if message:
+                self.session.count("midi", "messages_in")
+                self._hear(port, arrived_ns, message)
+            else:
+                self._let_go(port)
+        if self.rack.deaf:
+            self._let_go()
+
+    def _let_go(self, *ports: str) -> None:
+        """Say what the keyboards at `ports`, by default at all of them, would have said had they been let go of before they went."""
+        now_ns = time.monotonic_ns()
+        for port in ports or self.keys:
+            for message in self.keys[port].let_go():
+                self.session.count("midi", "keys_let_go")
+                self._hear(port, now_ns, message)
+            self.mapping.forget(port)
+
+    def _hear(self, port: str, arrived_ns: int, message: bytes) -> None:
+        """A message of the player's, from the driver or in the place of one that has gone."""
+        frame = self._frame(arrived_ns)
+        self.keys[port].take(message)
+        self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "follower", "gateway")
+        for action in self.mapping.take(port, message):
+            self._do(action, frame)
+        if message[0] in CLOCK_MESSAGES:
+            clock = self.clocks.setdefault(port, ClockIn(self._grain_s))
+            self._tell_beat(port, clock.take(message, arrived_ns * 1e-9))
 
     def _tell_beat(self, port: str, fix: Fix | None) -> None:
         """What a MIDI clock says: every sixteenth, and every tick of the first one."""

@@ -82,7 +82,7 @@ def test_an_unknown_key_comes_with_the_nearest_known_one(raw: dict[str, Any], fi
         ({"separation": {"exponent": 0.1}}, "separation.exponent"),
         ({"separation": {"margin_harmonic": 0.9}}, "separation.margin_harmonic"),
         ({"separation": {"margin_percussive": 17}}, "separation.margin_percussive"),
-        ({"generation": {"pitch_low": 80, "pitch_high": 81}}, "generation.pitch_high"),
+        ({"generation": {"pitch_low": 80, "pitch_high": 79}}, "generation.pitch_high"),
         ({"generation": {"channel": 0}}, "generation.channel"),
         ({"midi": {"program": 128}}, "midi.program"),
         ({"wire": {"control": "tcp://0.0.0.0:5580"}}, "wire.control"),

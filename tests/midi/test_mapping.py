@@ -68,6 +68,16 @@ def test_a_value_is_set_at_a_press():
     assert m.take("midi_in", bytes((0x80, 60, 0))) == []
 
 
+def test_a_pedal_that_has_gone_is_not_pressed_when_it_is_back():
+    m = mapping(panic={"message": "cc", "number": 20, "command": "panic"})
+    press = bytes((0xB0, 20, 127))
+    assert m.take("midi_in", press) == [PANIC]
+    m.forget("other")
+    assert m.take("midi_in", press) == [], "it is down already"
+    m.forget("midi_in")
+    assert m.take("midi_in", press) == [PANIC]
+
+
 def test_rules_are_bound_to_ports():
     config = parse(
         {
