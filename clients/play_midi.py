@@ -50,7 +50,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Play a running rtserver's notes on a MIDI port of this machine.")
     parser.add_argument("--control", default=DEFAULT, help="control endpoint of the server (default: %(default)s)")
     parser.add_argument("--name", default="", help="instead, the name of a server on this machine")
-    parser.add_argument("--parts", nargs="+", metavar="PART", help="only these, for example performer click (default: all)")
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="only these, for example performer click (default: all but the click)")
     parser.add_argument("--connect", default="", metavar="NAME", help="the port to play on, by part of its name; it is waited for")
     parser.add_argument("--api", default="auto", choices=["auto", "jack", "alsa", "coremidi"], help="MIDI system (default: %(default)s)")
     parser.add_argument("--client", default="play_midi", metavar="NAME", help="what our own port's owner is called (default: %(default)s)")

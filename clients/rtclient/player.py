@@ -10,6 +10,7 @@ from typing import Any
 from .port import Port
 from .sequencer import FAMILY, LATE_S, Arrival, Sequencer
 
+CLICK = FAMILY + "click"
 TURN_S = 0.03  # it waits at most this long: the port's guardian lets go when it hears nothing for 0.2 s
 
 
@@ -21,7 +22,7 @@ class Player:
     port : Port
         Opened already; from now on the player's alone.
     parts : sequence of str or None
-        Whose notes; None: everybody's.
+        Whose notes; None: everybody's but the click, which is for the players' ears.
     channels, late_s, offset_s
         As `Sequencer` has them.
     """
@@ -44,7 +45,7 @@ class Player:
 
     def topics(self, offered: Sequence[str]) -> list[str]:
         """What to subscribe to, where the server offers these topics of raw MIDI."""
-        topics = list(offered) if self.parts is None else [FAMILY + part for part in self.parts]
+        topics = [topic for topic in offered if topic != CLICK] if self.parts is None else [FAMILY + part for part in self.parts]
         with self._changed:
             self.sequencer.topics = topics
         return topics

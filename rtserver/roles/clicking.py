@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rtserver.audio.clicks import ClickRing
 from rtserver.config.click import PART
+from rtserver.config.lookahead import lookahead_s
 from rtserver.config.midi import outputs_of
 from rtserver.events import Command, Event, Note, Position, Refused
 from rtserver.following.score import Score
@@ -13,7 +14,9 @@ from rtserver.midi.player import plays
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-HORIZON_S = 0.05  # as notes are; and two blocks, for the callback must know of a click before it begins with its block
+# Told so far ahead at the least, and as notes are where sinks ask for more; and two blocks, for the callback must know of a click before it
+# begins with its block.
+HORIZON_S, COMMIT_S = 0.05, 0.03
 
 
 class Clicking:
@@ -42,7 +45,7 @@ class Clicking:
         strokes = Strokes(mine.pitch, mine.accent_pitch, mine.velocity, mine.accent_velocity, mine.channel - 1)
         self._click = Click(transport, metre, strokes, enabled=mine.enabled, subdivision=mine.subdivision, deck=session.deck)
         self._n_bars = mine.count_in_bars
-        self._horizon = round(HORIZON_S * config.audio.sample_rate) + 2 * config.audio.block_size
+        self._horizon = round(max(HORIZON_S, COMMIT_S + lookahead_s(config)) * config.audio.sample_rate) + 2 * config.audio.block_size
         self._ring = ClickRing(session.block, session.deck)
         probe = Note(0, 0, 0, mine.pitch, 1, 1, 0, PART)
         heard = any(plays(port, name, probe) for name, port in outputs_of(config).items())
