@@ -22,7 +22,7 @@ class Player:
     port : Port
         Opened already; from now on the player's alone.
     parts : sequence of str or None
-        Whose notes; None: everybody's but the click, which is for the players' ears.
+        Whose notes; None: everybody's but the click's, which is for the players' ears alone.
     channels, late_s, offset_s
         As `Sequencer` has them.
     """
@@ -45,7 +45,7 @@ class Player:
 
     def topics(self, offered: Sequence[str]) -> list[str]:
         """What to subscribe to, where the server offers these topics of raw MIDI."""
-        topics = [topic for topic in offered if topic != CLICK] if self.parts is None else [FAMILY + part for part in self.parts]
+        topics = [FAMILY + part for part in self.parts] if self.parts is not None else [topic for topic in offered if topic != CLICK]
         with self._changed:
             self.sequencer.topics = topics
         return topics

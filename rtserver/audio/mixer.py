@@ -107,9 +107,12 @@ def _deck_gain(table: Any, deck: int, m: int, step: float) -> float:
 
 @jit(_types.void(_I64, _I64, _types.int64, _types.int64))
 def _begin_clicks(table: Any, i64: Any, deck: int, n: int) -> None:
-    """Let the clicks of a deck begin that are due in this block of `n` frames. One whose frame is past is left out, not cut into."""
+    """Let the clicks of a deck begin that are due in this block of `n` frames. One whose frame is past is left out, not cut into.
+
+    So is one within 20 ms of the one before: an heir of the performer tells anew of what its predecessor had told.
+    """
     row = t.DECKS + deck * t.DECK_WIDTH
-    frame = table[t.FRAME]
+    frame, apart = table[t.FRAME], table[t.SAMPLE_RATE] // 50
     while table[row + t.CLICKS_READ] < i64[table[t.CLICK_COUNTS] + deck]:
         k = table[t.CLICKS] + (deck * t.CLICK_RING + table[row + t.CLICKS_READ] % t.CLICK_RING) * 2
         due, stroke = i64[k], i64[k + 1]
@@ -121,7 +124,10 @@ def _begin_clicks(table: Any, i64: Any, deck: int, n: int) -> None:
         if due < frame:
             table[t.LATE_CLICKS] += 1
             continue
-        v = table[t.VOICES] + (deck * t.N_VOICES + table[row + t.CLICKS_BEGUN] % t.N_VOICES) * 2
+        begun, voices = table[row + t.CLICKS_BEGUN], table[t.VOICES] + deck * t.N_VOICES * 2
+        if begun > 0 and due - i64[voices + (begun - 1) % t.N_VOICES * 2] < apart:
+            continue
+        v = voices + begun % t.N_VOICES * 2
         i64[v], i64[v + 1] = due, stroke
         table[row + t.CLICKS_BEGUN] += 1
         _log(table, i64, t.LOG_CLICK, table[row + t.CLICK_OUTPUT], due, stroke)

@@ -14,9 +14,8 @@ from rtserver.midi.player import plays
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-# Told so far ahead at the least, and as notes are where sinks ask for more; and two blocks, for the callback must know of a click before it
-# begins with its block.
-HORIZON_S, COMMIT_S = 0.05, 0.03
+# So far ahead clicks are told, as notes are, beside what sinks ask for; and two blocks: the callback must know of it before its block.
+COMMIT_S = 0.03
 
 
 class Clicking:
@@ -45,11 +44,11 @@ class Clicking:
         strokes = Strokes(mine.pitch, mine.accent_pitch, mine.velocity, mine.accent_velocity, mine.channel - 1)
         self._click = Click(transport, metre, strokes, enabled=mine.enabled, subdivision=mine.subdivision, deck=session.deck)
         self._n_bars = mine.count_in_bars
-        self._horizon = round(max(HORIZON_S, COMMIT_S + lookahead_s(config)) * config.audio.sample_rate) + 2 * config.audio.block_size
         self._ring = ClickRing(session.block, session.deck)
         probe = Note(0, 0, 0, mine.pitch, 1, 1, 0, PART)
-        heard = any(plays(port, name, probe) for name, port in outputs_of(config).items())
-        self._sinks = ("midi", "gateway") if heard else ("gateway",)  # midi would count what nobody plays as dropped
+        played = any(plays(port, name, probe) for name, port in outputs_of(config).items())
+        self._sinks = ("midi", "gateway") if played else ("gateway",)  # midi would count what nobody plays as dropped
+        self._horizon = round((COMMIT_S + lookahead_s(config)) * config.audio.sample_rate) + 2 * config.audio.block_size
         self._quarter = 0.0  # where the follower stands
         self._n_late = 0  # as counted
 

@@ -173,7 +173,7 @@ class GatewayRole:
             refused = self.control.handle(frames, lambda reply, to=envelope: self._replies.append((to, reply)), who)
             self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
         if self.control.syncs:
-            self.control.settle()
+            self.control.syncs.settle()
         self.control.parameters.save()  # before the replies: what a client is told outlives this process
         for envelope, reply in self._replies:
             self.sockets.reply(envelope, reply)

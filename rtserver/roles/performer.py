@@ -100,6 +100,8 @@ class PerformerRole:
                 self.playing.reset()
         elif isinstance(event, Command) and event.name == COUNT_IN:
             self.clicking.obey(event, frame)
+            if self.playing is not None and self.transport.running:  # who is counted in need not begin it with a key
+                self.playing.waiting = False
         elif isinstance(event, MidiIn) and self.playing is not None:
             self.playing.hear(event)
         elif isinstance(event, Param) and self.playing is not None:

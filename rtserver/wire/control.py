@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import rtserver
@@ -15,7 +14,7 @@ from rtserver.config.midi import outputs_of
 from rtserver.events import Event
 from rtserver.following.naming import COMMANDS
 from rtserver.following.score import Score
-from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
+from rtserver.shared.session import SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
 from rtserver.wire.absent import absent_from, need
@@ -23,16 +22,15 @@ from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.orders import FollowerRequest, order_of
 from rtserver.wire.parameters import EFFECT_S, Parameters
 from rtserver.wire.rawmidi import PARTS, topic_of
+from rtserver.wire.syncs import Respond, Syncs
 from rtserver.wire.view import View
 
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
 REMEMBERED_EACH = 512  # of one client: what it may ask at once, so that no flood makes the others' forgotten
 MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
 MAX_NAMED = 64  # clients listed in `status`
-MAX_SYNCS = 256
 MAX_AHEAD = 256  # changes that wait for their frames
 MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
-SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
@@ -48,17 +46,6 @@ EFFECTS = {
     "quit",
     *COMMANDS,
 }  # asked twice with one id, these happen once
-Respond = Callable[[list[bytes]], None]
-
-
-@dataclass
-class _Sync:
-    """A `sync` that waits: for each role the position up to which its ring must be read."""
-
-    request_id: str
-    waits: dict[str, int]
-    deadline_ns: int
-    respond: Respond
 
 
 class Control:
@@ -99,7 +86,7 @@ class Control:
         self.take_song(bulk_topics)
         self.accounts = Accounts(time.monotonic())
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
-        self.syncs: list[_Sync] = []
+        self.syncs = Syncs(session, self._up)
         self._ahead: list[int] = []  # frames that changes wait for
         self._answered: OrderedDict[str, tuple[r.Request, list[bytes]]] = OrderedDict()
         self._account = self.accounts.of("", time.monotonic())  # of whoever is being answered
@@ -170,7 +157,7 @@ class Control:
             respond(seen[1])
             return
         if isinstance(request, r.SyncRequest):
-            self._sync(request, respond)
+            self.syncs.add(request.id, respond)
             return
         op = str(type(request).__struct_config__.tag)
         reply = p.encode_reply(p.Reply(request.id, True, result=self._handlers[op](request)))
@@ -329,28 +316,6 @@ class Control:
         if self._up("follower"):
             self.session.emit("gateway", note, "follower")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
-
-    def _sync(self, request: r.SyncRequest, respond: Respond) -> None:
-        if len(self.syncs) >= MAX_SYNCS:
-            raise p.Refusal("busy", f"{MAX_SYNCS} requests wait for the roles already")
-        asked = [role for role in EVENT_PATHS["gateway"] if role != "recorder" and self._up(role)]  # nobody waits for a disk
-        waits = {role: int(self.session.ring("gateway", role).written[0]) for role in asked}
-        self.syncs.append(_Sync(request.id, waits, time.monotonic_ns() + SYNC_NS, respond))
-        self.settle()
-
-    def settle(self) -> None:
-        """Answer each `sync` whose roles have taken what they were sent, or have had a second to do so."""
-        waiting: list[_Sync] = []
-        for sync in self.syncs:
-            behind = [role for role, n in sync.waits.items() if int(self.session.ring("gateway", role).taken[0]) < n and self._up(role)]
-            if not behind:
-                sync.respond(p.encode_reply(p.Reply(sync.request_id, True, result={"frame": self.session.frame})))
-            elif time.monotonic_ns() >= sync.deadline_ns:
-                message = f"{', '.join(behind)} did not take the messages sent before within {SYNC_NS // 10**9} s; see status"
-                sync.respond(p.encode_reply(p.Refusal("timeout", message, "", sync.request_id).reply()))
-            else:
-                waiting.append(sync)
-        self.syncs = waiting
 
     # -- what goes on -----------------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "clients"))
 
-from rtclient import LEASE_S, Sequencer
+from rtclient import LEASE_S, Player, Port, Sequencer
 from rtclient.sequencer import ECHOES_NS, MAX_NOTES, SILENCE_S, Arrival
 
 MS = 1_000_000
@@ -279,3 +279,14 @@ def test_no_note_outlives_its_end_or_the_lease_whatever_is_lost(does: list[tuple
         pass_time(now)
     pass_time(now + 10**10)
     assert bench.sounding == {}
+
+
+@pytest.mark.parametrize(("parts", "topics"), [(None, ["midi.performer"]), (["click"], ["midi.click"])])
+def test_the_click_is_played_where_it_is_asked_for_alone(jack_server: str, parts: list[str] | None, topics: list[str]) -> None:
+    port = Port("jack", "rtstest-click")
+    port.open()
+    player = Player(port, parts)
+    try:
+        assert player.topics(["midi.performer", "midi.click"]) == topics
+    finally:
+        player.close()

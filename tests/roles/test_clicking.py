@@ -121,6 +121,14 @@ def test_a_free_clock_that_is_told_to_count_in_starts_anew(stage: Callable[..., 
     assert playing.role.transport.frame_of(0.0) == at + 8 * QUARTER
 
 
+def test_who_is_counted_in_need_not_begin_with_a_key(stage: Callable[..., Stage]) -> None:
+    playing = stage(click={}, generation={"tempo_bpm": 100.0, "start": "first_note"})
+    assert playing.run(100) == []
+    playing.ask("count_in", 1)
+    assert len(playing.run(500)) == 4
+    assert playing.role.transport.quarter_at(playing.frame) > 0
+
+
 def test_where_a_score_is_followed_a_count_in_leads_to_where_the_follower_stands(stage: Callable[..., Stage]) -> None:
     playing = stage(score=True, click={})
     score = load_score(SCORE)

@@ -61,6 +61,7 @@ VALID_REQUESTS: list[dict[str, Any]] = [
     {"op": "start_at", "at": "bar 2"},
     {"op": "tap", "nearest": "beat"},
     {"op": "untap"},
+    {"op": "count_in", "bars": 2},
     {"op": "loop", "bars": "bar 5 to bar 8"},
     {"op": "cue", "action": "arm", "name": "strings"},
     {"op": "note", "pitch": 60, "velocity": 70, "duration_s": 0.5, "channel": 1, "delay_s": 0.1},

@@ -30,6 +30,7 @@ SAMPLES = {
     "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
     "absent": events.Absent(1, 2, "harmonic", 64),
+    "click": events.Click(1, 2, 120, True),
     "change": events.Change(1, 2, "harmonic", "level", 0.5),
     "setting": events.Setting(1, 2, "main", "mask", "hard"),
     "resume": events.Resume(1, 2, "main", 0, 0, "engine started"),

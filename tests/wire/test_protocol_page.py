@@ -15,7 +15,7 @@ from rtserver.config import Config
 from rtserver.midi.schedule import LATE_NS
 from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.shared.session import COUNTERS
-from rtserver.wire import bulk, control, discovery, limits, security, zeromq
+from rtserver.wire import bulk, control, discovery, limits, security, syncs, zeromq
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
 from rtserver.wire.parameters import table
@@ -165,7 +165,7 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"{limits.NEWCOMERS_BURST:g} connections at once and {limits.NEWCOMERS_RATE:g} a second" in flowing
     assert f"Of {limits.MAX_CLIENTS} clients" in flowing
     assert f"the {control.MAX_NAMED} clients that asked last" in flowing
-    assert f"{control.MAX_SYNCS} requests wait" in flowing
+    assert f"{syncs.MAX_SYNCS} requests wait" in flowing
     assert f"at most {control.MAX_AHEAD_S} s ahead" in flowing
     assert f"{control.MAX_AHEAD} changes for their frames" in flowing
     assert f"requests have at most {p.MAX_REQUEST_SIZE} bytes" in flowing
