@@ -218,6 +218,13 @@ class Accompanist:
         if self.mode in TAKING and level is not None:
             self.turns.hear(tick)
 
+    def begin(self, frame: int) -> None:
+        """The clock has begun at `frame`, with a key of the player's: where both play at once, the performer's first note comes with it."""
+        self._sync(frame)
+        if self.mode in ("accompany", "free") and not self.silent and self.entry <= self.transport.quarter_at(frame):
+            self._drop_plan()
+            self._own(frame, dt=0)
+
     def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
 

@@ -112,10 +112,13 @@ class PerformerRole:
         """A key of the player's; with the first one the clock begins."""
         if _is_key(event) and self.own.is_own(event):
             return
-        if self.waiting and _strikes(event):
+        begins = self.waiting and _strikes(event)
+        if begins:
             self.waiting = False
             self.transport.start(event.frame)
         self.accompanist.hear_midi(event)
+        if begins:
+            self.accompanist.begin(event.frame)
 
     def _take(self, event: Event, frame: int) -> None:
         if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
