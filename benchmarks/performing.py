@@ -152,6 +152,7 @@ def first_notes(folder: Path, period: int, n: int, seed: int = 0) -> dict[str, A
             from_s, before = time.monotonic(), len(ear.sent)
             ear.send(bytes((0x90 | KEY_CHANNEL, KEY, 80)))
             if stage.wait(lambda since_s=from_s: stage.subscriber.since(since_s, "note_on"), 2.0):
+                stage.wait(lambda n_before=before: len(ear.sent) > n_before, 1.0)
                 key_ns = ear.sent[before].at_ns
                 first = min(stage.subscriber.since(from_s, "note_on"), key=lambda e: e["sent_ns"])
                 stage.wait(lambda since_s=from_s: stage.subscriber.since(since_s, "midi_in"), 1.0)
