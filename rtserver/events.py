@@ -129,6 +129,19 @@ class NoteOff(Event, frozen=True):
     sent_ns: int
 
 
+class Dropped(Event, frozen=True):
+    """A committed note was left out by the midi role, whole: it neither begins nor ends there.
+
+    why : ``late``, ``rate`` (more at once than a port sends), ``room`` (more than can wait), ``port`` (none plays it), ``unplayable``
+    (MIDI cannot say it), or ``panic`` (committed before one, come after it).
+    """
+
+    note_id: int
+    pitch: int
+    channel: int
+    why: str
+
+
 class MidiIn(Event, frozen=True):
     """A raw MIDI message that came in, stamped on arrival."""
 
@@ -160,6 +173,13 @@ class Absent(Event, frozen=True):
 
     output: str
     n_frames: int
+
+
+class Click(Event, frozen=True):
+    """A click began on the outputs of this source at `frame`. accent : whether it is a bar line's."""
+
+    velocity: int
+    accent: bool
 
 
 class Change(Event, frozen=True):
@@ -303,11 +323,13 @@ AnyEvent = (
     | Plan
     | NoteOn
     | NoteOff
+    | Dropped
     | MidiIn
     | Beat
     | Miss
     | Absent
     | Change
+    | Click
     | Setting
     | Resume
     | Gap

@@ -8,6 +8,7 @@ import msgspec
 
 from rtserver.config.bounds import within
 from rtserver.errors import ConfigError
+from rtserver.generation.metre import Metre
 
 
 class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +108,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     higher: float = 0.0  # leans the odds: each octave up is likelier by e to this power
     sooner: float = 0.0  # the same of each halving of the wait for the next note
     tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
-    metre: str = "4/4"  # where no score says it
+    metre: str = "4/4"  # where no score is followed
     velocity: int = 72
     channel: int = 1  # MIDI channel from 1
     seed: int = 0
@@ -144,6 +145,10 @@ def check_following(following: Following) -> None:
 def check_generation(generation: Generation) -> None:
     """Raises `ConfigError` with the path of the field."""
     within("generation.pitch_high", generation.pitch_high, generation.pitch_low, 127)
+    try:
+        Metre.fixed(generation.metre)
+    except ConfigError as error:
+        raise ConfigError("generation.metre", error.message) from None
     within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
     within("generation.velocity", generation.velocity, 1, 127)
     within("generation.channel", generation.channel, 1, 16)

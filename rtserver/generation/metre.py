@@ -125,6 +125,11 @@ class Metre:
                 return line
             quarter = entry  # from there on music of another bar, which may be entered between beats
 
+    def regular_at(self, quarter: float) -> Metre:
+        """The metre at `quarter`, its bars whole and going on both ways: what is counted before somebody comes in there."""
+        piece, start = self._place(quarter)
+        return Metre([piece._replace(entry=start, start=start)])
+
     def is_line(self, quarter: float) -> bool:
         """Whether a bar begins at `quarter`."""
         return abs(self.next_line(quarter) - quarter) <= NEAR

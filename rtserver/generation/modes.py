@@ -15,14 +15,15 @@ from rtserver.errors import ConfigError
 from rtserver.events import MidiIn
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
-from rtserver.generation.draft import FAR, Draft, Step
+from rtserver.generation.draft import FAR
 from rtserver.generation.hands import Hands
 from rtserver.generation.listener import Listener
 from rtserver.generation.metre import Metre
 from rtserver.generation.performer import Performer
+from rtserver.generation.planner import NOTHING, Planner
 from rtserver.generation.turns import TAKING, Turns
 from rtserver.generation.vocabulary import NoteEvent
-from rtserver.generation.written import LONG_REST, Harmony, WrittenPart
+from rtserver.generation.written import Harmony, WrittenPart
 from rtserver.node import Emit
 from rtserver.transport import Transport
 
@@ -34,7 +35,6 @@ PLAN_QUARTERS = 8.0  # how far ahead is planned: two bars of four
 MOST_PLANNED = 24  # notes; as many as one message tells
 A_CALL = 3  # notes by which the plan grows a call: half a millisecond
 SAME_PLACE = 0.5  # quarters: a clock that starts again so near to where it stood goes on
-_NOTHING = v.condition(None)
 
 
 class Accompanist:
@@ -111,36 +111,30 @@ class Accompanist:
             raise ConfigError("channel", f"expected 0..15, got {channel}")
         self.performer, self.transport = performer, transport
         self.initial_mode = mode
-        self.constraints = constraints or Constraints()
+        metre, written = metre or Metre.fixed(), written or WrittenPart()
+        self.planner = Planner(performer, constraints or Constraints(), metre, written, fill=fill, harmony=harmony)
+        self.draft, self.metre = self.planner.draft, metre
         self.level, self.follow_level = level, follow_level
         self.hands = Hands(transport, channel, first_note_id)
-        self.metre = metre or Metre.fixed()
-        self.written, self.fill = written or WrittenPart(), fill
-        self.harmony = harmony if "ahead" in performer.network.takes else None
-        self.controls: npt.NDArray[np.float32] | None = None
         self.initial_level = level
         self.entry = -math.inf
         self.silent = False
         self.listener = Listener(listen)
         self.turns = Turns(self.listener, patience)
-        self.draft = Draft(performer)
         self.reset()
 
     def reset(self) -> None:
         """As new, in the mode that was set last. Ids go on, for an id is never used twice."""
         self.n_committed = self.n_late = self.n_blocked = self.n_replans = 0
         self.level = self.initial_level
-        self.draft.drop()
-        self.performer.reset()
         self.listener.reset()
         self.turns.reset()
         self.mode = self.initial_mode
         self.next_mode: tuple[str, float] | None = None  # and the quarter of the bar line where it begins
         self.epoch = self.transport.epoch
         self.now = self.transport.quarter  # where the running transport was last seen: a jump is counted from here
-        self.draft.place = self.written.place(math.ceil(self.now * v.TICKS_PER_QUARTER - 1e-6))
+        self.planner.reset(self.now)
         self._begin = -math.inf  # tick before which the present mode plays nothing
-        self._bar = (-1, -1)
         self.hands.reset()
 
     def prompt(self, events: list[NoteEvent]) -> None:
@@ -154,9 +148,13 @@ class Accompanist:
         if events:
             self.turns.prompt()
 
+    def enter(self) -> None:
+        """The next note of its own comes at once, on the present tick: it begins together with the player."""
+        self.planner.enters = True
+
     def constrain(self, constraints: Constraints) -> None:
         """Other limits, from the next note that is not yet committed on."""
-        self.constraints = constraints
+        self.planner.constraints = constraints
         self._drop_plan()
 
     def ask(self, density: float | None = None, register: float | None = None) -> None:
@@ -164,7 +162,7 @@ class Accompanist:
         wanted = None if density is None and register is None else v.controls(density, register)
         if wanted is not None and "controls" not in self.performer.network.takes:
             raise ConfigError("density", f"the model takes neither density nor register: leave them at 0, or steer ({density}, {register})")
-        self.controls = wanted
+        self.planner.controls = wanted
         self._drop_plan()
 
     def steer(self, higher: float, sooner: float) -> None:
@@ -217,13 +215,6 @@ class Accompanist:
             self.level += (1.0 - math.exp((before - self.listener.tick) / v.CHROMA_DECAY)) * (level - self.level)
         if self.mode in TAKING and level is not None:
             self.turns.hear(tick)
-
-    def begin(self, frame: int) -> None:
-        """The clock has begun at `frame`, with a key of the player's: where both play at once, the performer's first note comes with it."""
-        self._sync(frame)
-        if self.mode in ("accompany", "free") and not self.silent and self.entry <= self.transport.quarter_at(frame):
-            self._drop_plan()
-            self._own(frame, dt=0)
 
     def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
@@ -297,9 +288,9 @@ class Accompanist:
             self._drop_plan()  # the rest was planned for then: plan for now
             return True
         if step.part < 0 and not np.array_equal(step.condition, self._condition()):
-            self._drop_plan()  # its turn has come: choose the pitch by the latest harmony
-            step = self._own(frame, step.note.dt, until=step.until)
-        start = self.hands.when(step, max(due, frame), self.constraints.polyphony)
+            self.draft.drop()  # its turn has come: choose the pitch by the latest harmony
+            step = self.planner.own(self._earliest(frame), self._condition(), step.note.dt, step.until, self.mode != "free")
+        start = self.hands.when(step, max(due, frame), self.planner.constraints.polyphony)
         if start - due > late:
             self.n_blocked += 1
         elif start >= end:
@@ -312,45 +303,22 @@ class Accompanist:
 
     def _extend(self, frame: int) -> bool:
         """Plan one more note. False where there is nothing more to play."""
-        if self.mode in TAKING:
-            self._own(frame, until=round(min(self.turns.until, FAR)))
-            return True
-        if self.mode != "along":
-            self._own(frame)
-            return True
-        place, before = self.draft.place, self.performer.tick
-        rest, until = self.written.rest(place)
-        if self.fill and until - max(rest, before) >= LONG_REST:
-            if self._own(frame, rest=rest, until=until).tick < until:
-                return True
-            self.draft.undo()
-        if place == len(self.written):
-            return False
-        tick, pitch, duration, part = self.written.notes[place]
-        self.draft.add(NoteEvent(max(0, tick - before), pitch, duration), self.performer.snapshot(), _NOTHING, part)
+        earliest, condition = self._earliest(frame), self._condition()
+        if self.mode == "along":
+            return self.planner.along(earliest, condition)
+        until = round(min(self.turns.until, FAR)) if self.mode in TAKING else FAR
+        self.planner.own(earliest, condition, until=until, ahead=self.mode != "free")
         return True
 
-    def _own(self, frame: int, dt: int | None = None, rest: int = -FAR, until: int = FAR) -> Step:
-        """Plan a note of the performer's own, not before the present nor before tick `rest`; it is to end by `until`."""
-        performer, condition = self.performer, self._condition()
-        present = self.transport.quarter_at(frame) * v.TICKS_PER_QUARTER
-        first = max(present, self._begin, self.entry * v.TICKS_PER_QUARTER, rest)
-        if self.mode in TAKING:
-            first = max(first, self.turns.start)
-        line, bar = self.metre.bar_at(performer.tick / v.TICKS_PER_QUARTER).ticks
-        if (line % bar, bar) != self._bar:
-            self._bar = line % bar, bar
-            performer.set_bar(line, bar)
-        ahead = None if self.harmony is None or self.mode == "free" else self.harmony.ahead(performer.tick)
-        before = performer.snapshot()
-        earliest = math.ceil(first - 1e-6)
-        note = performer.query(self.constraints, condition, earliest, dt, ahead=ahead, controls=self.controls)
-        return self.draft.add(note, before, condition, until=until)
+    def _earliest(self, frame: int) -> int:
+        """The first tick at which a note of its own may begin."""
+        first = max(self._tick_at(frame), self._begin, self.entry * v.TICKS_PER_QUARTER)
+        return math.ceil((max(first, self.turns.start) if self.mode in TAKING else first) - 1e-6)
 
     def _condition(self) -> npt.NDArray[np.float32]:
         if self.mode in LISTENING or (self.mode in TAKING and not self.listener.by_keys):
             return self.listener.condition()
-        return _NOTHING
+        return NOTHING
 
     def _drop_plan(self) -> None:
         if self.draft.drop():
@@ -361,7 +329,7 @@ class Accompanist:
         self._drop_plan()
         self.mode, self.next_mode = mode, None
         self._begin = -math.inf
-        self.draft.place = self.written.place(math.ceil(quarter * v.TICKS_PER_QUARTER - 1e-6))
+        self.planner.turn_to(quarter)
         self.turns.reset()
         self.turns.hear(self.listener.tick)  # who plays as the bar begins has begun to speak
 
@@ -372,7 +340,7 @@ class Accompanist:
         shift = round((quarter - self.now) * v.TICKS_PER_QUARTER)
         self._drop_plan()
         if abs(quarter - self.now) > SAME_PLACE:  # else what was played before it stood is not played again
-            self.draft.place = self.written.place(math.ceil(quarter * v.TICKS_PER_QUARTER - 1e-6))
+            self.planner.turn_to(quarter)
         self.epoch, self.now = transport.epoch, quarter
         self._begin = -math.inf
         tick = self.performer.tick + shift

@@ -36,10 +36,6 @@ def check_generation_model(generation: Generation) -> None:
     Raises `ConfigError` with the path of the field, or `ModelError`.
     """
     constraints_of(generation)
-    try:
-        Metre.fixed(generation.metre)
-    except ConfigError as error:
-        raise ConfigError("generation.metre", error.message) from None
     _, step = zoo.verified_file(generation.model)
     _, pitch = zoo.verified_file(f"{generation.model}-pitch")
     for name, needs in WISHES.items():
@@ -114,10 +110,10 @@ def change(accompanist: Accompanist, before: Generation | None, after: Generatio
         accompanist.steer(after.higher, after.sooner)
     if before is not None and new("temperature", "top_p"):
         accompanist.set_sampling(after.temperature, after.top_p)
-    if constraints != accompanist.constraints:
+    if constraints != accompanist.planner.constraints:
         accompanist.constrain(constraints)
     accompanist.turns.patience = after.patience
-    accompanist.fill = after.fill
+    accompanist.planner.fill = after.fill
 
 
 def with_value(generation: Generation, name: str, value: float | str | bool) -> Generation:

@@ -61,7 +61,10 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),
-    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop"),
+    "performer": (
+        *("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop", "clicks", "late_clicks"),
+        *("left_late", "left_blocked", "replans"),
+    ),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
         *("refused_in", "links_lost", "links_restored", "mapped", "ticks_in", "ticks_lost", "ticks_out", "keys_let_go"),

@@ -18,9 +18,11 @@ from rtserver.following.score import Score
 from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
+from rtserver.wire.absent import absent_from, need
 from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.orders import FollowerRequest, order_of
 from rtserver.wire.parameters import EFFECT_S, Parameters
+from rtserver.wire.rawmidi import PARTS, topic_of
 from rtserver.wire.view import View
 
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
@@ -34,7 +36,18 @@ SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
-EFFECTS = {"record", "song", "reload", "set", "panic", "reset", "note", "quit", *COMMANDS}  # asked twice with one id, these happen once
+EFFECTS = {
+    "count_in",
+    "record",
+    "song",
+    "reload",
+    "set",
+    "panic",
+    "reset",
+    "note",
+    "quit",
+    *COMMANDS,
+}  # asked twice with one id, these happen once
 Respond = Callable[[list[bytes]], None]
 
 
@@ -83,7 +96,6 @@ class Control:
         self.endpoints = endpoints
         self.boot_id = f"{session.block.boot_id:016x}"
         self.view = View(session)
-        self.absent: dict[str, str] = {}  # roles that the song has not, and why
         self.take_song(bulk_topics)
         self.accounts = Accounts(time.monotonic())
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
@@ -104,6 +116,7 @@ class Control:
             "panic": self._panic,
             "reset": self._reset,
             **dict.fromkeys(COMMANDS, self._tell_follower),
+            "count_in": self._count_in,
             "note": self._note,
             "quit": self._quit,
             "record": self._record,
@@ -119,13 +132,7 @@ class Control:
         session, self.bulk_topics = self.session, bulk_topics
         stay = f"{session.setup.song or 'show'}-{begins(session.block, session.deck)}"
         self.parameters = Parameters(session.config, session.run_folder / f"parameters-{stay}.json")
-        self.absent.clear()
-        if not session.setup.score_file:
-            self.absent["follower"] = "the session follows no score; set score.file in the configuration"
-        if not session.config.generation.enabled:
-            self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
-        if not session.config.recording.folder:
-            self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
+        self.absent = absent_from(session)
         self.position: events.Position | None = None
         self._score: Score | None = None
 
@@ -202,7 +209,9 @@ class Control:
             "endpoints": self.endpoints,
             "ops": list(r.REQUESTS),
             "topics": list(p.TOPICS),
+            "midi_topics": [topic_of(part) for part in PARTS],
             "bulk_topics": self.bulk_topics,
+            "lookahead_s": config.wire.lookahead_s,
             "parameters": {name: parameter.describe() for name, parameter in self.parameters.table.items()},
         }
 
@@ -251,8 +260,7 @@ class Control:
 
     def _set(self, request: r.SetRequest) -> dict[str, Any]:
         parameter, value = self.parameters.check(request.name, request.value)
-        if parameter.role in self.absent:
-            raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
+        need(self.absent, request.name.partition(".")[0], parameter.role, of=request.name, field="name")
         now = self.session.frame
         frame = now + self._slack if request.at_frame is None else max(request.at_frame, now)
         if frame - now > MAX_AHEAD_S * self.session.config.audio.sample_rate:
@@ -275,9 +283,12 @@ class Control:
         self.planned.clear()
         return self._command("reset", "engine", "follower", "performer", after=self._slack)
 
+    def _count_in(self, request: r.CountInRequest) -> dict[str, Any]:
+        need(self.absent, "performer")
+        return self._command("count_in", "performer", value=request.bars, after=self._slack)
+
     def _tell_follower(self, request: FollowerRequest) -> dict[str, Any]:
-        if "follower" in self.absent:
-            raise p.Refusal("unavailable", self.absent["follower"])
+        need(self.absent, "follower")
         name, value = order_of(request, self._load_score, [cue.name for cue in self.session.config.cues.cue])
         return self._command(name, "follower", value=value, after=self._slack)
 
@@ -291,8 +302,7 @@ class Control:
         return self._command("quit", "supervisor")
 
     def _record(self, request: r.RecordRequest) -> dict[str, Any]:
-        if "recorder" in self.absent:
-            raise p.Refusal("unavailable", self.absent["recorder"])
+        need(self.absent, "recorder")
         return self._command("record", "recorder", value=request.action)
 
     def _song(self, request: r.SongRequest) -> dict[str, Any]:

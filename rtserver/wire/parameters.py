@@ -74,8 +74,10 @@ def table(config: Config) -> dict[str, Parameter]:
     for name, output in config.outputs.items():
         known[f"outputs.{name}.gain_db"] = Parameter("engine", output.gain_db, -120.0, 24.0)
         known[f"outputs.{name}.mute"] = Parameter("engine", output.mute)
-        known[f"outputs.{name}.bypass"] = Parameter("engine", output.bypass)
-    for name in dict.fromkeys(config.input_of(output) for output in config.outputs.values() if output.source != "dry"):
+        if output.source != "click":
+            known[f"outputs.{name}.bypass"] = Parameter("engine", output.bypass)
+    separated = [output for output in config.outputs.values() if output.source not in ("dry", "click")]
+    for name in dict.fromkeys(config.input_of(output) for output in separated):
         separation = config.separation_of(name)
         known[f"inputs.{name}.mask"] = Parameter("engine", separation.mask, choices=get_args(get_type_hints(Separation)["mask"]))
         for key, (low, high) in MASK_LIMITS.items():
@@ -91,6 +93,8 @@ def table(config: Config) -> dict[str, Parameter]:
     known["generation.fill"] = Parameter("performer", generation.fill)
     for key, (low, high) in GENERATION_LIMITS.items():
         known[f"generation.{key}"] = Parameter("performer", getattr(generation, key), low, high)
+    known["click.enabled"] = Parameter("performer", config.click.enabled)
+    known["click.subdivision"] = Parameter("performer", float(config.click.subdivision), 1.0, 4.0)
     return known
 
 

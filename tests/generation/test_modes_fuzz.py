@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from rtserver.events import MidiIn, Note
 from rtserver.generation.constraints import Constraints
-from rtserver.generation.modes import LONGEST_S, MODES, SHORTEST_S, Accompanist
+from rtserver.generation.hands import LONGEST_S, SHORTEST_S
+from rtserver.generation.modes import MODES, Accompanist
 from rtserver.generation.performer import Performer
 from rtserver.midi.gate import Gate
 from rtserver.transport import Transport

@@ -25,6 +25,7 @@ SAMPLES = {
     "note": events.Note(1, 2, 3, 60, 72, 480, 0),
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
+    "dropped": events.Dropped(1, 2, 3, 60, 0, "late"),
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
     "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
@@ -60,7 +61,7 @@ REQUESTS = {
     "record": {"action": "start"},
     "song": {"name": "next"},
 }
-DECODERS = [p.decode_event, p.decode_bulk, p.decode_request, p.decode_reply]
+DECODERS = [p.decode_event, p.decode_raw, p.decode_bulk, p.decode_request, p.decode_reply]
 
 
 def test_the_topics_are_those_documented() -> None:
