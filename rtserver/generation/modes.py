@@ -33,7 +33,7 @@ LATE_S = 0.05  # a note this late is still a note; later ones are left out
 LOUDER = 0.3  # how fast `level` follows the loudness of the player: three notes for two thirds of the way
 PLAN_QUARTERS = 8.0  # how far ahead is planned: two bars of four
 MOST_PLANNED = 24  # notes; as many as one message tells
-A_CALL = 3  # notes by which the plan grows a call: half a millisecond
+A_CALL = 2  # notes by which the plan grows a call: less than half a millisecond
 SAME_PLACE = 0.5  # quarters: a clock that starts again so near to where it stood goes on
 
 
