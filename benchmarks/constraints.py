@@ -29,12 +29,14 @@ from rtserver.generation.performer import Performer
 Notes = np.ndarray  # int64 (n, 3): onset, pitch, duration, in the order in which they were written
 HEADS = ("dt", "pitch", "duration")
 ANYTHING = {"low": 0, "high": v.N_PITCH - 1, "polyphony": v.N_PITCH}
+CHORDS = {"": tuple(range(12)), "Am7": (9, 0, 4, 7)}
 # What is measured. Each row beside "none" sets one limit, the last one many.
 LIMITS: dict[str, dict[str, Any]] = {
     "none": {},
     "scale: C major": {"scale": "C major"},
     "scale: C major pentatonic": {"scale": "C major pentatonic"},
     "scale: C, E, G alone": {"scale": (0, 4, 7)},
+    "chord: Am7": {"chord": "Am7"},
     "range: two octaves": {"low": 60, "high": 84},
     "range: one octave": {"low": 60, "high": 71},
     "polyphony: 4": {"polyphony": 4},
@@ -77,6 +79,7 @@ def _steps(notes: Notes) -> np.ndarray:
 # For each limit how many notes break it, as a statement about the notes alone.
 RULES: dict[str, Callable[[Notes, Constraints], int]] = {
     "scale": lambda n, c: int((~np.isin(n[:, 1] % 12, sorted(parse_scale(c.scale)))).sum()),
+    "chord": lambda n, c: int((~np.isin(n[:, 1] % 12, CHORDS[c.chord])).sum()),
     "range": lambda n, c: int(((n[:, 1] < c.low) | (n[:, 1] > c.high)).sum()),
     "polyphony": _busy,
     "a key that is down": _struck_again,

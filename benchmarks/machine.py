@@ -41,13 +41,13 @@ def may_run_realtime() -> bool:
 
 
 @contextmanager
-def private_jackd(period: int, rate: int, channels: int = 8, realtime: bool = True) -> Iterator[dict[str, str]]:
+def private_jackd(period: int, rate: int, channels: int = 8, realtime: bool = True, name: str = "bench") -> Iterator[dict[str, str]]:
     """A jackd on its dummy driver, real-time where wanted and allowed; yields the environment in which processes find it."""
     import jack
 
     jack.set_error_function(lambda _: None)
     jack.set_info_function(lambda _: None)
-    name = f"rtserver-bench-{os.getuid()}"
+    name = f"rtserver-{name}-{os.getuid()}"
     # Above the priorities that the server's roles ask for, as on a stage.
     command = [
         "jackd",

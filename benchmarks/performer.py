@@ -65,14 +65,8 @@ def listening(performer: Performer, seeds: int = 10, minutes: float = 1.0) -> di
     return {k: round(float(np.mean(x)), 3) for k, x in hits.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=5000)
-    parser.add_argument("--model", default="performer", help="a model of the zoo (default: the one that is shipped)")
-    parser.add_argument("--zoo", type=Path, default=zoo.FOLDER)
-    parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
-    args = parser.parse_args()
-    performer = Performer(args.model, seed=1, top_p=0.95, folder=args.zoo)
+def costs(performer: Performer, events: int) -> dict[str, dict[str, float]]:
+    """What each of `PARTS` takes, in microseconds."""
     limits = Constraints("C major", 36, 84, 4, grid=6)
     rng = np.random.default_rng(0)
 
@@ -99,7 +93,19 @@ def main() -> None:
     figures: dict[str, dict[str, float]] = {}
     for name, call in tqdm(calls.items(), unit="part"):
         performer.set_bar(0, 96 if call is told else 0)
-        figures[name] = measure(call, args.events)
+        figures[name] = measure(call, events)
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=5000)
+    parser.add_argument("--model", default="performer", help="a model of the zoo (default: the one that is shipped)")
+    parser.add_argument("--zoo", type=Path, default=zoo.FOLDER)
+    parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
+    args = parser.parse_args()
+    performer = Performer(args.model, seed=1, top_p=0.95, folder=args.zoo)
+    figures = costs(performer, args.events)
     for name, figure in figures.items():
         print(f"{PARTS[name]:55s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
     followed = listening(performer)

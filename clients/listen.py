@@ -16,10 +16,17 @@ import time
 from rtclient import DEFAULT, Client
 
 
-def line(topic: str, payload: dict) -> str:
+def line(topic: str, header: list | None, payload: dict | bytes) -> str:
+    if header and isinstance(payload, bytes):  # raw MIDI
+        return f"{header[4]:>12} {topic:<10} {payload.hex(' ')} {header[10]} note_id={header[8]} duration_s={header[9] / 1e9:.3f}"
     rest = {key: value for key, value in payload.items() if key not in {"kind", "frame", "available_frame"}}
     values = " ".join(f"{key}={value:.3f}" if isinstance(value, float) else f"{key}={value}" for key, value in rest.items())
     return f"{payload.get('frame', ''):>12} {topic:<10} {values}"
+
+
+def spelt(value: object) -> str:
+    """What JSON has no word for: bytes of MIDI in hexadecimal."""
+    return value.hex(" ") if isinstance(value, bytes) else repr(value)
 
 
 def main() -> int:
@@ -37,17 +44,18 @@ def main() -> int:
     with Client(arguments.control, server=arguments.name, topics=arguments.topics or None, name="listen", **keys) as client:
         while not client.wait(1.0):
             print(f"listen: waiting for a server at {arguments.name or arguments.control}", file=sys.stderr, flush=True)
-        if unknown := set(arguments.topics) - set(client.hello["topics"]):
-            raise SystemExit(f"listen: no topic {', '.join(sorted(unknown))}; there are {', '.join(client.hello['topics'])}")
+        known = [*client.hello["topics"], *client.hello.get("midi_topics", [])]
+        if unknown := {topic for topic in arguments.topics if topic not in known and not topic.startswith("midi.")}:
+            raise SystemExit(f"listen: no topic {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         printed = 0
         for topic, header, payload in client.messages():
             if topic in ("heartbeat", "meters") and not arguments.topics:
                 continue  # ten and twenty a second tell little to the eye; --topics shows them
             if arguments.json:
                 age_s = (time.monotonic_ns() + client.offset_ns()[0] - header[6]) / 1e9 if header else None
-                print(json.dumps({"topic": topic, "header": header, "age_s": age_s, "payload": payload}, default=repr), flush=True)
+                print(json.dumps({"topic": topic, "header": header, "age_s": age_s, "payload": payload}, default=spelt), flush=True)
             else:
-                print(line(topic, payload), flush=True)
+                print(line(topic, header, payload), flush=True)
             printed += 1
             if printed == arguments.count:
                 break

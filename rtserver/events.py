@@ -96,6 +96,18 @@ class Note(Event, frozen=True):
     port: str = ""
 
 
+class Plan(Event, frozen=True):
+    """What the performer means to play, until it says otherwise: nothing of it is promised before it is told as a `Note`.
+
+    revision : rises with each plan of a performer; quarter : from where the first step counts; notes : (step from the onset before, pitch,
+    duration), steps and durations in 1/24 quarter.
+    """
+
+    revision: int
+    quarter: float
+    notes: list[tuple[int, int, int]]
+
+
 class NoteOn(Event, frozen=True):
     """The midi role has sent a note-on to its port. `due_ns` is the due time on CLOCK_MONOTONIC, `sent_ns` when it went out."""
 
@@ -115,6 +127,19 @@ class NoteOff(Event, frozen=True):
     channel: int
     due_ns: int
     sent_ns: int
+
+
+class Dropped(Event, frozen=True):
+    """A committed note was left out by the midi role, whole: it neither begins nor ends there.
+
+    why : ``late``, ``rate`` (more at once than a port sends), ``room`` (more than can wait), ``port`` (none plays it), ``unplayable``
+    (MIDI cannot say it), or ``panic`` (committed before one, come after it).
+    """
+
+    note_id: int
+    pitch: int
+    channel: int
+    why: str
 
 
 class MidiIn(Event, frozen=True):
@@ -148,6 +173,13 @@ class Absent(Event, frozen=True):
 
     output: str
     n_frames: int
+
+
+class Click(Event, frozen=True):
+    """A click began on the outputs of this source at `frame`. accent : whether it is a bar line's."""
+
+    velocity: int
+    accent: bool
 
 
 class Change(Event, frozen=True):
@@ -244,7 +276,7 @@ class Epoch(Event, frozen=True):
 
 
 class Late(Event, frozen=True):
-    """What was to take effect at `available_frame` came later and took effect at `taken_frame`, in `role`.
+    """What was to take effect at `available_frame` came later and took effect at `taken_frame`, in `role`; or sooner, where it waited for it.
 
     what : its kind and name, or bytes (``position``, ``midi_in 903c40``, ``param generation.mode``, ``command seek``); frame : its frame.
     """
@@ -288,13 +320,16 @@ AnyEvent = (
     | Cue
     | Refused
     | Note
+    | Plan
     | NoteOn
     | NoteOff
+    | Dropped
     | MidiIn
     | Beat
     | Miss
     | Absent
     | Change
+    | Click
     | Setting
     | Resume
     | Gap

@@ -22,7 +22,7 @@ from rtserver.shared.session import Session
 
 def build(config: Config) -> dict[str, Graph]:
     """The graphs of a configuration by input, prepared. Raises `SpecError` or `ConfigError`."""
-    separated = {config.input_of(output) for output in config.outputs.values() if output.source != "dry"}
+    separated = {config.input_of(output) for output in config.outputs.values() if output.source not in ("dry", "click")}
     graphs: dict[str, Graph] = {}
     for name, source in config.inputs.items():
         if name not in separated and name != config.followed_input:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtserver.audio import table as t
+from rtserver.audio.clicks import fill_bursts
 from rtserver.config import Config
 from rtserver.errors import ConfigError
 from rtserver.reblock import reblock_latency
@@ -41,7 +42,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """How one output is fed. `track` indexes the plan's tracks; −1 is the dry input."""
+    """How one output is fed. `track` indexes the plan's tracks; −1 is the dry input, −2 the click."""
 
     name: str
     track: int
@@ -104,7 +105,7 @@ def plan(config: Config, branches: list[Branch], n_features: int) -> Plan:
     base: dict[str, list[Term]] = {}
     for name, output in config.outputs.items():
         base[name] = []
-        if output.source == "dry":
+        if output.source in ("dry", "click"):
             continue
         track = by_name.get((config.input_of(output), output.source))
         if track is None:
@@ -120,14 +121,14 @@ def plan(config: Config, branches: list[Branch], n_features: int) -> Plan:
     total = {name: sum(term.frames for term in terms) for name, terms in base.items()}
     plans: list[OutputPlan] = []
     for name, output in config.outputs.items():
-        sharing = [n for n, o in config.outputs.items() if set(o.channels) & set(output.channels)]
-        aligned = max(total[n] for n in sharing) if output.align else total[name]
+        sharing = [n for n, o in config.outputs.items() if set(o.channels) & set(output.channels) and o.source != "click"]
+        aligned = max(total[n] for n in sharing) if output.align and output.source != "click" else total[name]
         terms = [term for term in (*base[name], Term(aligned - total[name], "alignment with outputs on the same channel")) if term.frames]
         track = by_name.get((config.input_of(output), output.source))
         plans.append(
             OutputPlan(
                 name,
-                tracks.index(track) if track else -1,
+                tracks.index(track) if track else t.CLICK if output.source == "click" else t.DRY,
                 tuple(terms),
                 aligned - (track.latency if track else 0),
                 output.on_late == "dry",
@@ -190,8 +191,13 @@ def _fill_device(block: Block, plan: Plan, n_in: int, n_out: int) -> None:
         (t.INTERVALS, "intervals", 8),
         (t.TIMES, "times", 8),
         (t.TIMESPEC, "timespec", 8),
+        (t.CLICKS, "clicks", 8),
+        (t.CLICK_COUNTS, "clicks.count", 8),
+        (t.VOICES, "voices", 8),
+        (t.BURSTS, "bursts", 4),
     ):
         table[cell] = block.offset(f"audio.{name}") // size
+    table[t.BURST_SIZE] = fill_bursts(block["audio.bursts"], plan.sample_rate)
     for deck in range(t.N_DECKS):
         table[[t.DECKS + deck * t.DECK_WIDTH + t.START, t.DECKS + deck * t.DECK_WIDTH + t.END]] = t.FOREVER
 
@@ -211,6 +217,10 @@ def fill(block: Block, plan: Plan, deck: int) -> None:
     table[head + t.N_OUTPUTS] = 0
     table[[head + t.START, head + t.END]] = t.FOREVER
     table[head + t.LOG_READ] = table[t.LOG_WRITTEN]
+    table[[head + t.CLICKS_READ, head + t.CLICKS_BEGUN, head + t.SCRIPTED]] = (block["audio.clicks.count"][deck], 0, 0)
+    block["audio.voices"][deck] = 0
+    clicks = [k for k, output in enumerate(plan.outputs) if output.track == t.CLICK]
+    table[head + t.CLICK_OUTPUT] = deck * t.MAX_OUTPUTS + clicks[0] if clicks else -1
     table[t.HOP_SIZE] = math.lcm(int(table[t.HOP_SIZE]), plan.hop_size)
     step = np.float32(1.0 / (t.RAMP_S * plan.sample_rate))
     routes: list[tuple[int, int, int, int]] = []

@@ -25,7 +25,7 @@ from rtserver.following.score import Score
 from rtserver.plan import Plan
 from rtserver.shared.session import Setup
 from rtserver.show import Song
-from rtserver.verdict import REFERENCE_FILE, SCORE_FILE, Verdict, keep, read_verdict, recall, write_verdict
+from rtserver.verdict import REFERENCE_FILE, SCORE_FILE, WHOLE_FILE, Verdict, keep, read_verdict, recall, write_verdict
 from rtserver.wire.zeromq import Sockets
 from rtserver.zoo import verified_file
 
@@ -135,7 +135,9 @@ def check(config: Config, folder: Path) -> Verdict:
         graphs = build(config)
         plan = plan_of(config, graphs)
     if config.generation.enabled:
-        verified_file(config.generation.model)
+        from rtserver.generation.settings import check_generation_model
+
+        check_generation_model(config.generation)
     warnings: list[str] = []
     if config.score.file:
         from rtserver.following.follower import HEARS_KEYS, METHODS, Follower
@@ -152,6 +154,12 @@ def check(config: Config, folder: Path) -> Verdict:
         score = parsed_score(wanted.file, kept, wanted.parts, tuning_hz=wanted.tuning_hz, transpose=wanted.transpose, cents=wanted.cents)
         warnings += score.warnings
         score.to_npz(folder / SCORE_FILE)
+        if config.generation.enabled:
+            whole = score
+            if wanted.parts or wanted.transpose:
+                whole = parsed_score(wanted.file, kept)
+                whole.to_npz(folder / WHOLE_FILE)
+            check_parts(config, whole)
         check_cues(config, score)
         reference = make_reference(score, config.following)
         if reference is not None:
@@ -159,6 +167,16 @@ def check(config: Config, folder: Path) -> Verdict:
         with warming():
             Follower(score, config.following.method, reference).prepare(graphs[config.followed_input].spec("features"))
     return Verdict(plan, warnings)
+
+
+def check_parts(config: Config, whole: Score) -> None:
+    """Whether the score has the parts that are to be played. Raises `ConfigError`."""
+    from rtserver.following.parse import choose
+
+    try:
+        choose(list(whole.parts), tuple(config.generation.parts))
+    except ScoreError as error:
+        raise ConfigError("generation.parts", str(error)) from None
 
 
 def check_cues(config: Config, score: Score) -> None:

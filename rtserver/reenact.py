@@ -19,8 +19,9 @@ import numpy as np
 
 from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
+from rtserver.audio.clicks import ClickRing
 from rtserver.audio.stream import begin_stream
-from rtserver.events import Absent, AnyEvent, Change, Lag, Recording, Resume, Setting, decode
+from rtserver.events import Absent, AnyEvent, Change, Click, Lag, Recording, Resume, Setting, decode
 from rtserver.fastlane import RESET, FastLane
 from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
@@ -39,7 +40,7 @@ PIECE_SIZE = 1 << 14  # frames read and written at once
 
 
 class OutputScript:
-    """What happened to the outputs of one song: when its tracks were absent, and when ramps began.
+    """What happened to the outputs of one song: when its tracks were absent, when ramps began, and what was clicked.
 
     Parameters
     ----------
@@ -55,6 +56,9 @@ class OutputScript:
         first = deck * t.MAX_OUTPUTS
         self._absences = {first + k: deque[tuple[int, int]]() for k in range(len(outputs))}
         self._changes: dict[int, list[tuple[int, int, float]]] = {}  # frame -> (row, key, value)
+        self._ring = ClickRing(block, deck)
+        self._table[t.DECKS + deck * t.DECK_WIDTH + t.SCRIPTED] = 1  # what came late does so again, whatever the performer tells
+        self._clicks = {event.frame: event for event in events if isinstance(event, Click)}
         for event in events:
             if isinstance(event, Absent):
                 self._absences[first + outputs.index(event.output)].append((event.frame, event.frame + event.n_frames))
@@ -69,6 +73,8 @@ class OutputScript:
                 absences.popleft()
             row = t.OUTPUTS + o * t.OUTPUT_WIDTH
             self._table[[row + t.FORCE_FROM, row + t.FORCE_UNTIL]] = absences[0] if absences else (0, 0)
+        if (click := self._clicks.get(frame)) is not None:
+            self._ring.script(frame, click.velocity, click.accent)
         for o, key, value in self._changes.get(frame, ()):
             self._values[o, key] = value
             self._pending[o, key] = frame
@@ -253,7 +259,7 @@ class Reenactment:
 def _edges(events: list[AnyEvent]) -> Iterator[int]:
     """The frames at which something happened to an output."""
     for event in events:
-        if isinstance(event, Absent | Change):
+        if isinstance(event, Absent | Change | Click):
             yield event.frame
         if isinstance(event, Absent):
             yield event.frame + event.n_frames

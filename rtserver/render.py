@@ -57,7 +57,7 @@ def workers_of(session: Session) -> dict[str, Callable[[], FollowerRole | Perfor
     workers: dict[str, Callable[[], FollowerRole | PerformerRole]] = {}
     if session.setup.score_file:
         workers["follower"] = lambda: FollowerRole(session)
-    if session.config.generation.enabled:
+    if session.config.keeps_time:
         workers["performer"] = lambda: PerformerRole(session)
     return workers
 

@@ -18,6 +18,7 @@ import msgspec
 
 from rtserver.audio.table import FOREVER
 from rtserver.config import Config
+from rtserver.config.click import COUNT_IN, PART
 from rtserver.errors import RtserverError
 from rtserver.events import (
     AnyEvent,
@@ -47,6 +48,7 @@ from rtserver.roles.hops import HOPS_A_SECOND, HopReader
 from rtserver.shared.session import N_DECKS, RESTARTS, SECOND, Session
 
 OUTSIDE = ("client", "command")  # parts of notes that no worker makes
+PERFORMED = ("performer", "score", PART)  # parts of the notes that the performer tells
 WORKERS = ("follower", "performer")  # in the order of the signal flow
 
 
@@ -227,7 +229,7 @@ class Log:
                 firsts.append(event.frame)
             elif isinstance(event, Position) and role == "follower":
                 said.append(event.frame)
-            elif isinstance(event, Note) and role == "performer" and event.part == role:
+            elif isinstance(event, Note) and role == "performer" and event.part in PERFORMED:
                 said.append(event.available_frame)
         exits = [event.frame for event in self.events if isinstance(event, Exit) and event.role == name]
         lives: list[tuple[int, int]] = []
@@ -290,9 +292,9 @@ def _is_for(role: str, event: Param | Command | MidiIn | Beat | Note) -> bool:
     if isinstance(event, Note):  # those of performer and cues are made again
         return role == "follower" and event.part in OUTSIDE
     if isinstance(event, Param):
-        return role == "performer" and event.name.startswith("generation.")
+        return role == "performer" and event.name.startswith(("generation.", "click."))
     if isinstance(event, Command):
-        return event.name in {"follower": ("reset", *COMMANDS), "performer": ("reset", "panic")}[role]
+        return event.name in {"follower": ("reset", *COMMANDS), "performer": ("reset", "panic", COUNT_IN)}[role]
     return role == "performer" or isinstance(event, MidiIn)
 
 

@@ -18,7 +18,7 @@ from rtserver.config.midi import check_maps
 from rtserver.config.reading import FOLLOWING_FILES
 from rtserver.errors import ConfigError
 
-SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "cues", "generation")
+SONG_TABLES = ("inputs", "outputs", "separation", "score", "following", "cues", "generation", "click")
 REPLACED = ("inputs", "outputs", "cues")  # a song's outputs are its own, not more of the show's
 
 

@@ -22,6 +22,7 @@ from rtserver.plan import Plan
 from rtserver.synthesis import font_of
 
 SCORE_FILE, VERDICT_FILE = "score.npz", "verdict.json"
+WHOLE_FILE = "whole.npz"  # beside the score, where that has not all parts as they are written
 REFERENCE_FILE = "reference.npz"  # beside the score, where the follower is not to write one down from it
 KEEP = 64  # verdicts, each with a parsed score of some tens of kilobytes; a reference of other than the score takes 3 MB a minute
 LOOKED_AT = ("audio", "inputs", "outputs", "separation", "score", "following", "cues", "generation")
@@ -71,7 +72,7 @@ def keep(config: Config, folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=place.parent.parent) as scratch:
             copy = Path(scratch) / place.name
             copy.mkdir()
-            for name in (VERDICT_FILE, SCORE_FILE, REFERENCE_FILE):
+            for name in (VERDICT_FILE, SCORE_FILE, WHOLE_FILE, REFERENCE_FILE):
                 if (folder / name).exists():
                     shutil.copyfile(folder / name, copy / name)
             shutil.rmtree(place, ignore_errors=True)

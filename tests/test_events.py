@@ -25,6 +25,7 @@ def an_event(kind: type[Event]) -> st.SearchStrategy[Event]:
         "frame": frames,
         "available_frame": frames,
         "counters": st.dictionaries(st.text(max_size=12), counts, max_size=5),
+        "notes": st.lists(st.tuples(counts, counts, counts), max_size=5),
         "value": numbers | st.text(max_size=12) | st.booleans(),
     }
     if kind is events.Setting:

@@ -18,12 +18,15 @@ from zmq.auth import load_certificate
 from .clock import Clock
 from .finding import find, reached
 from .lease import NoteLease
+from .player import Player
 from .requests import AGAIN_S, NoReply, Requests, ServerError
+from .sequencer import FAMILY, Arrival
 from .stream import KEPT, Message, Stream
 
 DEFAULT = "tcp://127.0.0.1:5580"
 PING_S = 1.0
 SILENT_S = 1.0  # ten heartbeats missed: the server is gone or stuck
+ALWAYS = ("heartbeat", "note_on", "note_off")  # also where the user of the library does not ask for them
 A_TURN = 1000  # messages read in one go, before anything else is looked at
 
 
@@ -37,11 +40,13 @@ class Client:
     server : str
         Instead of an endpoint, the name of a server of this user on this machine.
     topics, bulk : sequence of str
-        Events to listen to (None: all), samples to listen to (none).
+        Events to listen to (None: all; ``midi.PART`` are listened to only when named), samples to listen to (none).
     name : str
         What ``status`` calls this client.
     lease : NoteLease or None
         Notes to play, whatever `topics` says.
+    player : Player or None
+        Plays raw MIDI on a port of this machine, whatever `topics` says. The caller closes it, after the client.
     server_key, key : str
         The server's public key file and this client's secret key file, where the server asks for keys. A server that was found by
         its name has told its public key.
@@ -56,10 +61,11 @@ class Client:
         bulk: list[str] | None = None,
         name: str = "",
         lease: NoteLease | None = None,
+        player: Player | None = None,
         server_key: str = "",
         key: str = "",
     ) -> None:
-        self.control, self.server, self.name, self.lease = control, server, name, lease
+        self.control, self.server, self.name, self.lease, self.player = control, server, name, lease, player
         self.clock, self.stream = Clock(), Stream()
         self.lost_bulk = self.overflowed = 0
         self.hello: dict[str, Any] = {}  # what the server said of itself, once it did
@@ -125,6 +131,15 @@ class Client:
     def offset_ns(self) -> tuple[float, float]:
         """How far the server's clock is ahead of this machine's, and the greatest error of that."""
         return self.clock.offset_ns(time.monotonic_ns())
+
+    def local_ns(self, server_ns: int) -> tuple[float, float]:
+        """When a time of the server's clock (`due_ns`, `sent_ns`) is on our ``time.monotonic_ns``, and the greatest error of that.
+
+        The error is infinite until the first ping has been answered, half the shortest round trip after that, and grows by 0.5 ms a
+        second from the last ping on (there is one a second).
+        """
+        offset, error = self.offset_ns()
+        return server_ns - offset, error
 
     # -- the reader thread ------------------------------------------------------------------------------------------------------------
 
@@ -254,7 +269,8 @@ class Client:
         self.stream.topics = list(hello["topics"]) if self._topics is None else self._topics
         notes = ["note_on", "note_off"] if self.lease is not None else []
         events = self._socket(context, zmq.SUB, reached(hello["endpoints"]["events"], self.control))
-        for topic in [*self.stream.topics, *notes, "heartbeat"]:  # heartbeat last: when one comes, the subscriptions before it are in force
+        played = self.player.topics(hello.get("midi_topics", [])) if self.player is not None else []
+        for topic in [*self.stream.topics, *notes, *played, "heartbeat"]:  # heartbeat last: when one comes, those before it are in force
             events.subscribe(topic)
         with self._changed:
             self.hello = hello
@@ -278,8 +294,16 @@ class Client:
             self._bulk_seen[topic] = (stream, header[3])
             self._put(Message(topic, header, memoryview(payload).cast("f")))
             return
-        event = msgspec.msgpack.decode(payload)
-        if self.lease is not None:
+        raw = topic.startswith(FAMILY)
+        if not raw and topic not in self.stream.topics and topic not in ALWAYS:
+            return  # its prefix is one of ours; who knows what it holds
+        event = payload if raw else msgspec.msgpack.decode(payload)
+        if self.player is not None:
+            now_ns = time.monotonic_ns()
+            offset_ns, error_ns = self.clock.offset_ns(now_ns)
+            if error_ns < float("inf"):
+                self.player.take(topic, header, event, Arrival(now_ns, offset_ns, min(now_ns, header[6] - offset_ns + error_ns)))
+        if self.lease is not None and not raw:
             now_ns = time.monotonic_ns()
             heard_s = min(now_ns, self.clock.latest_ns(header[6], now_ns)) / 1e9
             self.lease.take(topic, header, event, heard_s, now_ns / 1e9)

@@ -12,12 +12,18 @@ KEPT = 1 << 16  # messages that wait for whoever calls `messages`; the oldest ma
 class Message(NamedTuple):
     """An event; or "snapshot" (the state on joining), "lost" (how many messages), "silence" (no heartbeat), which have no header.
 
-    Samples ("audio.…", "features") come as a memoryview of floats, laid out as header[8:] says.
+    Samples ("audio.…", "features") come as a memoryview of floats, laid out as header[8:] says; raw MIDI ("midi.…") as bytes, with the
+    note's id, its duration in ns and "on", "off" or "cut" in header[8:11].
     """
 
     topic: str
     header: list[Any] | None
     payload: Any
+
+    @property
+    def due_ns(self) -> int | None:
+        """When it is due, on the server's clock; None for what is never due. `Client.local_ns` says when that is here."""
+        return self.header[7] if self.header else None
 
 
 class Stream:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from rtserver.audio import table as t
-from rtserver.events import Absent, Change, Event, Lag, Miss
+from rtserver.events import Absent, Change, Click, Event, Lag, Miss
 from rtserver.shared.memory import Block
 
 
@@ -26,6 +26,8 @@ def unread(block: Block, deck: int, outputs: Sequence[str]) -> Iterator[Event]:
             yield Miss(frame, frame + value, outputs[index], value)
         elif kind == t.LOG_ABSENT:
             yield Absent(frame, frame + value, outputs[index], value)
+        elif kind == t.LOG_CLICK:
+            yield Click(frame, frame, value % t.ACCENT, value >= t.ACCENT)
         elif kind == t.LOG_LAG:
             yield Lag(frame, frame, value)
         else:

@@ -105,6 +105,48 @@ def _deck_gain(table: Any, deck: int, m: int, step: float) -> float:
     return gain  # type: ignore[no-any-return]
 
 
+@jit(_types.void(_I64, _I64, _types.int64, _types.int64))
+def _begin_clicks(table: Any, i64: Any, deck: int, n: int) -> None:
+    """Let the clicks of a deck begin that are due in this block of `n` frames. One whose frame is past is left out, not cut into.
+
+    So is one within 20 ms of the one before: an heir of the performer tells anew of what its predecessor had told.
+    """
+    row = t.DECKS + deck * t.DECK_WIDTH
+    frame, apart = table[t.FRAME], table[t.SAMPLE_RATE] // 50
+    while table[row + t.CLICKS_READ] < i64[table[t.CLICK_COUNTS] + deck]:
+        k = table[t.CLICKS] + (deck * t.CLICK_RING + table[row + t.CLICKS_READ] % t.CLICK_RING) * 2
+        due, stroke = i64[k], i64[k + 1]
+        if due >= frame + n:
+            return
+        table[row + t.CLICKS_READ] += 1
+        if table[row + t.CLICK_OUTPUT] < 0:
+            continue
+        if due < frame:
+            table[t.LATE_CLICKS] += 1
+            continue
+        begun, voices = table[row + t.CLICKS_BEGUN], table[t.VOICES] + deck * t.N_VOICES * 2
+        if begun > 0 and due - i64[voices + (begun - 1) % t.N_VOICES * 2] < apart:
+            continue
+        v = voices + begun % t.N_VOICES * 2
+        i64[v], i64[v + 1] = due, stroke
+        table[row + t.CLICKS_BEGUN] += 1
+        _log(table, i64, t.LOG_CLICK, table[row + t.CLICK_OUTPUT], due, stroke)
+
+
+@jit(_types.float32(_I64, _I64, _F32, _types.int64, _types.int64))
+def _click(table: Any, i64: Any, f32: Any, deck: int, m: int) -> float:
+    """What the clicks of a deck that have begun sound like at frame `m`."""
+    size = table[t.BURST_SIZE]
+    y = numba.float32(0.0)
+    for k in range(t.N_VOICES):  # all of them, in their places: the order of a sum, and so its last bit, must not depend on the block
+        v = table[t.VOICES] + (deck * t.N_VOICES + k) * 2
+        since, stroke = m - i64[v], i64[v + 1]
+        if 0 <= since < size:
+            burst = table[t.BURSTS] + (t.BURST_ROOM if stroke >= t.ACCENT else 0) + since
+            y += f32[burst] * numba.float32(stroke % t.ACCENT) * numba.float32(1.0 / 127.0)
+    return y  # type: ignore[no-any-return]
+
+
 @jit(_types.void(_I64, _I64, _F32, _IO, _types.int64, _types.int64, _types.int64, _types.int64))
 def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, first: int, last_route: int) -> None:  # noqa: PLR0917
     """Add the output of row `o`, whose routes lie in [first, last_route), to the block."""
@@ -166,9 +208,13 @@ def _mix_one(table: Any, i64: Any, f32: Any, outdata: Any, deck: int, o: int, fi
             table[row + t.MISS_FROM] = -1
             table[t.MISSES] += 1
         gain = level * _deck_gain(table, deck, m, step)
+        click = _click(table, i64, f32, deck, m) if track == t.CLICK else nothing
         for r in range(first, last_route):
             route = t.ROUTES + r * t.ROUTE_WIDTH
             if table[route] == o:
+                if track == t.CLICK:
+                    outdata[i, table[route + 3]] += gain * click
+                    continue
                 dry = f32[in_base + table[route + 2] * (in_mask + 1) + ((m - dry_delay) & in_mask)]
                 if track < 0:
                     y = dry
@@ -200,6 +246,7 @@ def mix_output(table: Any, i64: Any, f32: Any, outdata: Any) -> None:
         row = t.DECKS + deck * t.DECK_WIDTH
         if frame + n <= table[row + t.START] or frame >= table[row + t.END] + ramp:
             continue
+        _begin_clicks(table, i64, deck, n)
         first = deck * t.MAX_ROUTES
         for k in range(table[row + t.N_OUTPUTS]):
             _mix_one(table, i64, f32, outdata, deck, deck * t.MAX_OUTPUTS + k, first, first + table[row + t.N_ROUTES])

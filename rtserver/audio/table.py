@@ -12,6 +12,10 @@ while this one plays; an output's row is ``deck * MAX_OUTPUTS + its index``. Arr
   window being measured, and the last whole one; device inputs first, then device outputs
 - ``audio.intervals`` int64 (INTERVAL_RING,): nanoseconds between callbacks
 - ``audio.times`` int64 (N_CELLS,): a histogram of the time that a callback takes (`rtserver.shared.histogram`)
+- ``audio.clicks`` int64 (N_DECKS, CLICK_RING, 2), ``audio.clicks.count`` int64 (N_DECKS,): due frame and stroke of what is to be clicked,
+  in the order of their frames; how many have been told (the deck's performer, see `rtserver.audio.clicks`)
+- ``audio.voices`` int64 (N_DECKS, N_VOICES, 2): those that have begun (kernel)
+- ``audio.bursts`` float32 (2, BURST_ROOM): what a click sounds like, a beat's and a bar line's
 - ``audio.epochs`` int64 (EPOCH_RING, 2): first session frame of every stream, CLOCK_MONOTONIC ns of its start (audio role)
 """
 
@@ -41,6 +45,8 @@ METER_SEQUENCE, METER_FRAME = range(44, 46)
 EPOCHS = 46  # streams started so far (audio role)
 PLAYING = 47  # the deck that is heard, or about to be (supervisor)
 TIMES = 48  # offset of `audio.times`; what the kernel is told, like those above
+BURSTS, CLICKS, CLICK_COUNTS, VOICES = range(49, 53)  # offsets
+BURST_SIZE, LATE_CLICKS = 53, 54  # frames; clicks that came when their frame was past
 EXTRA_DELAY = 60  # frames by which outputs of the engine lag more than planned: JACK's period is longer than the block (cables)
 EXTRA_TAKEN = 61  # the same as the kernel has taken it, at the start of a block
 
@@ -54,6 +60,7 @@ COUNTERS = {
     "nonfinite_out": NONFINITE_OUT,
     "clipped": CLIPPED,
     "misses": MISSES,
+    "late_clicks": LATE_CLICKS,
     "block_changes": BLOCK_CHANGES,
 }
 
@@ -61,7 +68,8 @@ MAX_CHANNELS = 32  # of the device, each way
 
 # One row of DECK_WIDTH a deck: it is heard from START to END, with a crossfade of RAMP_S at either side
 DECKS, DECK_WIDTH, N_DECKS = 64, 16, 2
-N_OUTPUTS, N_ROUTES, START, END, LOG_READ = range(5)
+N_OUTPUTS, N_ROUTES, START, END, LOG_READ, CLICKS_READ, CLICKS_BEGUN, CLICK_OUTPUT = range(8)  # CLICK_OUTPUT: the first one's row; or -1
+SCRIPTED = 8  # whether clicks come from a log: replay only
 
 # One row of OUTPUT_WIDTH an output, one row of ROUTE_WIDTH a route: output's row, channel of the track, input channel, output channel
 OUTPUTS, OUTPUT_WIDTH, MAX_OUTPUTS = 128, 16, 16
@@ -74,10 +82,13 @@ TARGET_LEVEL, LEVEL, TARGET_BYPASS, BYPASS, WET, STEP = range(6)  # columns of a
 KEYS = ("level", "bypass")  # columns of audio.pending
 NOTHING = FOREVER = 1 << 62
 
-LOG_MISS, LOG_ABSENT, LOG_LEVEL, LOG_BYPASS, LOG_LAG = range(5)  # kinds of rows in audio.log
+LOG_MISS, LOG_ABSENT, LOG_LEVEL, LOG_BYPASS, LOG_LAG, LOG_CLICK = range(6)  # kinds of rows in audio.log
 
 FADE = 64  # frames of a concealing fade: 1.3 ms at 48 kHz, long enough not to click, short enough to use a spent buffer
 RAMP_S = 0.02  # seconds of a gain change from 0 to 1, and of the crossfade of two decks
+DRY, CLICK = -1, -2  # what stands for the track of an output that has none
+CLICK_RING, N_VOICES = 256, 16
+BURST_ROOM, ACCENT = 8192, 128  # frames; added to the velocity of a bar line's stroke
 METER_S = 0.05  # seconds a meter looks at
 
 
@@ -94,6 +105,10 @@ def declare(layout: Layout) -> None:
     layout.add("audio.intervals", "<i8", (INTERVAL_RING,))
     layout.add("audio.times", "<i8", (N_CELLS,))
     layout.add("audio.epochs", "<i8", (EPOCH_RING, 2))
+    layout.add("audio.clicks", "<i8", (N_DECKS, CLICK_RING, 2))
+    layout.add("audio.clicks.count", "<i8", (N_DECKS,))
+    layout.add("audio.voices", "<i8", (N_DECKS, N_VOICES, 2))
+    layout.add("audio.bursts", "<f4", (2, BURST_ROOM))
     layout.add("audio.timespec", "<i8", (2,))
 
 

@@ -4,6 +4,7 @@
 """
 
 from rtserver.config.audio import Audio, Input, Output
+from rtserver.config.click import Click
 from rtserver.config.cues import Cue, Cues
 from rtserver.config.midi import Midi, MidiMap, MidiPort
 from rtserver.config.music import Following, Generation, Score, Setlist
@@ -16,6 +17,7 @@ from rtserver.config.wire import Wire
 __all__ = [
     "MASK_LIMITS",
     "Audio",
+    "Click",
     "Config",
     "Cue",
     "Cues",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 
+from rtserver.config.audio import Output
 from rtserver.config.bounds import within
+from rtserver.config.click import check_click
 from rtserver.config.cues import check_cues
 from rtserver.config.midi import check_midi, inputs_of
 from rtserver.config.music import check_following, check_generation, check_score
@@ -39,6 +41,7 @@ def check(config: Config) -> None:
     check_score(config.score)
     check_following(config.following)
     check_generation(config.generation)
+    check_click(config.click)
     check_midi(config)
     check_cues(config)
     check_wire(config.wire)
@@ -55,6 +58,9 @@ def _check_outputs(config: Config) -> None:
         _check_channels(f"{field}.channels", output.channels)
         _check_input(f"{field}.input", output.input, config)
         within(f"{field}.gain_db", output.gain_db, -120, 24)
+        if output.source == "click":
+            _check_click(field, output)
+            continue
         n_channels = len(config.inputs[config.input_of(output)].channels)
         if n_channels != 1 and len(output.channels) != n_channels:
             raise ConfigError(f"{field}.channels", f"expected {n_channels} channels as in the input, got {len(output.channels)}")
@@ -67,6 +73,13 @@ def _check_outputs(config: Config) -> None:
                     f"outputs.{other_name}.on_late",
                     f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
                 )
+
+
+def _check_click(field: str, output: Output) -> None:
+    """A click is made of no input."""
+    for key, value, expected in (("input", output.input, ""), ("bypass", output.bypass, False), ("on_late", output.on_late, "mute")):
+        if value != expected:
+            raise ConfigError(f"{field}.{key}", f"a click is made of no input, so there is nothing to fall back to: leave {key} out")
 
 
 def _check_name(field: str, name: str) -> None:

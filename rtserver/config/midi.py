@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MAX_PORTS = 8  # each is a process, and a table of notes in shared memory
 MAX_OFFSET_S = 0.5
 IN_PORT_NAME = "midi_in"  # what events call the input of the port without a name
-RESERVED = ("in", "standby", "patchbay", "probe")
+RESERVED = ("in", "standby", "patchbay", "probe", "ender")
 CHANNELS = [str(channel) for channel in range(1, 17)]
 
 
@@ -25,7 +25,7 @@ class MidiPort(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     output: bool = True
     connect: list[str] = msgspec.field(default_factory=list[str])  # ports to send to, by part of their name
-    parts: list[str] = msgspec.field(default_factory=list[str])  # whose notes it plays; empty: everybody's
+    parts: list[str] = msgspec.field(default_factory=list[str])  # whose notes it plays; empty: everybody's but the click's
     channels: dict[str, int] = msgspec.field(default_factory=dict[str, int])  # a note's channel -> the channel it is sent on
     programs: dict[str, int] = msgspec.field(default_factory=dict[str, int])  # channel -> program
     banks: dict[str, int] = msgspec.field(default_factory=dict[str, int])  # channel -> bank (0..16383), told before its program

@@ -8,6 +8,7 @@ import msgspec
 
 from rtserver.config.bounds import within
 from rtserver.errors import ConfigError
+from rtserver.generation.metre import Metre
 
 
 class Setlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,20 +59,56 @@ class Following(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "onsets" if self.method == "semimarkov" else ""
 
 
+# What may be set while it plays, too.
+GENERATION_LIMITS = {
+    "pitch_low": (0.0, 127.0),
+    "pitch_high": (0.0, 127.0),
+    "polyphony": (1.0, 16.0),
+    "grid": (1.0, 96.0),
+    "min_dt": (0.0, 96.0),
+    "max_dt": (1.0, 96.0),
+    "min_duration": (1.0, 96.0),
+    "max_duration": (1.0, 96.0),
+    "temperature": (0.01, 5.0),
+    "top_p": (0.01, 1.0),
+    "density": (0.0, 16.0),
+    "register": (0.0, 127.0),
+    "higher": (-3.0, 3.0),
+    "sooner": (-3.0, 3.0),
+    "patience": (0.0, 16.0),
+}
+
+
 class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The performer: the network that plays along."""
 
     enabled: bool = True
     model: str = "performer"
-    mode: Literal["accompany", "continue"] = "accompany"
+    mode: Literal["accompany", "continue", "call_response", "along", "free"] = "accompany"
+    start: Literal["at_once", "first_note"] = "at_once"  # of the clock, where neither a score nor a MIDI clock drives it
+    listen: Literal["auto", "keys", "sound"] = "auto"  # auto: to the keys, once one has been struck, and to the sound until then
+    patience: float = 1.0  # quarters of silence of the player before the performer takes its turn
+    parts: list[str | int] = msgspec.field(default_factory=list[str | int])  # of the score, played as written; empty: those not followed
+    fill: bool = True  # along: whether the performer plays in the long rests of these parts
     scale: str = "chromatic"
+    chord: str = "any"
     pitch_low: int = 48  # MIDI pitch
     pitch_high: int = 84
     polyphony: int = 3  # notes sounding at once
     grid: int = 12  # onsets fall on multiples of this many ticks of 1/24 quarter: 12 = eighths, 6 = sixteenths
+    min_dt: int = 0  # ticks between two onsets, here and below: 1 forbids chords
+    max_dt: int = 96
+    min_duration: int = 1  # ticks for which a key is down
+    max_duration: int = 96
     temperature: float = 0.9
     top_p: float = 0.95
+    part: Literal["unknown", "upper", "inner", "lower", "all"] = "unknown"  # which part of the whole the model is to take
+    density: float = 0.0  # notes a quarter that are wished for; 0: as the model likes
+    register: float = 0.0  # MIDI pitch around which to play; 0: as the model likes
+    higher: float = 0.0  # leans the odds: each octave up is likelier by e to this power
+    sooner: float = 0.0  # the same of each halving of the wait for the next note
     tempo_bpm: float = 100.0  # quarters a minute, where nothing is followed
+    metre: str = "4/4"  # where no score is followed
     velocity: int = 72
     channel: int = 1  # MIDI channel from 1
     seed: int = 0
@@ -107,11 +144,16 @@ def check_following(following: Following) -> None:
 
 def check_generation(generation: Generation) -> None:
     """Raises `ConfigError` with the path of the field."""
-    within("generation.pitch_low", generation.pitch_low, 0, 127)
-    within("generation.pitch_high", generation.pitch_high, generation.pitch_low + 11, 127)
-    within("generation.polyphony", generation.polyphony, 1, 16)
-    within("generation.temperature", generation.temperature, 0.01, 5)
-    within("generation.top_p", generation.top_p, 0.01, 1)
+    within("generation.pitch_high", generation.pitch_high, generation.pitch_low, 127)
+    try:
+        Metre.fixed(generation.metre)
+    except ConfigError as error:
+        raise ConfigError("generation.metre", error.message) from None
     within("generation.tempo_bpm", generation.tempo_bpm, 20, 400)
     within("generation.velocity", generation.velocity, 1, 127)
     within("generation.channel", generation.channel, 1, 16)
+    for name, (low, high) in GENERATION_LIMITS.items():
+        within(f"generation.{name}", getattr(generation, name), low, high)
+    for part in generation.parts:
+        if part == "" or (isinstance(part, int) and part < 1):
+            raise ConfigError("generation.parts", f"expected names of parts, or their numbers from 1, got {part!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from rtserver.config.audio import Audio, Input, Output
+from rtserver.config.click import Click
 from rtserver.config.cues import Cues
 from rtserver.config.midi import Midi
 from rtserver.config.music import Following, Generation, Score, Setlist
@@ -31,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     following: Following = Following()
     cues: Cues = Cues()
     generation: Generation = Generation()
+    click: Click = Click()
     midi: Midi = Midi()
     wire: Wire = Wire()
     recording: Recording = Recording()
@@ -45,6 +47,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def followed_input(self) -> str:
         """Name of the input that follower and performer listen to."""
         return self.following.input or next(iter(self.inputs))
+
+    @property
+    def keeps_time(self) -> bool:
+        """Whether there is a performer's role: for the network that plays along, or for a click alone."""
+        clicks = self.click.enabled or self.click.count_in_bars > 0 or any(output.source == "click" for output in self.outputs.values())
+        return self.generation.enabled or clicks
 
     def separation_of(self, name: str) -> Separation:
         """How an input is separated."""

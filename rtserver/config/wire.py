@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from rtserver.config.bounds import within
 from rtserver.errors import ConfigError
 
 # An endpoint that other machines cannot reach.
@@ -26,10 +27,12 @@ class Wire(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bulk: str = "tcp://127.0.0.1:5582"
     server_key: str = ""  # empty: no encryption, and only programs on this machine
     allow: str = ""  # folder of the public keys of the clients that may connect
+    lookahead_s: float = 0.02  # how long before it is due the performer's notes are told at the latest: 0 to 1; the way to a client
 
 
 def check_wire(wire: Wire) -> None:
     """What types cannot say. Raises `ConfigError` with the path of the field."""
+    within("wire.lookahead_s", wire.lookahead_s, 0, 1)
     for key in ("control", "events", "bulk"):
         field, endpoint = f"wire.{key}", getattr(wire, key)
         if LOCAL.fullmatch(endpoint):

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
+from rtserver.generation.chords import parse_chord, tonic
 
 Mask = npt.NDArray[np.bool_]
 
-TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 MODES = {
     "major": (0, 2, 4, 5, 7, 9, 11),
     "minor": (0, 2, 3, 5, 7, 8, 10),
@@ -49,14 +49,14 @@ def parse_scale(scale: str | Iterable[int] | None) -> frozenset[int]:
     words = scale.lower().replace("♯", "#").replace("♭", "b").split()
     if words == ["chromatic"]:
         return frozenset(range(12))
-    tonic, mode = (words[0], " ".join(words[1:])) if words else ("", "")
-    if tonic[:1] not in TONICS or tonic[1:] not in ("", "#", "b"):
+    name, mode = (words[0], " ".join(words[1:])) if words else ("", "")
+    root = tonic(name)
+    if root is None:
         raise ConfigError("scale", f'{scale!r} does not begin with a tonic (C, F#, Bb …): expected for example "C major" or "chromatic"')
     if mode not in MODES:
         near = difflib.get_close_matches(mode, MODES, 1, cutoff=0.3)
-        hint = f" — did you mean {words[0].title()} {near[0]!s}?" if near else ""
+        hint = f" — did you mean {name.title()} {near[0]}?" if near else ""
         raise ConfigError("scale", f"{scale!r} names no scale: after the tonic comes one of {', '.join(MODES)}{hint}")
-    root = TONICS[tonic[0]] + {"": 0, "#": 1, "b": -1}[tonic[1:]]
     return frozenset((root + step) % 12 for step in MODES[mode])
 
 
@@ -68,6 +68,8 @@ class Constraints:
     ----------
     scale : str, iterable of int or None
         See `parse_scale`.
+    chord : str
+        See `chords.parse_chord`: of the scale, only these pitch classes. Empty: all.
     low, high : int
         Range of MIDI keys, both allowed.
     polyphony : int
@@ -90,6 +92,7 @@ class Constraints:
     max_dt: int = v.MAX_DT
     min_duration: int = 1
     max_duration: int = v.MAX_DURATION
+    chord: str = ""
     pitches: Mask = field(init=False, repr=False, compare=False)
     voices: int = field(init=False, repr=False, compare=False)  # polyphony, or the number of keys where they are fewer
 
@@ -99,9 +102,13 @@ class Constraints:
         keys = np.arange(v.N_PITCH)
         if not 0 <= self.low <= self.high < v.N_PITCH:
             raise ConfigError("range", f"expected 0 <= low <= high <= 127, got {self.low} and {self.high}")
-        pitches = np.isin(keys % 12, list(parse_scale(self.scale))) & (keys >= self.low) & (keys <= self.high)
+        classes = parse_scale(self.scale) & parse_chord(self.chord)
+        if not classes:
+            raise ConfigError("chord", f"no note of {self.chord!r} is in {self.scale!r}: choose another, or the scale chromatic")
+        pitches = np.isin(keys % 12, list(classes)) & (keys >= self.low) & (keys <= self.high)
         if not pitches.any():
-            raise ConfigError("range", f"no key from {self.low} to {self.high} is in {self.scale!r}: widen the range")
+            which = f"{self.scale!r}" + (f" and {self.chord!r}" if self.chord else "")
+            raise ConfigError("range", f"no key from {self.low} to {self.high} is in {which}: widen the range")
         if self.polyphony < 1:
             raise ConfigError("polyphony", f"expected at least 1, got {self.polyphony}")
         if self.grid not in GRIDS:

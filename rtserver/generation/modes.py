@@ -7,90 +7,44 @@ same notes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from rtserver.errors import ConfigError
-from rtserver.events import MidiIn, Note
+from rtserver.events import MidiIn
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
+from rtserver.generation.draft import FAR
+from rtserver.generation.hands import Hands
+from rtserver.generation.listener import Listener
+from rtserver.generation.metre import Metre
 from rtserver.generation.performer import Performer
+from rtserver.generation.planner import NOTHING, Planner
+from rtserver.generation.turns import TAKING, Turns
 from rtserver.generation.vocabulary import NoteEvent
+from rtserver.generation.written import Harmony, WrittenPart
 from rtserver.node import Emit
 from rtserver.transport import Transport
 
-MODES = ("accompany", "continue")
-SHORTEST_S = 0.01  # a synthesiser needs that much to speak
-LONGEST_S = 4.0  # what a tempo that collapses may make of a long note
+MODES = ("accompany", "continue", "call_response", "along", "free")
+LISTENING = ("accompany", "along")  # modes that hear harmony all the time
 LATE_S = 0.05  # a note this late is still a note; later ones are left out
-GATE = 0.95  # part of its length for which a key is down: leaves the finger time to strike again, and a tempo that rises 5 % room
 LOUDER = 0.3  # how fast `level` follows the loudness of the player: three notes for two thirds of the way
-
-
-def velocity(level: float, tick: int) -> int:
-    """MIDI velocity of a note of that level (0..127): first of four quarters +8, other quarters +3, between them -4."""
-    accent = 8 if tick % v.N_PHASE == 0 else 3 if tick % v.TICKS_PER_QUARTER == 0 else -4
-    return max(1, min(127, round(level + accent)))
-
-
-class Listener:
-    """What has been heard, fading by 1/e a quarter: `vocabulary.chroma_heard` taken step by step. Ticks may be fractional."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """As new: nobody has played."""
-        self.heard = np.zeros(12)
-        self.active = np.zeros(12)  # what sounds now, per pitch class
-        self.keys: dict[int, int] = {}
-        self.tick = 0.0
-        self.anything = False
-
-    def advance(self, tick: float) -> None:
-        """Let the clock go to `tick`; while it runs backwards, as a new fix may make it, nothing fades."""
-        fade = math.exp(-max(tick - self.tick, 0.0) / v.CHROMA_DECAY)
-        self.heard *= fade
-        self.heard += self.active * (v.CHROMA_DECAY * (1.0 - fade))
-        self.tick = max(tick, self.tick)
-
-    def key(self, pitch: int, down: bool) -> None:
-        """A key goes down or up, now."""
-        self.keys[pitch] = int(down)
-        if not down:
-            del self.keys[pitch]
-        self.active[:] = 0.0
-        for p in self.keys:
-            self.active[p % 12] += 1.0
-        self.anything = True
-
-    def chroma(self, chroma: npt.ArrayLike) -> None:
-        """What sounds from now on, as chroma (12,) from audio; replaces what the keys say."""
-        self.active[:] = np.nan_to_num(np.asarray(chroma, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        self.anything = True
-
-    def condition(self) -> npt.NDArray[np.float32]:
-        """The model's condition; absent until something has been heard."""
-        return v.condition(self.heard) if self.anything else v.condition(None)
-
-
-@dataclass(slots=True)
-class _Heard:
-    """A note of the player, in ticks; off is None while the key is down."""
-
-    on: int
-    pitch: int
-    off: int | None = None
+PLAN_QUARTERS = 8.0  # how far ahead is planned: two bars of four
+MOST_PLANNED = 24  # notes; as many as one message tells
+A_CALL = 2  # notes by which the plan grows a call: less than half a millisecond
+SAME_PLACE = 0.5  # quarters: a clock that starts again so near to where it stood goes on
 
 
 class Accompanist:
-    """Plays with somebody: "accompany" plays along and listens, "continue" waits for the end of a phrase and goes on from it.
+    """Plays with somebody, in one of MODES; see `docs/generation.md` for what each does.
 
-    Both follow the transport: notes lie on its beat, at its tempo, and none is committed while it stands still. A note is planned in
-    quarters and committed once, when it falls due within the horizon; until then a jump of the transport, new constraints or (accompany)
-    new harmony change it. It does not hear itself: only what comes through `hear`, `hear_midi` and `hear_chroma` counts.
+    All follow the transport: notes lie on its beat, at its tempo, and none is committed while it stands still. Two bars are planned ahead,
+    in quarters; a note is committed once, when it falls due within the horizon. Until then the plan is taken back, the performer's state
+    and dice with it, where the transport jumps, a limit or a wish changes or the player strikes a key; and in the modes that hear harmony
+    a note's pitch is chosen again by what was heard last. It does not hear itself: only what comes through `hear`, `hear_midi` and
+    `hear_chroma` counts.
 
     Parameters
     ----------
@@ -99,24 +53,38 @@ class Accompanist:
     transport : Transport
         The musical clock; driven by somebody else.
     mode : str
-        "accompany" or "continue".
+        One of MODES.
     constraints : Constraints
-        Kept by every note. May be replaced at any time through `constrain`.
+        Kept by every note of the performer's own. May be replaced at any time through `constrain`.
     channel : int
-        MIDI channel 0..15 of the notes.
+        MIDI channel 0..15 of the notes; the parts of a score have those after it.
     level : float
         Loudness as a MIDI velocity; accents are added by rule.
     follow_level : bool
-        Whether `level` follows the velocity of the player's notes.
+        Whether `level` follows the loudness of the player.
     patience : float
-        "continue": quarters of silence of the player before the performer goes on; 0 never waits.
+        Where turns are taken: quarters of silence of the player before the performer plays; 0 never waits.
     first_note_id : int
         Ids count up from here.
+    metre : Metre
+        Where the bar lines are.
+    written : WrittenPart
+        "along": what is played as written.
+    fill : bool
+        "along": whether the performer plays in the long rests of that, and everywhere where nothing is written.
+    harmony : Harmony
+        The score's, for a model that takes what comes.
+    listen : str
+        What is heard of the player, see `Listener`.
 
     Attributes
     ----------
+    silent : bool
+        While it is set no note begins; what sounds ends by itself.
+    entry : float
+        No note before this quarter: a count-in is going on.
     n_committed, n_late, n_blocked, n_replans : int
-        Notes emitted; left out because they came too late; left out because their key or voice was still in use; plans dropped.
+        Notes emitted; left out because they came too late; left out because their key or voice was still in use; plans taken back.
     """
 
     def __init__(
@@ -131,78 +99,122 @@ class Accompanist:
         follow_level: bool = True,
         patience: float = 1.0,
         first_note_id: int = 0,
+        metre: Metre | None = None,
+        written: WrittenPart | None = None,
+        fill: bool = True,
+        harmony: Harmony | None = None,
+        listen: str = "auto",
     ) -> None:
         if mode not in MODES:
-            raise ConfigError("mode", f"expected {' or '.join(MODES)}, got {mode!r}")
+            raise ConfigError("mode", f"expected one of {', '.join(MODES)}, got {mode!r}")
         if channel not in range(16):
             raise ConfigError("channel", f"expected 0..15, got {channel}")
-        self.performer, self.transport, self.mode = performer, transport, mode
-        self.constraints = constraints or Constraints()
-        self.channel, self.level, self.follow_level, self.patience = channel, level, follow_level, patience
-        self.first_note_id = first_note_id
+        self.performer, self.transport = performer, transport
+        self.initial_mode = mode
+        metre, written = metre or Metre.fixed(), WrittenPart() if written is None else written
+        self.planner = Planner(performer, constraints or Constraints(), metre, written, fill=fill, harmony=harmony)
+        self.draft, self.metre = self.planner.draft, metre
+        self.level, self.follow_level = level, follow_level
+        self.hands = Hands(transport, channel, first_note_id)
         self.initial_level = level
-        self.listener = Listener()
+        self.entry = -math.inf
+        self.silent = False
+        self.listener = Listener(listen)
+        self.turns = Turns(self.listener, patience)
         self.reset()
 
     def reset(self) -> None:
-        """As new. Ids go on, for an id is never used twice."""
+        """As new, in the mode that was set last. Ids go on, for an id is never used twice."""
         self.n_committed = self.n_late = self.n_blocked = self.n_replans = 0
         self.level = self.initial_level
-        self.performer.reset()
         self.listener.reset()
+        self.turns.reset()
+        self.mode = self.initial_mode
+        self.next_mode: tuple[str, float] | None = None  # and the quarter of the bar line where it begins
         self.epoch = self.transport.epoch
         self.now = self.transport.quarter  # where the running transport was last seen: a jump is counted from here
-        self._plan: NoteEvent | None = None
-        self._plan_condition = v.condition(None)
-        self._phrase: list[_Heard] = []
-        self._quiet_since = -math.inf  # tick at which the player's last key came up
-        self._down: list[tuple[int, int]] = []  # (release frame, pitch) of committed notes
-        self._prompted = False
+        self.planner.reset(self.now)
+        self._begin = -math.inf  # tick before which the present mode plays nothing
+        self.hands.reset()
 
     def prompt(self, events: list[NoteEvent]) -> None:
         """History before the first note, for example a phrase to continue; its steps are counted back from where the transport is."""
+        self._drop_plan()
         for event in events:
             self.performer.feed(event, sounding=False)
         last = self.performer.last
         # The phrase ends now: the next onset is counted from its last one, a whole number of quarters before the present beat.
         self.performer.seek(math.ceil(self.now) * v.TICKS_PER_QUARTER - max(1, last.duration))
-        self._prompted = bool(events)
-        self._plan = None
+        if events:
+            self.turns.prompt()
+
+    def enter(self) -> None:
+        """The next note of its own comes at once, on the present tick: it begins together with the player."""
+        self.planner.enters = True
 
     def constrain(self, constraints: Constraints) -> None:
         """Other limits, from the next note that is not yet committed on."""
-        self.constraints = constraints
+        self.planner.constraints = constraints
         self._drop_plan()
+
+    def ask(self, density: float | None = None, register: float | None = None) -> None:
+        """Wish for so many notes a quarter, and around that pitch. Raises `ConfigError` where the model takes no wishes."""
+        wanted = None if density is None and register is None else v.controls(density, register)
+        if wanted is not None and "controls" not in self.performer.network.takes:
+            raise ConfigError("density", f"the model takes neither density nor register: leave them at 0, or steer ({density}, {register})")
+        self.planner.controls = wanted
+        self._drop_plan()
+
+    def steer(self, higher: float, sooner: float) -> None:
+        """See `Performer.steer`; from the next note that is not yet committed on."""
+        self.performer.steer(higher, sooner)
+        self._drop_plan()
+
+    def set_sampling(self, temperature: float, top_p: float) -> None:
+        """See `Performer.set_sampling`; from the next note that is not yet committed on."""
+        self.performer.set_sampling(temperature, top_p)
+        self._drop_plan()
+
+    def set_mode(self, mode: str, frame: int) -> None:
+        """Play otherwise from the next bar line on; at once where the transport stands. Raises `ConfigError`."""
+        if mode not in MODES:
+            raise ConfigError("mode", f"expected one of {', '.join(MODES)}, got {mode!r}")
+        self._sync(frame)
+        self.initial_mode = mode
+        if self.transport.running:
+            self.next_mode = mode, self.metre.next_line(self.transport.quarter_at(frame))
+        else:
+            self._change_mode(mode)
 
     def hear(self, frame: int, pitch: int, velocity: int) -> None:
         """A key of the player goes down at session frame `frame`, or up (velocity 0)."""
         tick = self._sync(frame)
-        was_down = pitch in self.listener.keys
-        if velocity > 0 or was_down:
-            self.listener.key(pitch, velocity > 0)
+        if not self.listener.key(pitch, velocity > 0):
+            return
         if velocity > 0 and self.follow_level:
             self.level += LOUDER * (velocity - self.level)
-        if self.mode == "continue":
-            for note in self._phrase:
-                if note.pitch == pitch and note.off is None:
-                    note.off = round(tick)
-            if velocity > 0:
-                self._phrase.append(_Heard(round(tick), pitch))
-                self._drop_plan()
-        self._quiet_since = tick
+        if self.mode in TAKING:
+            self.turns.phrase.key(round(tick), pitch, velocity > 0)
+            self.turns.hear(tick)
+        if velocity > 0 and self.mode != "free":
+            self._drop_plan()
 
     def hear_midi(self, event: MidiIn) -> None:
         """A raw MIDI message of the player: note-on and note-off count, the rest is ignored."""
-        if len(event.data) == 3 and event.data[0] & 0xE0 == 0x80:
+        if len(event.data) == 3 and event.data[0] & 0xE0 == 0x80 and max(event.data[1:]) < 128:
             self.hear(event.frame, event.data[1], event.data[2] if event.data[0] & 0xF0 == 0x90 else 0)
 
     def hear_chroma(self, frame: int, chroma: npt.ArrayLike, level: float | None = None) -> None:
-        """Chroma (12,), any scale, of the player's sound from `frame` on; `level` as a velocity where the loudness is known."""
+        """Chroma (12,), any scale, of the player's sound from `frame` on; `level` as a velocity, None where nobody plays."""
         before = self.listener.tick
-        self._sync(frame)
-        self.listener.chroma(chroma)
+        tick = self._sync(frame)
+        self.listener.chroma(chroma, level is not None)
+        if self.listener.by_keys:
+            return
         if level is not None and self.follow_level:
             self.level += (1.0 - math.exp((before - self.listener.tick) / v.CHROMA_DECAY)) * (level - self.level)
+        if self.mode in TAKING and level is not None:
+            self.turns.hear(tick)
 
     def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
@@ -224,99 +236,132 @@ class Accompanist:
         if not transport.running:
             return
         self.now = transport.quarter_at(frame)
-        if self.mode == "continue" and not self._turn(frame):
+        self.hands.look(frame)
+        end = frame + horizon_frames
+        if self.next_mode is not None:
+            mode, line = self.next_mode
+            self._play(frame, min(end, max(transport.frame_of(line), frame)), emit)
+            if transport.frame_of(line) >= end:
+                return
+            self._change_mode(mode)
+            self._begin = line * v.TICKS_PER_QUARTER
+        self._play(frame, end, emit)
+
+    @property
+    def plan(self) -> list[tuple[int, int, int]]:
+        """What is meant to be played: (tick, pitch, ticks), not yet committed."""
+        return [(step.tick, step.note.pitch, step.note.duration) for step in self.draft.steps]
+
+    def _play(self, frame: int, end: int, emit: Emit) -> None:
+        """Commit what is due before frame `end`, and plan on."""
+        if self.silent:
+            self._drop_plan()
             return
+        turns = self.turns
+        if self.mode in TAKING:
+            phrase = turns.look(self._tick_at(frame), self.mode, self.metre)
+            if phrase is not None:
+                self._take(*phrase)
+            if not turns.ours:
+                self._drop_plan()
+                return
+            if turns.until < math.inf:
+                end = min(end, self.transport.frame_of(turns.until / v.TICKS_PER_QUARTER))
+        while self.draft or self._extend(frame):
+            if self.transport.frame_of(self.draft.steps[0].tick / v.TICKS_PER_QUARTER) >= end:
+                break
+            if not self._settle(frame, end, emit):
+                return
+        last = self.now + PLAN_QUARTERS
+        for _ in range(A_CALL):
+            if len(self.draft) >= MOST_PLANNED or self.performer.tick >= last * v.TICKS_PER_QUARTER or not self._extend(frame):
+                break
+
+    def _settle(self, frame: int, end: int, emit: Emit) -> bool:
+        """Commit the first note of the plan, or leave it out. False where it has to wait for its key beyond `end`."""
+        transport, step = self.transport, self.draft.steps[0]
         late = round(LATE_S * transport.sample_rate)
-        self._down = [d for d in self._down if d[0] > frame]
-        while True:
-            plan = self._plan or self._ask(frame)
-            tick = self.performer.tick + plan.dt
-            due = transport.frame_of(tick / v.TICKS_PER_QUARTER)
-            if due >= frame + horizon_frames:
-                return
-            if self.mode == "accompany" and not np.array_equal(self._plan_condition, self._condition()):
-                plan = self._ask(frame, plan.dt)  # its turn has come: choose the pitch by the latest harmony
-            start = max(due, frame)
-            while not self._free(start, plan.pitch):
-                start = min(r for r, _ in self._down if r > start)
-            if frame - due > late:
-                self.n_late += 1
-            elif start - due > late:
-                self.n_blocked += 1
-            elif start >= frame + horizon_frames:
-                return
-            else:
-                self._commit(plan, tick, start, frame, emit)
-            self.performer.feed(plan)
-            self._plan = None
+        due = transport.frame_of(step.tick / v.TICKS_PER_QUARTER)
+        if frame - due > late:
+            self.draft.pop()
+            self.n_late += 1
+            self._drop_plan()  # the rest was planned for then: plan for now
+            return True
+        if step.part < 0 and not np.array_equal(step.condition, self._condition()):
+            self.draft.drop()  # its turn has come: choose the pitch by the latest harmony
+            step = self.planner.own(self._earliest(frame), self._condition(), step.note.dt, step.until, self.mode != "free")
+        start = self.hands.when(step, max(due, frame), self.planner.constraints.polyphony)
+        if start - due > late:
+            self.n_blocked += 1
+        elif start >= end:
+            return False
+        else:
+            self.hands.strike(step, start, frame, self.level, emit)
+            self.n_committed += 1
+        self.draft.pop()
+        return True
 
-    def _commit(self, plan: NoteEvent, tick: int, start: int, frame: int, emit: Emit) -> None:
-        transport = self.transport
-        length_s = GATE * plan.duration / v.TICKS_PER_QUARTER * transport.frames_per_quarter / transport.sample_rate
-        duration = round(min(max(length_s, SHORTEST_S), LONGEST_S) * transport.sample_rate)
-        self._down.append((start + duration, plan.pitch))
-        note_id = self.first_note_id
-        self.first_note_id += 1
-        self.n_committed += 1
-        emit(Note(start, frame, note_id, plan.pitch, velocity(self.level, tick), duration, self.channel))
+    def _extend(self, frame: int) -> bool:
+        """Plan one more note. False where there is nothing more to play."""
+        earliest, condition = self._earliest(frame), self._condition()
+        if self.mode == "along":
+            return self.planner.along(earliest, condition)
+        until = round(min(self.turns.until, FAR)) if self.mode in TAKING else FAR
+        self.planner.own(earliest, condition, until=until, ahead=self.mode != "free")
+        return True
 
-    def _ask(self, frame: int, dt: int | None = None) -> NoteEvent:
-        """Plan the next note, not before the present."""
-        self._plan_condition = self._condition()
-        earliest = math.ceil(self.transport.quarter_at(frame) * v.TICKS_PER_QUARTER - 1e-6)
-        self._plan = self.performer.query(self.constraints, self._plan_condition, earliest, dt)
-        return self._plan
+    def _earliest(self, frame: int) -> int:
+        """The first tick at which a note of its own may begin."""
+        first = max(self._tick_at(frame), self._begin, self.entry * v.TICKS_PER_QUARTER)
+        return math.ceil((max(first, self.turns.start) if self.mode in TAKING else first) - 1e-6)
 
     def _condition(self) -> npt.NDArray[np.float32]:
-        if self.mode != "accompany":
-            return v.condition(None)
-        return self.listener.condition()
-
-    def _free(self, start: int, pitch: int) -> bool:
-        """Whether the key is up and a voice is free at frame `start`, in real time: the tempo may have moved since the plan."""
-        down = [p for release, p in self._down if release > start]
-        return pitch not in down and len(down) < self.constraints.polyphony
+        if self.mode in LISTENING or (self.mode in TAKING and not self.listener.by_keys):
+            return self.listener.condition()
+        return NOTHING
 
     def _drop_plan(self) -> None:
-        if self._plan is not None:
+        if self.draft.drop():
             self.n_replans += 1
-        self._plan = None
+
+    def _change_mode(self, mode: str) -> None:
+        quarter = self.now if self.next_mode is None else self.next_mode[1]
+        self._drop_plan()
+        self.mode, self.next_mode = mode, None
+        self._begin = -math.inf
+        self.planner.turn_to(quarter)
+        self.turns.reset()
+        self.turns.hear(self.listener.tick)  # who plays as the bar begins has begun to speak
 
     def _jump(self, frame: int) -> None:
         """The transport has started or jumped: shift what is known to the new axis and plan anew."""
         transport = self.transport
         quarter = transport.quarter_at(frame)
         shift = round((quarter - self.now) * v.TICKS_PER_QUARTER)
-        self.epoch, self.now = transport.epoch, quarter
         self._drop_plan()
+        if abs(quarter - self.now) > SAME_PLACE:  # else what was played before it stood is not played again
+            self.planner.turn_to(quarter)
+        self.epoch, self.now = transport.epoch, quarter
+        self._begin = -math.inf
         tick = self.performer.tick + shift
         if self.performer.last.pitch == v.START:
             tick = math.floor(quarter * v.TICKS_PER_QUARTER)
-        down = [(math.ceil(self._tick_at(release)), pitch) for release, pitch in self._down if release > frame]
-        self.performer.seek(tick, down)
-        self.listener.tick += shift
-        self._quiet_since += shift
-        for note in self._phrase:
-            note.on += shift
-            note.off = None if note.off is None else note.off + shift
+        self.performer.seek(tick, self.hands.down(frame))
+        self.listener.shift(shift)
+        self.turns.shift(shift)
+        if self.next_mode is not None:
+            self.next_mode = self.next_mode[0], self.metre.next_line(quarter)
 
-    def _turn(self, frame: int) -> bool:
-        """Whether it is the performer's turn to continue; takes the player's phrase into the history when it becomes so."""
-        tick = self._tick_at(frame)
-        if not self._phrase:
-            return self._prompted
-        if self.patience > 0 and (self.listener.keys or tick - self._quiet_since < self.patience * v.TICKS_PER_QUARTER):
-            return False
-        rows = [(n.on, n.pitch, round(tick) if n.off is None else n.off) for n in self._phrase]
-        on, pitch, off = (np.array(c, np.int64) for c in zip(*rows, strict=True))
-        onset, _, pitch, duration = v.encode(on, pitch, off - on)
-        for o, p, d in zip(onset.tolist(), pitch.tolist(), duration.tolist(), strict=True):
-            if self.performer.last.pitch == v.START:
-                self.performer.seek(o)
-            self.performer.feed(NoteEvent(max(0, o - self.performer.tick), p, d), sounding=False)
-        self._phrase.clear()
-        self._prompted = True
-        return True
+    def _take(self, first: int, phrase: list[NoteEvent]) -> None:
+        """Take the player's phrase, which began at tick `first`, into the history."""
+        self._drop_plan()
+        performer = self.performer
+        for k, (dt, pitch, duration) in enumerate(phrase):
+            if k == 0:
+                if performer.last.pitch == v.START:
+                    performer.seek(first)
+                dt = max(0, first - performer.tick)
+            performer.feed(NoteEvent(dt, pitch, duration), sounding=False)
 
     def _sync(self, frame: int) -> float:
         """Take note of a jump, let the listener's clock go on; returns the tick at `frame`."""

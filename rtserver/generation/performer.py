@@ -23,6 +23,9 @@ from rtserver.generation.vocabulary import Float, NoteEvent
 FIRST = NoteEvent(0, v.START, v.UNKNOWN_DURATION)
 _NOTHING = {k: np.zeros(n, np.float32) for k, n in CONDITIONS.items()}
 SAFE_PITCH = 60  # middle C, where there is nothing else to go by
+STEEPEST = 3.0  # of steering: e to its power is what an octave, or half the waiting, is made likelier by
+_OCTAVES = (np.arange(v.N_PITCH, dtype=np.float32) - SAFE_PITCH) / 12.0
+_SOONER = -np.log2(1.0 + np.arange(v.N_DT, dtype=np.float32)).astype(np.float32)
 
 Three = tuple[float, float, float]
 
@@ -96,6 +99,7 @@ class Performer:
         if part not in v.PARTS:
             raise ConfigError("part", f"expected one of {', '.join(v.PARTS)}, got {part!r}")
         self.set_sampling(temperature, top_p)
+        self.steer()
         self.seed = seed
         self.network = NoteNetwork(model, folder)
         self.network.set_texture(v.TEXTURES.index(texture))
@@ -126,6 +130,25 @@ class Performer:
         """How boldly to draw, from the next query on. Raises `ConfigError`."""
         self.temperature = _three("temperature", temperature, 10.0)
         self.top_p = _three("top_p", top_p, 1.0)
+
+    def steer(self, higher: float = 0.0, sooner: float = 0.0) -> None:
+        """Lean the odds, whatever the model was trained with, from the next query on: exponential tilting of its distributions.
+
+        Parameters
+        ----------
+        higher : float
+            Each octave up is likelier by ``exp(higher)``; -3 to 3.
+        sooner : float
+            Each halving of the wait for the next onset is likelier by ``exp(sooner)``; -3 to 3.
+
+        Raises
+        ------
+        ConfigError
+        """
+        for name, value in (("higher", higher), ("sooner", sooner)):
+            if not abs(value) <= STEEPEST:
+                raise ConfigError(name, f"expected -{STEEPEST:g} to {STEEPEST:g}, got {value:g}")
+        self.higher, self.sooner = higher, sooner
 
     def seek(self, tick: int, sounding: list[tuple[int, int]] | None = None) -> None:
         """Say anew where the last onset lies, after a jump of the musical clock. The memory stays.
@@ -212,7 +235,8 @@ class Performer:
             self._show(network.next_sounding, self.tick + dt)
             network.run_pitch(dt, self.tick + dt)
             if _finite(network.pitch_logits):
-                pitch = draw(network.pitch_logits, pitches, *next(heads))
+                logits = network.pitch_logits + self.higher * _OCTAVES if self.higher else network.pitch_logits
+                pitch = draw(logits, pitches, *next(heads))
                 network.run_duration(pitch)
                 if _finite(network.duration_logits):
                     return NoteEvent(dt, pitch, draw(network.duration_logits, durations, *next(heads)))
@@ -278,7 +302,9 @@ class Performer:
         if not mask.any():
             self.n_waits += 1
             return wait
-        return draw(self.network.dt_logits, mask, *head) if finite else _nearest(mask, v.TICKS_PER_QUARTER)
+        if not finite:
+            return _nearest(mask, v.TICKS_PER_QUARTER)
+        return draw(self.network.dt_logits + self.sooner * _SOONER if self.sooner else self.network.dt_logits, mask, *head)
 
     def _pitches(self, constraints: Constraints, dt: int) -> Mask:
         """Allowed pitches after `dt` ticks: not a key that is still down, and in a chord only above the last one."""

@@ -124,7 +124,8 @@ class Links:
         import jack
 
         try:
-            return {p.name for p in self._client.get_all_connections(self.port)}
+            names = {p.name for p in self._client.get_all_connections(self.port)}
+            return {name for name in names if not (self._exclude and name.startswith(self._exclude))}
         except jack.JackError:  # our port is not there
             return set()
 

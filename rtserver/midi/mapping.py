@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rtserver.config import Config
 from rtserver.config.bounds import within
+from rtserver.config.click import COUNT_IN, check_count_in
 from rtserver.config.midi import MidiMap, inputs_of
 from rtserver.errors import ConfigError, ScoreError
 from rtserver.following.naming import COMMANDS as ORDERS
@@ -19,10 +20,11 @@ Value = float | str | bool
 PITCH_BEND = 0xE0
 PRESSED_KINDS = {"cc": CONTROL, "note": NOTE_ON, "pitch_bend": PITCH_BEND}
 TRANSPORT = {"start": START, "stop": STOP, "continue": CONTINUE}
-# The roles that each command goes to, and what its value must be (None: it has none; object: the follower knows).
+# The roles that each command goes to, and what its value must be (None: it has none; object: the follower knows; int: bars, or none).
 COMMANDS: dict[str, tuple[tuple[str, ...], type | None]] = {
     "panic": (("midi", "performer"), None),
     "reset": (("engine", "follower", "performer"), None),
+    COUNT_IN: (("performer",), int),
     **dict.fromkeys(ORDERS, (("follower",), object)),
     "note": (("midi",), str),
     "song": (("supervisor",), str),
@@ -68,6 +70,11 @@ def _check_command(field: str, rule: MidiMap) -> None:
         try:
             check_command(rule.command, rule.value)
         except ScoreError as error:
+            raise ConfigError(f"{field}.value", str(error)) from None
+    if kind is int:
+        try:
+            check_count_in(rule.value)
+        except ValueError as error:
             raise ConfigError(f"{field}.value", str(error)) from None
     if kind is str and not (isinstance(rule.value, str) and rule.value):
         raise ConfigError(f"{field}.value", f"{rule.command} takes a text, got {rule.value!r}")
@@ -121,6 +128,10 @@ class Mapping:
         """Another song of the same show: its parameters, with its own values until a controller moves again."""
         self._parameters = table(config) if self._rules else {}
         self._last: dict[int, Value] = {}  # what each rule's parameter was last set to
+
+    def forget(self, port: str) -> None:
+        """What was connected to `port` has gone: nothing of it is pressed, and the next press is one."""
+        self._pressed = {key for key in self._pressed if key[1] != port}
 
     def take(self, port: str, message: bytes) -> list[Action]:
         """What a message that came in on `port` does."""

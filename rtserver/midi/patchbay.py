@@ -3,7 +3,8 @@
 It makes, watches and keeps the connections of our ports, holds the input ports, and tells when jackd has gone. It may block in libjack
 without delaying a note, and when the midi process is killed it closes its clients later, in peace (see `rtserver.midi.ports`).
 
-It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, ``made <port>`` for a new connection of an output,
+It talks in lines: ``in <port> <ns> <hex>`` for a message that arrived, without the last word when what was connected to that input has
+gone, ``made <port>`` for a new connection of an output,
 ``links <gone> <back>`` and ``refused <count>`` for what it counts, ``ready`` once all is set up, ``lost`` when jackd has gone,
 ``error <why>``, and ``beat`` after every look at the connections: who hangs in libjack says nothing. It ends at the line ``quit``, or
 `GRACE_S` after its standard input has ended.
@@ -28,7 +29,7 @@ import msgspec
 
 from rtserver.midi import links
 from rtserver.midi.gate import Gate
-from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Input, keep_for_ever, rtmidi_api
+from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Ender, Input, keep_for_ever, rtmidi_api
 
 if TYPE_CHECKING:
     import jack
@@ -37,7 +38,9 @@ CONNECTIONS = "midi-connections.json"  # in the run folder: what our ports are c
 STANDBY = "midi-standby.json"  # in the run folder: the standby's port, which is connected as the midi role's own
 GRACE_S = 0.3  # by then jackd has cleared away a midi process that was killed; closing a client before would hold that up
 CLOSE_S = 2.0  # what closing the clients may take
-INPUT_POLL_S = 0.002  # while something is connected to the input; the driver stamps the arrival, so this delays but does not smear
+INPUT_POLL_S = 0.002  # on ALSA and CoreMIDI, where inputs are polled; the driver stamps the arrival, so this delays but does not smear
+PRIORITY = 45  # that of the midi role: a key passes at once, as a note does
+SWITCH_S = 0.0002  # how long JACK's thread may wait for the interpreter while we look at connections
 IDLE_S = 0.05
 READY_S = 10.0
 HANG_S = 2.0  # without a sign of life: eight looks, and longer than connecting takes on a machine that is too busy
@@ -48,7 +51,7 @@ class Arrival(NamedTuple):
 
     port: str
     arrived_ns: int  # CLOCK_MONOTONIC
-    data: bytes
+    data: bytes  # empty: one of those that were connected to the port is no longer
 
 
 class Wiring(msgspec.Struct, frozen=True):
@@ -123,12 +126,14 @@ class Patchbay:
 
     def _read(self) -> None:
         """A thread that sleeps in the pipe."""
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))  # of this thread alone
         assert self._process.stdout is not None
         for line in self._process.stdout:
             word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
             self.heard_ns = time.monotonic_ns()
             match word, rest:
-                case "in", [port, arrived_ns, data]:
+                case "in", [port, arrived_ns, data]:  # which is empty, and the line ends with a space, when a keyboard has gone
                     self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
                 case "made", [port]:
                     self._made.append(port)
@@ -170,14 +175,18 @@ class Keeper:
         until_s = time.monotonic() + 4 * GRACE_S
         while {p.name for p in client.get_ports(is_midi=True)} & set(in_ports.values()) and time.monotonic() < until_s:
             time.sleep(IDLE_S)  # our predecessor still holds the names
-        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name) for key, wiring in orders.inputs.items()}
+        self.bell, self._ring = os.pipe()  # can be read when something has come in
+        os.set_blocking(self._ring, False)
+        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name, self._on_message) for key, wiring in orders.inputs.items()}
         self.gates = {key: Gate() for key in orders.inputs}
+        self.ender = Ender(rtmidi_api("jack"), f"{orders.client}-ender") if orders.inputs else None
         self.outputs = {
             key: links.Links(client, wiring.name, True, wiring.connect, exclude=orders.client) for key, wiring in orders.outputs.items()
         }
         self.sources = {
             key: links.Links(client, in_ports[key], False, wiring.connect, exclude=orders.client) for key, wiring in orders.inputs.items()
         }
+        self.unplugged: list[Arrival] = []  # inputs that have lost a connection
         self._kept = links.load(self.file)
         for name, link in self._links().items():
             link.restore((self._kept or {}).get(name, ()))
@@ -188,8 +197,14 @@ class Keeper:
         """Look at all connections. The outputs that have got a new one."""
         fresh = {self._registered.popleft() for _ in range(len(self._registered))}
         made = [key for key, link in self.outputs.items() if link.poll(match, fresh)]
-        for link in self.sources.values():
+        for key, link in self.sources.items():
+            before, gone = link.connected, link.gone
             link.poll(match, fresh)
+            if link.gone > gone or before - link.connected:
+                self.unplugged.append(Arrival(key, time.monotonic_ns(), b""))
+        if self.ender is not None:
+            links.Links(self.client, self.ender.name, True).follow([link.port for link in self.sources.values()])
+            self.ender.end()
         wanted = {name: link.wanted for name, link in self._links().items()}
         if wanted != self._kept:
             links.save(self.file, wanted)
@@ -205,6 +220,8 @@ class Keeper:
         for key, port in self.inputs.items():
             gate = self.gates[key]
             arrivals += [Arrival(key, arrived_ns, data) for arrived_ns, data in port.receive() if gate.passes(arrived_ns, data)]
+        arrivals += self.unplugged
+        self.unplugged = []
         return arrivals
 
     def close(self) -> None:
@@ -214,6 +231,8 @@ class Keeper:
         else:
             for port in self.inputs.values():
                 port.close()
+            if self.ender is not None:
+                self.ender.close()
             self.client.close()
 
     def _links(self) -> dict[str, links.Links]:
@@ -229,6 +248,11 @@ class Keeper:
             f"links {sum(link.gone for link in all_links)} {sum(link.back for link in all_links)}",
             f"refused {sum(gate.refused for gate in self.gates.values())}",
         ]
+
+    def _on_message(self) -> None:
+        """Called by JACK's thread of an input."""
+        with contextlib.suppress(BlockingIOError):  # it rings loudly enough
+            os.write(self._ring, b"\0")
 
     def _on_port(self, port: jack.Port, register: bool) -> None:
         """Called by a thread of libjack's."""
@@ -253,8 +277,10 @@ def run(keeper: Keeper) -> None:
     told: list[str] = keeper.counts()
     say("ready")
     while not keeper.gone:
-        busy = any(link.connected for link in keeper.sources.values())
-        if select.select([0], [], [], INPUT_POLL_S if busy else IDLE_S)[0]:
+        can_be_read = select.select([0, keeper.bell], [], [], IDLE_S)[0]
+        if keeper.bell in can_be_read:
+            os.read(keeper.bell, 4096)
+        if 0 in can_be_read:
             if not os.read(0, 64):
                 time.sleep(GRACE_S)
             # Closing a client hangs for ever if jackd dies meanwhile, and nobody is left to kill us.
@@ -278,6 +304,9 @@ def main() -> int:
     """Entry point of the helper's process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they may reach the whole group; the midi role decides
+    sys.setswitchinterval(SWITCH_S)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     try:
         run(Keeper(msgspec.json.decode(sys.argv[1], type=Orders)))
     except Exception as error:

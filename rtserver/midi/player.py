@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from typing import NamedTuple
 
+from rtserver.config.click import PART
 from rtserver.config.midi import MidiPort
 from rtserver.events import Note
 from rtserver.midi.gate import Bucket
@@ -37,10 +38,10 @@ class Step(NamedTuple):
 
 
 def plays(port: MidiPort, name: str, note: Note) -> bool:
-    """Whether `note` is for the port of that name."""
+    """Whether `note` is for the port of that name. The click is for nobody who does not ask for it: it is not to be heard in the hall."""
     if note.port:
         return port.output and note.port == name
-    return port.output and (not port.parts or note.part in port.parts)
+    return port.output and (note.part in port.parts if port.parts else note.part != PART)
 
 
 class PortPlayer:

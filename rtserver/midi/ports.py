@@ -1,7 +1,8 @@
 """MIDI ports by python-rtmidi: JACK, ALSA or CoreMIDI, and a null backend that never raises.
 
-Our ports are virtual: ``<client>:midi_out`` and ``<client>-in:midi_in``, there for any patchbay as long as the process lives. Nothing here
-calls Python from a driver's thread: input is polled, so there is no callback to take off before a port is closed.
+Our ports are virtual: ``<client>:midi_out`` and ``<client>-in:midi_in``, there for any patchbay as long as the process lives. Input is
+polled, or, where a process is there for it (`rtserver.midi.patchbay`), handed over by the driver's thread: JACK's then waits for the
+interpreter, but nothing lies downstream of an input.
 
 On JACK a message goes out at the start of the next period, so its arrival is quantised to the period. rtmidi's queue holds 16 kB and
 loses larger messages in silence, hence `MAX_MESSAGE_SIZE`.
@@ -19,11 +20,14 @@ import os
 import re
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rtserver.config import Config
 from rtserver.errors import DeviceError
 from rtserver.midi.links import jack_client
+from rtserver.midi.messages import END_OF_EXCLUSIVE, unglue
 
 if TYPE_CHECKING:
     import jack
@@ -154,24 +158,63 @@ class RtOutput:
         self._destinations.clear()
 
 
-class Input:
-    """A virtual input port, polled."""
+class Ender:
+    """Ends, on JACK, system exclusive messages that were begun and never ended: a cable pulled, a period lost.
+
+    rtmidi takes all that comes after for more of them, and its port hears nothing any more. A lone F7 from a port of our own ends them.
+    """
 
     def __init__(self, api: int, client: str) -> None:
         import rtmidi
 
+        self.name = f"{client}:{OUT_PORT}"
+        self._port = rtmidi.MidiOut(rtapi=api, name=client)
+        self._port.open_virtual_port(OUT_PORT)
+
+    def end(self) -> None:
+        """End what is open, on every input that is connected."""
+        self._port.send_message(bytes((END_OF_EXCLUSIVE,)))
+
+    def close(self) -> None:
+        """Take the port away."""
+        self._port.close_port()
+        self._port.delete()
+
+
+class Input:
+    """A virtual input port. It is polled, unless it is given a `wake` to call, in the driver's thread, when something has come."""
+
+    def __init__(self, api: int, client: str, wake: Callable[[], None] | None = None) -> None:
+        import rtmidi
+
         self._port = rtmidi.MidiIn(rtapi=api, name=client, queue_size_limit=QUEUE_SIZE)
         self._port.ignore_types(sysex=False, timing=False, active_sense=True)
+        self._came: deque[tuple[int, bytes]] = deque(maxlen=QUEUE_SIZE)  # where we are woken
+        self._wake = wake
+        if wake is not None:
+            self._port.set_callback(self._take)
         self._port.open_virtual_port(IN_PORT)
         self._driver_ns = 0  # sum of the driver's time differences
         self._offset_ns: int | None = None
 
+    def _take(self, got: tuple[list[int], float], _data: object) -> None:
+        """In the driver's thread."""
+        self._came.append((time.monotonic_ns(), bytes(got[0])))
+        if self._wake is not None:
+            self._wake()
+
     def receive(self) -> list[tuple[int, bytes]]:
         """What has come in since the last call: (arrival on CLOCK_MONOTONIC in ns, message).
 
-        The driver measures the time between messages. We know that each arrived before now, so the least ``now - driver time`` seen is
-        the closest to the truth; it is taken anew after `SILENCE_S` for drivers whose clock is not ours.
+        Where it is polled, the driver measures the time between messages. We know that each arrived before now, so the least
+        ``now - driver time`` seen is the closest to the truth; it is taken anew after `SILENCE_S` for drivers whose clock is not ours.
         """
+        messages = [(at_ns, one) for at_ns, data in self._drain() for one in unglue(data)]
+        return [message for message in messages if message[1] != bytes((END_OF_EXCLUSIVE,))]
+
+    def _drain(self) -> list[tuple[int, bytes]]:
+        if self._wake is not None:
+            return [self._came.popleft() for _ in range(len(self._came))]
         messages: list[tuple[int, bytes]] = []
         while len(messages) < QUEUE_SIZE and (got := self._port.get_message()) is not None:
             data, after_s = got
@@ -185,6 +228,8 @@ class Input:
 
     def close(self) -> None:
         """Take the port away."""
+        if self._wake is not None:
+            self._port.cancel_callback()
         self._port.close_port()
         self._port.delete()
 

@@ -138,6 +138,11 @@ class Rack:
         return bool(self._inputs)
 
     @property
+    def deaf(self) -> bool:
+        """Whether nobody listens on JACK, until another patchbay is started."""
+        return self.patchbay is not None and self.patchbay.ended
+
+    @property
     def next_due_ns(self) -> int | None:
         """When the next message is due on any port."""
         return min((due for slot in self.slots if (due := slot.next_due_ns) is not None), default=None)

@@ -13,10 +13,10 @@ BAR = 30  # characters of a meter
 NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # What counts of each role, in words; the rest is in --json.
 WORTH_SAYING = {
-    "audio": ("long_intervals", "input_overflows", "output_underflows", "misses", "clipped", "nonfinite_in"),
+    "audio": ("long_intervals", "input_overflows", "output_underflows", "misses", "late_clicks", "clipped", "nonfinite_in"),
     "engine": ("lagged_frames", "restarts", "nonfinite"),
     "follower": ("late_hops", "lost_hops", "own_keys"),
-    "performer": ("late_notes", "nonfinite"),
+    "performer": ("late_notes", "late_clicks", "nonfinite"),
     "midi": ("late_notes", "dropped_notes", "port_errors", "panics"),
     "gateway": ("bad_messages", "dropped_events", "dropped_bulk"),
 }

@@ -64,7 +64,7 @@ def roles_of(song: Prepared) -> list[str]:
     roles = ["engine"]
     if song.song.config.score.file:
         roles.append("follower")
-    if song.song.config.generation.enabled:
+    if song.song.config.keeps_time:
         roles.append("performer")
     return roles
 

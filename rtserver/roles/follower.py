@@ -9,22 +9,22 @@ import msgspec
 import numpy as np
 
 from rtserver.errors import ScoreError
-from rtserver.events import Command, Event, MidiIn, Note, Position, Refused
+from rtserver.events import Command, Event, MidiIn, Note, Position
 from rtserver.following.follower import Follower
 from rtserver.following.hand import Hand
 from rtserver.following.news import News
 from rtserver.following.reference import Reference
 from rtserver.following.score import Score
 from rtserver.node import Spec
-from rtserver.roles.agenda import EFFECT_S, Agenda, what
+from rtserver.roles.agenda import EFFECT_S, Agenda
 from rtserver.roles.cueing import Cueing
 from rtserver.roles.hops import HopReader
 from rtserver.roles.ownnotes import OwnNotes
+from rtserver.roles.refusing import refuse
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import POSITION, Session
 from rtserver.verdict import REFERENCE_FILE
 
-MAX_TOLD_SIZE, MAX_DETAIL_SIZE = 40, 100  # bytes of what was refused and why: a longer event would not fit into its ring
 NOTE_ON = 0x90  # the MIDI status, without its channel
 
 
@@ -115,13 +115,7 @@ class FollowerRole:
             self.hand.obey(command)
             self.cueing.obey(command, self.follower.method.quarter, frame, frame + self.effect)
         except ScoreError as error:
-            told = f"{what(command)} {command.value or ''}".rstrip()
-            role, short, why = self.session.own("follower"), _short(told, MAX_TOLD_SIZE), _short(str(error), MAX_DETAIL_SIZE)
-            self.session.emit("follower", Refused(frame, frame + self.effect, role, short, why), "gateway")
+            refuse(self.session, "follower", frame, command, error)
 
     def close(self) -> None:
         return None
-
-
-def _short(text: str, size: int) -> str:
-    return text.encode()[:size].decode(errors="ignore")

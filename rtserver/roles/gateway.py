@@ -19,6 +19,7 @@ from rtserver import __version__
 from rtserver.audio.table import playing
 from rtserver.events import Event, Note, Song, Status
 from rtserver.operations.log import EventLog
+from rtserver.roles.rawfeed import RawFeed
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import COUNTERS, EVENT_PATHS, SECOND, Session
 from rtserver.wire import discovery
@@ -27,10 +28,12 @@ from rtserver.wire.control import HEARTBEAT_S, Control
 from rtserver.wire.discovery import Notice
 from rtserver.wire.meters import MeterTap
 from rtserver.wire.protocol import FEATURE_TOPIC, VERSION
+from rtserver.wire.rawmidi import FAMILY, PARTS, topic_of
 from rtserver.wire.zeromq import Sockets
 
 STATUS_S = 1.0
 METER_TOPIC = "meters"
+LIVELY = [METER_TOPIC, *(topic_of(part) for part in PARTS)]  # what is made only while somebody asks for it
 METER_TURN_S = 0.02  # while somebody looks at meters: less than half of their window, so that none is missed
 BULK_TURN_S = 0.01  # while somebody listens to audio: a chunk's length
 LAST_EVENTS_S = 0.25  # midi wakes within 50 ms of its signal and lets go of every note
@@ -102,6 +105,7 @@ class GatewayRole:
             endpoints=self.sockets.endpoints,
             bulk_topics=self.bulk_topics,
         )
+        self.raw = RawFeed(session, self.sockets.send_raw)
         self._announce(epoch)
         self.log = EventLog(session.config.log) if session.config.log.file else None
         self.doorbell = Doorbell(session)
@@ -136,6 +140,7 @@ class GatewayRole:
         due_ns = round(clock.time_at(event.frame) * 1e9) if isinstance(event, Note) and clock.running else None
         self.sockets.send_event(event, due_ns)
         self.session.count("gateway", "events")
+        self.raw.take(event)
         self.control.observe(event)
         if self.log is not None:
             self.log.take(event)
@@ -154,6 +159,9 @@ class GatewayRole:
         self.sockets.poller.poll(patience_ms)
         self.sockets.doorman.serve()
         self.doorbell.clear()
+        # Before the events: whoever has had a heartbeat since it subscribed gets all that is told from now on.
+        self.sockets.events.take_subscriptions(LIVELY, FAMILY)
+        self.raw.turn(self.sockets.events.wanted_of(FAMILY))
         for event in self.session.receive("gateway"):
             self.publish(event)
             if isinstance(event, Song) and event.state == "playing":
@@ -165,19 +173,18 @@ class GatewayRole:
             refused = self.control.handle(frames, lambda reply, to=envelope: self._replies.append((to, reply)), who)
             self.session.count("gateway", "commands" if not refused else "rate_limited" if refused == "rate_limited" else "bad_messages")
         if self.control.syncs:
-            self.control.settle()
+            self.control.syncs.settle()
         self.control.parameters.save()  # before the replies: what a client is told outlives this process
         for envelope, reply in self._replies:
             self.sockets.reply(envelope, reply)
         self._replies.clear()
-        self.sockets.events.take_subscriptions([METER_TOPIC])
         self.sockets.bulk.take_subscriptions(self.bulk_topics)
 
     def _patience_ms(self) -> int:
         patience_s = min(TURN_S, self._heartbeat_due_s - time.monotonic())
         if self.control.syncs:
             patience_s = min(patience_s, SYNC_TURN_S)
-        elif self.sockets.events.prefixes:
+        elif self.sockets.events.wanted(METER_TOPIC):
             patience_s = min(patience_s, METER_TURN_S)
         if self.sockets.bulk.prefixes:
             patience_s = min(patience_s, BULK_TURN_S)
@@ -229,6 +236,7 @@ class GatewayRole:
         end_s = time.monotonic() + LAST_EVENTS_S
         while (patience_s := end_s - time.monotonic()) > 0:
             self._serve(math.ceil(patience_s * 1000))
+        self.raw.cut_all()
         discovery.remove(self.notice)
         if self.log is not None:
             self.log.close()

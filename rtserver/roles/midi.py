@@ -11,12 +11,14 @@ import sys
 import time
 
 from rtserver.audio.table import heard
-from rtserver.config.midi import IN_PORT_NAME
+from rtserver.config.midi import IN_PORT_NAME, ports_of
 from rtserver.errors import DeviceError
-from rtserver.events import Beat, Command, MidiIn, Note, NoteOff, NoteOn, Param
+from rtserver.events import Beat, Command, Dropped, MidiIn, Note, NoteOff, NoteOn, Param
 from rtserver.midi.clock import CLOCK_MESSAGES, TICKS_PER_QUARTER, TICKS_PER_SIXTEENTH, ClockIn, Fix
+from rtserver.midi.keys import KeysDown
 from rtserver.midi.mapping import Action, Mapping
 from rtserver.midi.notes import playable
+from rtserver.midi.panics import Panics
 from rtserver.midi.patchbay import INPUT_POLL_S, Patchbay
 from rtserver.midi.player import Step
 from rtserver.midi.rack import Rack, Slot
@@ -44,10 +46,12 @@ class MidiRole:
         self.notes = session.block["notes"]
         self.rack = Rack(session.config, session.run_folder, session.block["notes.ports"], session.block["midi.senders"])
         self.mapping = Mapping(session.config)
+        self.keys = {name or IN_PORT_NAME: KeysDown(session.block["keys"][i]) for i, name in enumerate(ports_of(session.config))}
         self.clocks: dict[str, ClockIn] = {}  # by the port on which they come in
         self._grain_s = session.config.audio.block_size / session.config.audio.sample_rate  # JACK's period, as a rule
         self._waker = session.waker("midi")
         self._waiting: list[Note] = []  # until the clock runs
+        self._panics = Panics()
         self._retry_ns = 0
         self._action_effect = round(EFFECT_S * session.config.audio.sample_rate)
         self._input_effect = round(INPUT_EFFECT_S * session.config.audio.sample_rate)
@@ -67,6 +71,7 @@ class MidiRole:
             for slot in self.rack.slots:
                 slot.output.send(*slot.player.panic(now_ns)[0])
         self.notes[:] = 0
+        self._let_go()  # what the player let go of meanwhile nobody has heard
 
     def turn(self) -> bool:
         """Take what came, send what is due, wait until shortly before what is due next."""
@@ -81,6 +86,8 @@ class MidiRole:
             steps = slot.player.due(now_ns)
             if steps:
                 self._send(slot, steps)
+            if slot.player.schedule.left_out:
+                self._tell_left_out(slot)
         self._housekeep(now_ns)
         self._wait()
         return True
@@ -140,7 +147,9 @@ class MidiRole:
 
     def _take_events(self) -> None:
         for event in self.session.receive("midi"):
-            if isinstance(event, Note):
+            if isinstance(event, Note) and self._panics.void(event):
+                self._leave_out(event, "panic")
+            elif isinstance(event, Note):
                 self._waiting.append(event)
             elif isinstance(event, Command):
                 self._obey(event)
@@ -152,18 +161,33 @@ class MidiRole:
                 self._add(note, round(time_at(note.frame) * 1e9), round(time_at(note.frame + note.duration) * 1e9))
             self._waiting.clear()
         elif len(self._waiting) > MAX_NOTES:
-            self.session.count("midi", "dropped_notes", len(self._waiting) - MAX_NOTES)
+            for note in self._waiting[:-MAX_NOTES]:
+                self._leave_out(note, "room")
             del self._waiting[:-MAX_NOTES]
 
     def _add(self, note: Note, due_ns: int, off_ns: int) -> None:
         """Plan a note on every port that plays it."""
         players = [slot.player for slot in self.rack.slots if slot.player.plays(note)]
         if not playable(note) or not players:
-            self.session.count("midi", "dropped_notes")
+            self._leave_out(note, "unplayable" if players else "port")
             return
         now_ns = time.monotonic_ns()
         for player in players:
             player.add(note, due_ns, off_ns, now_ns)
+
+    def _leave_out(self, note: Note, why: str, count: int = 1) -> None:
+        """Tell that a note is not played. What a schedule has left out it has counted."""
+        self.session.count("midi", "dropped_notes", count)
+        frame = self._frame(time.monotonic_ns())
+        self.session.emit("midi", Dropped(note.frame, frame, note.note_id, note.pitch, note.channel, why), "gateway")
+
+    def _tell_left_out(self, slot: Slot) -> None:
+        """What a port has left out, by the first of those that were to play it."""
+        left_out = slot.player.schedule.left_out
+        while left_out:
+            note, why = left_out.popleft()
+            if self.rack.tells(slot, note):
+                self._leave_out(note, why, 0)
 
     def _follow(self, beat: Beat) -> None:
         """The performer's clock: what our ports send follows it."""
@@ -189,14 +213,33 @@ class MidiRole:
     def _take_input(self) -> None:
         for port, arrived_ns, message in self.rack.receive():
             port = port or IN_PORT_NAME
-            self.session.count("midi", "messages_in")
-            frame = self._frame(arrived_ns)
-            self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "follower", "gateway")
-            for action in self.mapping.take(port, message):
-                self._do(action, frame)
-            if message[0] in CLOCK_MESSAGES:
-                clock = self.clocks.setdefault(port, ClockIn(self._grain_s))
-                self._tell_beat(port, clock.take(message, arrived_ns * 1e-9))
+            if message:
+                self.session.count("midi", "messages_in")
+                self._hear(port, arrived_ns, message)
+            else:
+                self._let_go(port)
+        if self.rack.deaf:
+            self._let_go()
+
+    def _let_go(self, *ports: str) -> None:
+        """Say what the keyboards at `ports`, by default at all of them, would have said had they been let go of before they went."""
+        now_ns = time.monotonic_ns()
+        for port in ports or self.keys:
+            for message in self.keys[port].let_go():
+                self.session.count("midi", "keys_let_go")
+                self._hear(port, now_ns, message)
+            self.mapping.forget(port)
+
+    def _hear(self, port: str, arrived_ns: int, message: bytes) -> None:
+        """A message of the player's, from the driver or in the place of one that has gone."""
+        frame = self._frame(arrived_ns)
+        self.keys[port].take(message)
+        self.session.emit("midi", MidiIn(frame, frame + self._input_effect, port, message), "performer", "follower", "gateway")
+        for action in self.mapping.take(port, message):
+            self._do(action, frame)
+        if message[0] in CLOCK_MESSAGES:
+            clock = self.clocks.setdefault(port, ClockIn(self._grain_s))
+            self._tell_beat(port, clock.take(message, arrived_ns * 1e-9))
 
     def _tell_beat(self, port: str, fix: Fix | None) -> None:
         """What a MIDI clock says: every sixteenth, and every tick of the first one."""
@@ -225,6 +268,7 @@ class MidiRole:
 
     def _obey(self, command: Command) -> None:
         if command.name == "panic":
+            self._panics.take(command)
             self._panic()
         elif command.name == "note":
             self._play(str(command.value))

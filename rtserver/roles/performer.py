@@ -1,55 +1,29 @@
 """The performer role: positions and features in, notes out, each with its due frame and its duration.
 
 It advances with the feature ring, one tick every 10 ms of audio, so that what it plays depends on the audio and not on when it was woken:
-positions, parameters, commands and MIDI take effect at the tick of their declared frame, and what comes later is told (`agenda`).
+positions, parameters, commands and MIDI take effect at the tick of their declared frame, and what comes later is told (`agenda`). One thing
+is not to wait for a tick: the key with which the music begins, where the clock waits for it.
 """
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 
-from rtserver.config import Generation
+from rtserver.config.click import COUNT_IN
 from rtserver.config.midi import ports_of
-from rtserver.dsp.features import LEVEL, N_CHROMA
-from rtserver.events import Beat, Command, Event, MidiIn, Note, Param, Position
+from rtserver.events import Beat, Command, Event, MidiIn, Param, Position
 from rtserver.following.states import FOLLOWING, JUMPED
-from rtserver.generation.constraints import Constraints
-from rtserver.generation.modes import Accompanist
-from rtserver.generation.performer import Performer
 from rtserver.roles.agenda import Agenda
+from rtserver.roles.clicking import Clicking
 from rtserver.roles.hops import HopReader
+from rtserver.roles.playing import Playing, strikes
 from rtserver.roles.role import TURN_S
 from rtserver.shared.session import Session
 from rtserver.transport import Transport
 
-# Notes are committed this far ahead of their due frames: one tick, the worker's lateness, and the way to the port.
-HORIZON_S = 0.05
-SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
-
-
-def constraints_of(generation: Generation) -> Constraints:
-    """The hard limits that a configuration states."""
-    return Constraints(
-        scale=generation.scale,
-        low=generation.pitch_low,
-        high=generation.pitch_high,
-        polyphony=generation.polyphony,
-        grid=generation.grid,
-    )
-
-
-def first_note_id(frame: int, deck: int) -> int:
-    """Where the notes of a performer that enters at `frame` begin to count: no other performer of the session comes near.
-
-    Below 2**53, for JSON; above what clients' notes have.
-    """
-    return (1 << 52) + ((2 * frame + deck) << 12)
-
 
 class PerformerRole:
-    """Runs an `Accompanist` on the session's musical clock."""
+    """Runs the session's musical clock, and what goes by it: the performer's notes and the click."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -57,29 +31,28 @@ class PerformerRole:
     def prepare(self) -> None:
         session, generation = self.session, self.session.config.generation
         sample_rate = session.config.audio.sample_rate
-        self.enabled = True
-        self.horizon = round(HORIZON_S * sample_rate)
         self.transport = Transport(sample_rate, generation.tempo_bpm)
-        performer = Performer(generation.model, generation.seed, temperature=generation.temperature, top_p=generation.top_p)
-        self.accompanist = Accompanist(
-            performer,
-            self.transport,
-            generation.mode,
-            constraints=constraints_of(generation),
-            channel=generation.channel - 1,
-            level=float(generation.velocity),
-        )
         self.follows = bool(session.setup.score_file)
+        self.clock_from = "" if self.follows else session.config.midi.clock_from
+        free = not self.follows and not self.clock_from
+        self.playing: Playing | None = None  # a click needs no network
+        if generation.enabled:
+            self.playing = Playing(session, self.transport, waits=free and generation.start == "first_note")
+        self.clicking = Clicking(session, self.transport, free=free)
         self.x = np.zeros(session.features.vectors.shape[1], np.float32)
         self.agenda = Agenda(session, "performer")
         self.reader = HopReader(session, "performer")
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset
-        self.clock_from = "" if self.follows else session.config.midi.clock_from
         self.sends_clock = any(port.clock for port in ports_of(session.config).values())
         self.state = ""  # of the follower
         self.entered = False
         self.told = (0, 0.0, 0.0, False)  # the line that midi knows: frame, quarter, tempo, running
         self.waker = session.waker("performer")
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the clock waits for the player's first key."""
+        return self.playing is not None and self.playing.waiting
 
     def turn(self) -> bool:
         self.waker.wait(TURN_S)
@@ -89,50 +62,68 @@ class PerformerRole:
     def step(self) -> None:
         """Play whatever has become due. Waits for nothing."""
         until = self.reader.written  # before the events: what was said before a hop was written is known when it is read
-        if self.reader.early(until):
+        if self.reader.early(until) and not self.waiting:
             return
         for event in self.session.receive("performer"):
             self.agenda.add(event)
         for frame, missing in self.reader.hops(until, self.x):
             if not self.entered:
                 self.entered = True
-                self.accompanist.first_note_id = first_note_id(frame, self.session.deck)
+                if self.playing is not None:
+                    self.playing.begin(frame)
+            self._begin_with_key()
             for event in self.agenda.due(frame):
                 self._take(event, frame)
-            if missing:  # nobody knows what sounded meanwhile: let what was heard fade
-                self.accompanist.hear_chroma(frame - missing, np.zeros(N_CHROMA, np.float32))
+            if missing and self.playing is not None:
+                self.playing.miss(frame - missing)
             self._tick(frame)
+        self._begin_with_key()
+
+    def _begin_with_key(self) -> None:
+        """Where the clock waits for the player's first key: begin with it, between two hops."""
+        if self.playing is None or not self.waiting:
+            return
+        for event in self.agenda.at_once(strikes):
+            if isinstance(event, MidiIn):
+                self.playing.answer(event)
 
     def _take(self, event: Event, frame: int) -> None:
         if isinstance(event, Position) or (isinstance(event, Beat) and event.source == self.clock_from):
             self._move(event, frame)
-        elif isinstance(event, MidiIn):
-            self.accompanist.hear_midi(event)
-        elif isinstance(event, Param):
-            self._set(event.name.removeprefix("generation."), event.value)
+        elif isinstance(event, Param) and event.name.startswith("click."):
+            self.clicking.set(event.name.removeprefix("click."), event.value)
         elif isinstance(event, Command) and event.name in ("reset", "panic"):
             self.transport.stop(frame)
-            self.accompanist.reset()
+            self.clicking.reset()
             self.forgotten = frame
+            if self.playing is not None:
+                self.playing.reset()
+        elif isinstance(event, Command) and event.name == COUNT_IN:
+            self.clicking.obey(event, frame)
+            if self.playing is not None and self.transport.running:  # who is counted in need not begin it with a key
+                self.playing.waiting = False
+        elif isinstance(event, MidiIn) and self.playing is not None:
+            self.playing.hear(event)
+        elif isinstance(event, Param) and self.playing is not None:
+            self.playing.set(event, frame)
 
     def _tick(self, frame: int) -> None:
         self.session.count("performer", "events")
-        if not self.follows and not self.clock_from and not self.transport.running:
-            self.transport.start(frame)
+        if not self.follows and not self.clock_from and not self.transport.running and not self.waiting:
+            self.clicking.start(frame)
+        self.clicking.advance(frame)
         if self.sends_clock:
             self._tell_clock(frame)
-        share = np.clip((float(self.x[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
-        heard = self.x[:N_CHROMA] if share > 0 else np.zeros(N_CHROMA, np.float32)
-        self.accompanist.hear_chroma(frame, heard, 40.0 + 60.0 * float(share) if share > 0 else None)
-        if self.enabled:
-            start = time.perf_counter_ns()
-            self.accompanist.advance(frame, self.horizon, self._emit)
-            self.session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
+        if self.playing is not None:
+            self.playing.accompanist.entry = self.clicking.starts_at  # until then it is counted in
+            self.playing.advance(frame, self.x)
 
     def _move(self, fix: Position | Beat, frame: int) -> None:
         """Where the musical clock goes, from the hop that ends at `frame` on."""
         if fix.frame <= self.forgotten:
             return
+        if isinstance(fix, Position):
+            self.clicking.hear(fix)
         state, self.state = self.state, fix.state if isinstance(fix, Position) else ""
         if isinstance(fix, Beat) and fix.running:
             self.transport.update(fix.frame, fix.quarter, fix.tempo_bpm)
@@ -149,27 +140,6 @@ class PerformerRole:
             self.told = line
             source = self.session.own("performer")
             self.session.emit("performer", Beat(line[0], frame, line[1], line[2], line[3], source), "midi")
-
-    def _emit(self, event: Event) -> None:
-        self.session.emit("performer", event, "midi", *(["follower"] if self.follows else []), "gateway")
-        if isinstance(event, Note):
-            self.session.count("performer", "notes")
-            if event.frame < self.session.frame:
-                self.session.count("performer", "late_notes")
-
-    def _set(self, name: str, value: float | str | bool) -> None:
-        accompanist = self.accompanist
-        if name == "enabled":
-            self.enabled = bool(value)
-        elif name == "mode":
-            accompanist.mode = str(value)
-        elif name == "scale":
-            c = accompanist.constraints
-            accompanist.constrain(Constraints(scale=str(value), low=c.low, high=c.high, polyphony=c.polyphony, grid=c.grid))
-        elif name == "temperature":
-            accompanist.performer.set_sampling(float(value), accompanist.performer.top_p)
-        elif name == "top_p":
-            accompanist.performer.set_sampling(accompanist.performer.temperature, float(value))
 
     def close(self) -> None:
         return None

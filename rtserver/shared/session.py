@@ -61,10 +61,13 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),
-    "performer": ("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop"),
+    "performer": (
+        *("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop", "clicks", "late_clicks"),
+        *("left_late", "left_blocked", "replans"),
+    ),
     "midi": (
         *("notes_on", "notes_off", "late_notes", "dropped_notes", "late_ns_max", "panics", "messages_in", "port_errors"),
-        *("refused_in", "links_lost", "links_restored", "mapped", "ticks_in", "ticks_lost", "ticks_out"),
+        *("refused_in", "links_lost", "links_restored", "mapped", "ticks_in", "ticks_lost", "ticks_out", "keys_let_go"),
     ),
     "standby": ("releases", "overdue"),
     "cables": ("looks", "restored"),
@@ -75,7 +78,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "recorder": ("recording", "frames", "gap_frames", "lost_frames", "events", "failures"),
 }
 COUNTERS = _COUNTED | {role + SECOND: _COUNTED[role] for role in DECK_ROLES}
-MAX_COUNTERS = 16
+MAX_COUNTERS = 24
 
 # Columns of the table of roles: whether memory is locked, the SCHED_FIFO priority held (0: none), the memory taken (PSS, bytes), and the
 # kernels compiled since the role was up (none, or something was not warmed)
@@ -203,6 +206,7 @@ class Session:
         layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts, memory: supervisor; heartbeat, state and the rest: the role
         layout.add("notes", "<i8", (16, 128))  # writer: midi. When each sounding note is due to end, CLOCK_MONOTONIC ns; 0 = silent
         layout.add("notes.ports", "<i8", (MAX_PORTS, 16, 128))  # writer: midi. The same for each port, as sent; < 0 = just released
+        layout.add("keys", "|u1", (MAX_PORTS, 16, 128))  # writer: midi. What is down at each input port: see rtserver.midi.keys
         layout.add("midi.senders", "<i8", (MAX_PORTS,))  # writer: midi. Process ids of the ports' senders
         for role in COUNTERS:
             layout.add(f"counters.{role}", "<i8", (MAX_COUNTERS,))

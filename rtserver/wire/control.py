@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import rtserver
@@ -15,37 +14,38 @@ from rtserver.config.midi import outputs_of
 from rtserver.events import Event
 from rtserver.following.naming import COMMANDS
 from rtserver.following.score import Score
-from rtserver.shared.session import EVENT_PATHS, SECOND, STATE, UP, Session
+from rtserver.shared.session import SECOND, STATE, UP, Session
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
+from rtserver.wire.absent import absent_from, need
 from rtserver.wire.limits import BURST, RATE, Accounts
 from rtserver.wire.orders import FollowerRequest, order_of
 from rtserver.wire.parameters import EFFECT_S, Parameters
+from rtserver.wire.rawmidi import PARTS, topic_of
+from rtserver.wire.syncs import Respond, Syncs
 from rtserver.wire.view import View
 
 REMEMBERED = 8192  # requests with effects whose replies are kept, for clients that ask again: some 5 MB
 REMEMBERED_EACH = 512  # of one client: what it may ask at once, so that no flood makes the others' forgotten
 MAX_PLANNED = 1024  # notes a snapshot lists: more than any plan holds
 MAX_NAMED = 64  # clients listed in `status`
-MAX_SYNCS = 256
 MAX_AHEAD = 256  # changes that wait for their frames
 MAX_AHEAD_S = 600  # how far ahead a `set` may take effect
-SYNC_NS = 1_000_000_000  # a role that has not looked into its ring for a second is not going to
 
 HEARTBEAT_S = 0.1  # two of them fit into the 300 ms in which a client must let go of its notes
 
-EFFECTS = {"record", "song", "reload", "set", "panic", "reset", "note", "quit", *COMMANDS}  # asked twice with one id, these happen once
-Respond = Callable[[list[bytes]], None]
-
-
-@dataclass
-class _Sync:
-    """A `sync` that waits: for each role the position up to which its ring must be read."""
-
-    request_id: str
-    waits: dict[str, int]
-    deadline_ns: int
-    respond: Respond
+EFFECTS = {
+    "count_in",
+    "record",
+    "song",
+    "reload",
+    "set",
+    "panic",
+    "reset",
+    "note",
+    "quit",
+    *COMMANDS,
+}  # asked twice with one id, these happen once
 
 
 class Control:
@@ -83,11 +83,10 @@ class Control:
         self.endpoints = endpoints
         self.boot_id = f"{session.block.boot_id:016x}"
         self.view = View(session)
-        self.absent: dict[str, str] = {}  # roles that the song has not, and why
         self.take_song(bulk_topics)
         self.accounts = Accounts(time.monotonic())
         self.planned: OrderedDict[int, events.Note] = OrderedDict()
-        self.syncs: list[_Sync] = []
+        self.syncs = Syncs(session, self._up)
         self._ahead: list[int] = []  # frames that changes wait for
         self._answered: OrderedDict[str, tuple[r.Request, list[bytes]]] = OrderedDict()
         self._account = self.accounts.of("", time.monotonic())  # of whoever is being answered
@@ -104,6 +103,7 @@ class Control:
             "panic": self._panic,
             "reset": self._reset,
             **dict.fromkeys(COMMANDS, self._tell_follower),
+            "count_in": self._count_in,
             "note": self._note,
             "quit": self._quit,
             "record": self._record,
@@ -119,13 +119,7 @@ class Control:
         session, self.bulk_topics = self.session, bulk_topics
         stay = f"{session.setup.song or 'show'}-{begins(session.block, session.deck)}"
         self.parameters = Parameters(session.config, session.run_folder / f"parameters-{stay}.json")
-        self.absent.clear()
-        if not session.setup.score_file:
-            self.absent["follower"] = "the session follows no score; set score.file in the configuration"
-        if not session.config.generation.enabled:
-            self.absent["performer"] = "the session has no performer; set generation.enabled in the configuration"
-        if not session.config.recording.folder:
-            self.absent["recorder"] = "the session has no recorder; set recording.folder in the configuration"
+        self.absent = absent_from(session)
         self.position: events.Position | None = None
         self._score: Score | None = None
 
@@ -163,7 +157,7 @@ class Control:
             respond(seen[1])
             return
         if isinstance(request, r.SyncRequest):
-            self._sync(request, respond)
+            self.syncs.add(request.id, respond)
             return
         op = str(type(request).__struct_config__.tag)
         reply = p.encode_reply(p.Reply(request.id, True, result=self._handlers[op](request)))
@@ -202,7 +196,9 @@ class Control:
             "endpoints": self.endpoints,
             "ops": list(r.REQUESTS),
             "topics": list(p.TOPICS),
+            "midi_topics": [topic_of(part) for part in PARTS],
             "bulk_topics": self.bulk_topics,
+            "lookahead_s": config.wire.lookahead_s,
             "parameters": {name: parameter.describe() for name, parameter in self.parameters.table.items()},
         }
 
@@ -251,8 +247,7 @@ class Control:
 
     def _set(self, request: r.SetRequest) -> dict[str, Any]:
         parameter, value = self.parameters.check(request.name, request.value)
-        if parameter.role in self.absent:
-            raise p.Refusal("unavailable", f"{request.name}: {self.absent[parameter.role]}", "name")
+        need(self.absent, request.name.partition(".")[0], parameter.role, of=request.name, field="name")
         now = self.session.frame
         frame = now + self._slack if request.at_frame is None else max(request.at_frame, now)
         if frame - now > MAX_AHEAD_S * self.session.config.audio.sample_rate:
@@ -275,9 +270,12 @@ class Control:
         self.planned.clear()
         return self._command("reset", "engine", "follower", "performer", after=self._slack)
 
+    def _count_in(self, request: r.CountInRequest) -> dict[str, Any]:
+        need(self.absent, "performer")
+        return self._command("count_in", "performer", value=request.bars, after=self._slack)
+
     def _tell_follower(self, request: FollowerRequest) -> dict[str, Any]:
-        if "follower" in self.absent:
-            raise p.Refusal("unavailable", self.absent["follower"])
+        need(self.absent, "follower")
         name, value = order_of(request, self._load_score, [cue.name for cue in self.session.config.cues.cue])
         return self._command(name, "follower", value=value, after=self._slack)
 
@@ -291,8 +289,7 @@ class Control:
         return self._command("quit", "supervisor")
 
     def _record(self, request: r.RecordRequest) -> dict[str, Any]:
-        if "recorder" in self.absent:
-            raise p.Refusal("unavailable", self.absent["recorder"])
+        need(self.absent, "recorder")
         return self._command("record", "recorder", value=request.action)
 
     def _song(self, request: r.SongRequest) -> dict[str, Any]:
@@ -319,28 +316,6 @@ class Control:
         if self._up("follower"):
             self.session.emit("gateway", note, "follower")
         return {"note_id": note.note_id, "frame": frame, "duration": duration}
-
-    def _sync(self, request: r.SyncRequest, respond: Respond) -> None:
-        if len(self.syncs) >= MAX_SYNCS:
-            raise p.Refusal("busy", f"{MAX_SYNCS} requests wait for the roles already")
-        asked = [role for role in EVENT_PATHS["gateway"] if role != "recorder" and self._up(role)]  # nobody waits for a disk
-        waits = {role: int(self.session.ring("gateway", role).written[0]) for role in asked}
-        self.syncs.append(_Sync(request.id, waits, time.monotonic_ns() + SYNC_NS, respond))
-        self.settle()
-
-    def settle(self) -> None:
-        """Answer each `sync` whose roles have taken what they were sent, or have had a second to do so."""
-        waiting: list[_Sync] = []
-        for sync in self.syncs:
-            behind = [role for role, n in sync.waits.items() if int(self.session.ring("gateway", role).taken[0]) < n and self._up(role)]
-            if not behind:
-                sync.respond(p.encode_reply(p.Reply(sync.request_id, True, result={"frame": self.session.frame})))
-            elif time.monotonic_ns() >= sync.deadline_ns:
-                message = f"{', '.join(behind)} did not take the messages sent before within {SYNC_NS // 10**9} s; see status"
-                sync.respond(p.encode_reply(p.Refusal("timeout", message, "", sync.request_id).reply()))
-            else:
-                waiting.append(sync)
-        self.syncs = waiting
 
     # -- what goes on -----------------------------------------------------------------------------------------------------------------
 

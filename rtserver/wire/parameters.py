@@ -12,7 +12,9 @@ from typing import get_args, get_type_hints
 import msgspec
 
 from rtserver.config import MASK_LIMITS, Config, Generation, Separation
+from rtserver.config.music import GENERATION_LIMITS
 from rtserver.errors import ConfigError
+from rtserver.generation.chords import parse_chord
 from rtserver.generation.constraints import parse_scale
 from rtserver.wire.protocol import Refusal, nearest
 
@@ -72,19 +74,27 @@ def table(config: Config) -> dict[str, Parameter]:
     for name, output in config.outputs.items():
         known[f"outputs.{name}.gain_db"] = Parameter("engine", output.gain_db, -120.0, 24.0)
         known[f"outputs.{name}.mute"] = Parameter("engine", output.mute)
-        known[f"outputs.{name}.bypass"] = Parameter("engine", output.bypass)
-    for name in dict.fromkeys(config.input_of(output) for output in config.outputs.values() if output.source != "dry"):
+        if output.source != "click":
+            known[f"outputs.{name}.bypass"] = Parameter("engine", output.bypass)
+    separated = [output for output in config.outputs.values() if output.source not in ("dry", "click")]
+    for name in dict.fromkeys(config.input_of(output) for output in separated):
         separation = config.separation_of(name)
         known[f"inputs.{name}.mask"] = Parameter("engine", separation.mask, choices=get_args(get_type_hints(Separation)["mask"]))
         for key, (low, high) in MASK_LIMITS.items():
             known[f"inputs.{name}.{key}"] = Parameter("engine", getattr(separation, key), low, high)
     generation = config.generation
     modes: tuple[str, ...] = get_args(get_type_hints(Generation)["mode"])
+    if not config.score.file:
+        modes = tuple(mode for mode in modes if mode != "along")
     known["generation.enabled"] = Parameter("performer", generation.enabled)
     known["generation.mode"] = Parameter("performer", generation.mode, choices=modes)
     known["generation.scale"] = Parameter("performer", generation.scale, parse=parse_scale)
-    known["generation.temperature"] = Parameter("performer", generation.temperature, 0.01, 5.0)
-    known["generation.top_p"] = Parameter("performer", generation.top_p, 0.01, 1.0)
+    known["generation.chord"] = Parameter("performer", generation.chord, parse=parse_chord)
+    known["generation.fill"] = Parameter("performer", generation.fill)
+    for key, (low, high) in GENERATION_LIMITS.items():
+        known[f"generation.{key}"] = Parameter("performer", getattr(generation, key), low, high)
+    known["click.enabled"] = Parameter("performer", config.click.enabled)
+    known["click.subdivision"] = Parameter("performer", float(config.click.subdivision), 1.0, 4.0)
     return known
 
 

@@ -19,6 +19,7 @@ from rtserver import events
 from rtserver.errors import ProtocolError
 from rtserver.node import Array
 from rtserver.wire.meters import Meters
+from rtserver.wire.rawmidi import FAMILY, Raw
 from rtserver.wire.requests import MAX_ID_LENGTH, REQUESTS, VERSION, Request
 
 MARK = b"RT1"  # first frame of every request and reply: the protocol and its version
@@ -77,7 +78,16 @@ class BulkHeader(Header, frozen=True, array_like=True):
     sample_rate: Count
 
 
+class RawHeader(Header, frozen=True, array_like=True):
+    """Second frame of raw MIDI on the events socket: `Header`, with a `due_ns`, and the note that the bytes belong to; an array of 11."""
+
+    note_id: int
+    duration_ns: Count  # of the whole note, as it was known when this was sent
+    what: str  # "on", "off" as planned, "cut": the note ends at `due_ns` instead, and does not begin at or after that
+
+
 _encoder = msgspec.msgpack.Encoder()
+_raw_header_decoder = msgspec.msgpack.Decoder(RawHeader)
 _header_decoder = msgspec.msgpack.Decoder(Header)
 _bulk_header_decoder = msgspec.msgpack.Decoder(BulkHeader)
 _event_decoder = msgspec.msgpack.Decoder(WireEvent)
@@ -109,6 +119,28 @@ def decode_event(frames: list[bytes]) -> tuple[str, Header, WireEvent]:
     if topic_of(event) != topic:
         raise ProtocolError(f"message on {topic!r} carries a {topic_of(event)!r}")
     return topic, header, event
+
+
+def encode_raw(raw: Raw, header: Header) -> list[bytes]:
+    """The three frames of raw MIDI: the third has the bytes as a MIDI port takes them."""
+    h = header
+    fields = (h.version, h.boot_id, h.epoch, h.sequence, h.frame, h.available_frame, h.sent_ns, h.due_ns)
+    return [raw.topic.encode(), _encoder.encode(RawHeader(*fields, raw.note_id, raw.duration_ns, raw.what)), raw.data]
+
+
+def decode_raw(frames: list[bytes]) -> tuple[str, RawHeader, bytes]:
+    """Topic, header and MIDI bytes of one message on a topic of raw MIDI. Raises `ProtocolError`."""
+    topic, body, payload = _three(frames)
+    if not topic.startswith(FAMILY):
+        raise ProtocolError(f"unknown topic {topic!r}; expected {FAMILY}<part>")
+    try:
+        header = _raw_header_decoder.decode(body)
+    except _BAD as error:
+        raise ProtocolError(f"header on {topic!r} does not decode: {error}") from None
+    _expect_version(header)
+    if not 1 <= len(payload) <= 3 or payload[0] < 0x80:
+        raise ProtocolError(f"{payload[:8].hex(' ')!r} on {topic!r} is no MIDI message of 1 to 3 bytes")
+    return topic, header, payload
 
 
 def encode_bulk(topic: str, header: BulkHeader, values: Array) -> list[bytes]:

@@ -110,6 +110,12 @@ class CueRequest(Request, frozen=True):
     name: Annotated[str, msgspec.Meta(max_length=32)] = ""
 
 
+class CountInRequest(Request, frozen=True, tag="count_in"):
+    """Click `bars` bars, or as many as the configuration says, before the musical clock starts; where it runs freely, it starts anew."""
+
+    bars: Annotated[int, msgspec.Meta(ge=1, le=8)] | None = None
+
+
 class NoteRequest(Request, frozen=True):
     """Play a note on the MIDI ports that play clients' notes, or on the one called `port`. It is born with its release."""
 
@@ -160,6 +166,7 @@ REQUESTS: dict[str, type[Request]] = {
         UntapRequest,
         LoopRequest,
         CueRequest,
+        CountInRequest,
         NoteRequest,
         QuitRequest,
         RecordRequest,

@@ -15,6 +15,7 @@ from rtserver.errors import DeviceError
 from rtserver.events import Event, NoteOff, NoteOn
 from rtserver.wire import protocol as p
 from rtserver.wire.bulk import Chunk
+from rtserver.wire.rawmidi import Raw
 from rtserver.wire.security import HANDSHAKE_S, Doorman, Security
 
 EVENT_QUEUE = 8192  # messages a subscriber may lag behind: more than all rings hold, so that no burst overflows one who reads; 2 MB
@@ -23,6 +24,7 @@ REPLY_QUEUE = 1024
 REQUEST_QUEUE = 64  # requests of one client that wait to be read, of 64 kB at most; more wait in its own memory
 SUBSCRIPTIONS_A_TURN = 256  # a flood of them must not keep the heartbeat waiting
 MAX_SUBSCRIPTION_SIZE = 1024  # bytes; a topic has fewer than 64
+MAX_PREFIXES = 256  # kept of a family of topics: a show has a handful
 BACKLOG = 64  # connections that wait to be accepted
 PING_MS, PONG_MS = 2000, 15000  # a peer that answers no ping for so long is let go, with what waits for it
 KEEPALIVE_S = (10, 5, 3)  # TCP's own probes, for peers that are stuck in the middle of a message: idle, interval, count
@@ -68,20 +70,28 @@ class Publisher:
             self.overflows += 1
         return False
 
-    def take_subscriptions(self, topics: list[str]) -> None:
-        """Read who wants what. Only prefixes of `topics` are kept, so that a peer cannot fill our memory with others."""
+    def take_subscriptions(self, topics: list[str], family: str = "") -> None:
+        """Read who wants what. Only prefixes of `topics`, and some of those that begin with `family`, are kept, so that a peer cannot
+        fill our memory with others."""
         with contextlib.suppress(zmq.ZMQError):
             for _ in range(SUBSCRIPTIONS_A_TURN):
                 message = self.socket.recv(zmq.DONTWAIT)
                 prefix = message[1:]
                 if message[:1] == b"\x00":
                     self.prefixes.discard(prefix)
-                elif message[:1] == b"\x01" and any(topic.encode().startswith(prefix) for topic in topics):
+                elif message[:1] == b"\x01" and (
+                    any(topic.encode().startswith(prefix) for topic in topics)
+                    or (family and prefix.startswith(family.encode()) and len(self.prefixes) < MAX_PREFIXES)
+                ):
                     self.prefixes.add(prefix)
 
     def wanted(self, topic: str) -> bool:
         """Whether anybody subscribes to `topic`."""
         return any(topic.encode().startswith(prefix) for prefix in self.prefixes)
+
+    def wanted_of(self, family: str) -> bool:
+        """Whether anybody subscribes to topics of `family` and to nothing else by that."""
+        return any(prefix.startswith(family.encode()) for prefix in self.prefixes)
 
 
 class Sockets:
@@ -149,6 +159,10 @@ class Sockets:
         due_ns = event.due_ns if isinstance(event, NoteOn | NoteOff) else due_ns
         header = self.events.header(p.topic_of(event), event.frame, event.available_frame, due_ns)
         return self.events.send(p.encode_event(event, header))
+
+    def send_raw(self, raw: Raw, available_frame: int) -> bool:
+        """Publish raw MIDI. False if a subscriber's queue was full."""
+        return self.events.send(p.encode_raw(raw, self.events.header(raw.topic, raw.frame, available_frame, raw.due_ns)))
 
     def send_bulk(self, topic: str, chunk: Chunk, available_frame: int, sample_rate: int) -> bool:
         """Publish a chunk of samples or features. False if a subscriber's queue was full."""

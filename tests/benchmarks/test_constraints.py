@@ -47,6 +47,7 @@ def test_a_seed_gives_the_same_figures(performer: Performer) -> None:
     ("rule", "limits", "notes"),
     [
         ("scale", {"scale": "C major"}, [(0, 61, 6)]),
+        ("chord", {"chord": "Am7"}, [(0, 62, 6)]),
         ("range", {"low": 60}, [(0, 59, 6)]),
         ("range", {"high": 72}, [(0, 73, 6)]),
         ("polyphony", {"polyphony": 1}, [(0, 60, 7), (6, 62, 6)]),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from gateway_process import PATIENCE_S, Gateway, position
 
-from rtserver.events import NoteOn
+from rtserver.events import Note, NoteOn
 
 LISTEN = Path(__file__).parent.parent.parent / "clients" / "listen.py"
 
@@ -82,6 +82,16 @@ def test_it_prints_events_for_people(gateway: Gateway, listen: Callable[..., Lis
     assert line.split()[:2] == ["480", "note_on"]
     assert "pitch=60" in line
     assert listener.process.wait(PATIENCE_S) == 0
+
+
+def test_it_prints_raw_midi(gateway: Gateway, listen: Callable[..., Listener]) -> None:
+    gateway.session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    people, programs = listen("--topics", "midi.performer"), listen("--json", "--topics", "midi.performer")
+    assert "snapshot" in people.line()
+    programs.next("snapshot")
+    gateway.say("performer", Note(48000, 0, 7, 60, 72, 24000, 2))
+    assert people.line().split() == ["48000", "midi.performer", "92", "3c", "48", "on", "note_id=7", "duration_s=0.500"]
+    assert programs.next("midi.performer")["payload"] == "92 3c 48"
 
 
 def test_a_prefix_of_another_topic_is_kept_out(gateway: Gateway, listen: Callable[..., Listener]) -> None:

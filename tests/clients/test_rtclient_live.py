@@ -16,7 +16,7 @@ import pytest
 from gateway_process import PATIENCE_S, Gateway, configuration, position, until
 
 from rtserver.config import Wire
-from rtserver.events import NoteOff, NoteOn
+from rtserver.events import Note, NoteOff, NoteOn
 from rtserver.wire import security
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "clients"))
@@ -141,6 +141,38 @@ def test_a_note_whose_note_off_never_comes_ends_with_the_table(gateway: Gateway,
     until(lambda: play(gateway, 64) or synth.sounding == {(0, 64)}, "the note to end, and no other")
     gateway.say("midi", NoteOff(480, 480, 64, 64, 0, 1, 2))
     until(lambda: not synth.sounding, "the other to end")
+
+
+def test_raw_midi_comes_as_bytes_with_its_due_time_here_and_the_error_of_that(gateway: Gateway, client_of: Callable[..., Client]) -> None:
+    gateway.session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    client = client_of(gateway.config.wire.control, topics=["midi.performer", "note"])
+    next_of(client, "snapshot")
+    gateway.say("performer", Note(48000, 0, 7, 60, 72, 24000, 2))
+    message = next_of(client, "midi.performer")
+    assert message.payload == bytes((0x92, 60, 72))
+    assert message.header[8:11] == [7, 500_000_000, "on"]
+    due_ns, error_ns = client.local_ns(message.due_ns)
+    assert abs(due_ns - message.due_ns) <= error_ns < float("inf")  # on one machine both clocks are one
+    assert next_of(client, "midi.performer").payload == bytes((0x82, 60, 0))
+    assert client.stream.lost == 0
+
+
+def test_who_does_not_name_raw_midi_does_not_get_it(gateway: Gateway, client_of: Callable[..., Client]) -> None:
+    everything = client_of(gateway.config.wire.control)
+    raw = client_of(gateway.config.wire.control, topics=["midi.performer"])
+    for client in (everything, raw):
+        next_of(client, "snapshot")
+    gateway.session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    gateway.say("performer", Note(48000, 0, 7, 60, 72, 24000, 2))
+    next_of(raw, "midi.performer")
+    gateway.say("follower", position(7))
+    topics = []
+    for message in everything.messages(PATIENCE_S):
+        topics.append(message.topic)
+        if message.topic == "position":
+            break
+    assert "note" in topics
+    assert not [topic for topic in topics if topic.startswith("midi.")]
 
 
 def test_samples_come_as_floats(gateway: Gateway, client_of: Callable[..., Client]) -> None:

@@ -82,8 +82,19 @@ def test_an_unknown_key_comes_with_the_nearest_known_one(raw: dict[str, Any], fi
         ({"separation": {"exponent": 0.1}}, "separation.exponent"),
         ({"separation": {"margin_harmonic": 0.9}}, "separation.margin_harmonic"),
         ({"separation": {"margin_percussive": 17}}, "separation.margin_percussive"),
-        ({"generation": {"pitch_low": 80, "pitch_high": 81}}, "generation.pitch_high"),
+        ({"generation": {"pitch_low": 80, "pitch_high": 79}}, "generation.pitch_high"),
         ({"generation": {"channel": 0}}, "generation.channel"),
+        ({"generation": {"metre": "4/5"}}, "generation.metre"),
+        ({"click": {"subdivision": 5}}, "click.subdivision"),
+        ({"click": {"count_in_bars": 9}}, "click.count_in_bars"),
+        ({"click": {"pitch": 128}}, "click.pitch"),
+        ({"click": {"accent_pitch": -1}}, "click.accent_pitch"),
+        ({"click": {"velocity": 0}}, "click.velocity"),
+        ({"click": {"accent_velocity": 128}}, "click.accent_velocity"),
+        ({"click": {"channel": 17}}, "click.channel"),
+        ({"outputs": {"x": {"source": "click", "channels": [1], "input": "main"}}}, "outputs.x.input"),
+        ({"outputs": {"x": {"source": "click", "channels": [1], "bypass": True}}}, "outputs.x.bypass"),
+        ({"outputs": {"x": {"source": "click", "channels": [1], "on_late": "dry"}}}, "outputs.x.on_late"),
         ({"midi": {"program": 128}}, "midi.program"),
         ({"wire": {"control": "tcp://0.0.0.0:5580"}}, "wire.control"),
         ({"wire": {"control": "tcp://*:5580"}}, "wire.control"),
@@ -120,6 +131,25 @@ def test_keys_count_from_the_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "show.toml").write_text('[wire]\nserver_key = "server.key_secret"\nallow = "allow"\n')
     wire = load(tmp_path / "show.toml").wire
     assert (wire.server_key, wire.allow) == (str(tmp_path / "server.key_secret"), str(tmp_path / "allow"))
+
+
+def test_a_click_output_may_have_any_number_of_channels() -> None:
+    raw = {"inputs": {"main": {"channels": [1, 2]}}, "outputs": {"click": {"source": "click", "channels": [3]}}}
+    assert parse(raw).outputs["click"].channels == [3]
+
+
+@pytest.mark.parametrize(
+    ("raw", "keeps_time"),
+    [
+        ({}, False),
+        ({"generation": {"enabled": True}}, True),
+        ({"click": {"enabled": True}}, True),
+        ({"click": {"count_in_bars": 1}}, True),
+        ({"outputs": {"click": {"source": "click", "channels": [1]}}}, True),
+    ],
+)
+def test_a_click_wants_somebody_who_keeps_time(raw: dict[str, Any], keeps_time: bool) -> None:
+    assert parse({"generation": {"enabled": False}} | raw).keeps_time is keeps_time
 
 
 def test_two_outputs_on_a_channel_may_not_both_fall_back_to_dry() -> None:

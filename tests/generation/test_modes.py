@@ -12,7 +12,8 @@ from rtserver.errors import ConfigError
 from rtserver.events import MidiIn, Note
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
-from rtserver.generation.modes import GATE, LONGEST_S, SHORTEST_S, Accompanist, velocity
+from rtserver.generation.hands import GATE, LONGEST_S, SHORTEST_S, velocity
+from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
 from rtserver.generation.vocabulary import NoteEvent
 from rtserver.transport import Transport

@@ -41,6 +41,30 @@ def test_a_flood_of_controllers_leaves_no_key_down_and_no_hole_in_the_clock():
     assert gate.passes(0, TICK)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=400))
+def test_no_flood_leaves_a_key_down_that_was_let_go(played):
+    """A burst of 20 at most, all at one moment: what passes of it is a keyboard on which every release was heard."""
+    gate, down, wanted = Gate(rate=1.0, burst=20.0), set(), set()
+    for pitch, press in played:
+        if gate.passes(0, bytes((0x90, 60 + pitch, 64 * press))):
+            (down.add if press else down.discard)(pitch)
+        (wanted.add if press else wanted.discard)(pitch)
+        assert down <= wanted
+
+
+def test_what_is_no_message_is_refused_and_counted():
+    gate = Gate()
+    odd = [b"\x3c\x40", b"\x90\x3c", b"\x90\xc0\x40", b"\xf0\x01", b"\xf9", b""]
+    assert not any(gate.passes(0, message) for message in odd)
+    assert gate.refused == len(odd)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=50))
+def test_any_bytes_pass_or_are_counted(messages):
+    gate = Gate()
+    assert sum(gate.passes(0, message) for message in messages) + gate.refused == len(messages)
+
+
 def test_what_does_not_fit_into_an_event_is_refused():
     gate = Gate()
     assert gate.passes(0, b"\xf0" + bytes(MAX_SIZE - 2) + b"\xf7")

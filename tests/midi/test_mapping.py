@@ -68,6 +68,22 @@ def test_a_value_is_set_at_a_press():
     assert m.take("midi_in", bytes((0x80, 60, 0))) == []
 
 
+@pytest.mark.parametrize(("value", "n_bars"), [({}, None), ({"value": 2}, 2.0)])
+def test_a_pedal_counts_in(value, n_bars):
+    m = mapping(count={"message": "cc", "number": 64, "command": "count_in", **value})
+    assert m.take("midi_in", bytes((0xB0, 64, 127))) == [Action("count_in", n_bars, ("performer",), False)]
+
+
+def test_a_pedal_that_has_gone_is_not_pressed_when_it_is_back():
+    m = mapping(panic={"message": "cc", "number": 20, "command": "panic"})
+    press = bytes((0xB0, 20, 127))
+    assert m.take("midi_in", press) == [PANIC]
+    m.forget("other")
+    assert m.take("midi_in", press) == [], "it is down already"
+    m.forget("midi_in")
+    assert m.take("midi_in", press) == [PANIC]
+
+
 def test_rules_are_bound_to_ports():
     config = parse(
         {
@@ -127,6 +143,9 @@ def test_no_message_is_too_odd(messages):
         ({"message": "start", "command": "panic", "value": 3}, "midi.map.x.value: panic takes no value"),
         ({"message": "start", "command": "seek"}, "midi.map.x.value: seek takes a quarter or a place, got None"),
         ({"message": "start", "command": "note", "value": ""}, "midi.map.x.value: note takes a text"),
+        ({"message": "start", "command": "count_in", "value": 9}, "midi.map.x.value: count_in takes a number of bars from 1 to 8"),
+        ({"message": "start", "command": "count_in", "value": 1.5}, "midi.map.x.value: count_in takes a number of bars from 1 to 8"),
+        ({"message": "start", "command": "count_in", "value": "two"}, "midi.map.x.value: count_in takes a number of bars from 1 to 8"),
         ({"message": "start", "command": "panic", "low": 0}, "midi.map.x.low: only a number"),
         ({"message": "start"}, "midi.map.x: expected either command or parameter"),
         ({"message": "start", "command": "panic", "parameter": "x"}, "midi.map.x: expected either"),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from rtserver.config import Config, Midi
-from rtserver.events import Command, Note, NoteOff, NoteOn
+from rtserver.events import Command, Dropped, Note, NoteOff, NoteOn
 from rtserver.midi.ports import NullOutput
 from rtserver.roles.midi import MidiRole
 from rtserver.shared.memory import Layout
@@ -77,6 +77,43 @@ def test_counters_tell_what_was_played_and_what_was_not(session, role):
     counters = session.counters("midi")
     assert (counters["notes_on"], counters["notes_off"], counters["dropped_notes"]) == (1, 1, 2)
     assert heard(session) == [(NoteOn, 1), (NoteOff, 1)]
+
+
+def left_out(session: Session) -> list[tuple[int, str]]:
+    return [(e.note_id, e.why) for e in session.receive("gateway") if isinstance(e, Dropped)]
+
+
+def test_what_is_left_out_is_told_with_the_reason(session, role):
+    session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    send(session, -1.0, note_id=1)
+    send(session, 0.02, note_id=2, pitch=200)
+    send(session, 0.02, note_id=3, port="organ")
+    turns(role, 10.0, lambda: session.counters("midi")["dropped_notes"] == 3)
+    assert sorted(left_out(session)) == [(1, "late"), (2, "unplayable"), (3, "port")]
+
+
+def test_a_flood_is_told_of_as_far_as_it_is_left_out(session, role):
+    session.clock.publish(0.0, time.monotonic(), 48000, 0.0)
+    for i in range(400):
+        send(session, 0.05, note_id=i, pitch=i % 128, channel=i // 128)
+    turns(role, 10.0, lambda: session.counters("midi")["notes_off"] + session.counters("midi")["dropped_notes"] == 400)
+    told = left_out(session)
+    assert len(told) == session.counters("midi")["dropped_notes"] > 0
+    assert {why for _, why in told} <= {"rate", "late"}
+
+
+def test_what_was_decided_before_a_panic_and_comes_after_it_is_not_played(session, role):
+    session.clock.publish(0.0, time.monotonic() - 1.0, 48000, 0.0)
+    now = round(session.clock.frame_at(time.monotonic()))
+    session.emit("gateway", Command(now + 4800, now, "panic"), "midi")  # a controller's: the performer obeys 0.1 s later
+    turns(role, 10.0, lambda: session.counters("midi")["panics"])
+    session.emit("performer", Note(now + 9600, now + 4799, 1, 60, 80, 480, 0), "midi")
+    session.emit("performer", Note(now + 9600, now + 4800, 2, 61, 80, 480, 0), "midi")
+    session.emit("gateway", Note(now + 9600, now + 1, 3, 62, 80, 480, 0, "client"), "midi")
+    turns(role, 10.0, lambda: session.counters("midi")["notes_off"] == 2)
+    events = session.receive("gateway")
+    assert [e.note_id for e in events if isinstance(e, NoteOn)] == [2, 3]
+    assert [(e.note_id, e.why) for e in events if isinstance(e, Dropped)] == [(1, "panic")]
 
 
 def test_close_ends_what_sounds_and_tells(session, role):

@@ -73,6 +73,12 @@ def test_a_port_plays_the_parts_that_it_is_given():
     assert not player(output=False, input=True).plays(note())
 
 
+def test_the_click_is_for_nobody_who_does_not_ask_for_it():
+    assert not player().plays(note(part="click"))
+    assert not player(parts=["performer"]).plays(note(part="click"))
+    assert player(parts=["performer", "click"]).plays(note(part="click"))
+
+
 def test_programs_are_told_with_their_banks():
     p = player(programs={"10": 3, "1": 5}, banks={"1": 130})
     assert p.greeting() == [bytes((0xB0, 0, 1)), bytes((0xB0, 32, 2)), program_change(0, 5), program_change(9, 3)]

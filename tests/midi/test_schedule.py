@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtserver.events import Note
+from rtserver.midi.gate import Bucket
 from rtserver.midi.notes import NoteTable
 from rtserver.midi.schedule import LATE_NS, Schedule
 
@@ -39,6 +40,18 @@ def test_a_start_later_than_the_limit_is_dropped_with_its_end():
     assert schedule.due(LATE_NS + 1) == []
     assert schedule.due(1000 * MS) == []
     assert schedule.dropped == 1
+
+
+def test_what_is_left_out_is_kept_with_the_reason():
+    schedule = Schedule(max_notes=2, gate=Bucket(1.0, 1.0))
+    schedule.add(note(1), 0, 10)
+    schedule.add(note(2), LATE_NS, LATE_NS + 10)
+    schedule.add(note(3), 0, 10)
+    schedule.due(LATE_NS + 1)
+    schedule.add(note(4), LATE_NS, LATE_NS + 10)
+    schedule.due(LATE_NS + 1)
+    assert [(note.note_id, why) for note, why in schedule.left_out] == [(3, "room"), (1, "late"), (4, "rate")]
+    assert schedule.dropped == 3
 
 
 def test_a_start_at_the_limit_is_played():

@@ -101,7 +101,7 @@ def test_over_a_gap_the_transport_goes_on_and_no_notes_pile_up(session: Session)
         session.receive("gateway")
     gap = (600 * HOP, 801 * HOP)
     assert sum(note.frame > gap[1] for note in notes) > 5
-    assert not [note for note in notes if gap[0] + performer.horizon < note.frame < gap[1]]
+    assert not [note for note in notes if gap[0] + performer.playing.horizon < note.frame < gap[1]]
     after = [note.frame for note in notes if gap[1] <= note.frame < gap[1] + 4800]
     assert len(after) <= session.config.generation.polyphony
     grid = performer.transport.frames_per_quarter / 4

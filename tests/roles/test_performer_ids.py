@@ -7,7 +7,8 @@ import numpy as np
 from rtserver.config import Config, Generation
 from rtserver.dsp.features import LEVEL, N_FEATURES
 from rtserver.events import Note
-from rtserver.roles.performer import PerformerRole, first_note_id
+from rtserver.roles.performer import PerformerRole
+from rtserver.roles.playing import first_note_id
 from rtserver.shared.memory import Layout
 from rtserver.shared.session import Session, Setup
 

@@ -123,6 +123,8 @@ class Subscriber:
             topic, header, payload = self._socket.recv_multipart()
             epoch, sequence = msgspec.msgpack.decode(header)[2:4]
             name = topic.decode()
+            if name.startswith("midi."):  # raw MIDI, which somebody else asked for
+                continue
             if epoch not in self.epochs:
                 self.epochs.append(epoch)
             if (epoch, name) in last:

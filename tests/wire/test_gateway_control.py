@@ -14,7 +14,7 @@ import zmq
 from gateway_process import PATIENCE_S, Gateway, until
 
 from rtserver import events
-from rtserver.config import Cue, Cues
+from rtserver.config import Click, Cue, Cues, Generation
 from rtserver.demo import SCORE
 from rtserver.following.score import load_score
 from rtserver.wire import protocol as p
@@ -52,6 +52,8 @@ def test_a_set_reaches_its_role_and_all_subscribers(gateway: Gateway) -> None:
         ("generation.mode", "continue"),
         ("generation.scale", "C major"),
         ("generation.enabled", False),
+        ("click.enabled", True),
+        ("click.subdivision", 3.0),
     ],
 )
 def test_the_performer_is_told_its_parameters(gateway: Gateway, name: str, value: object) -> None:
@@ -95,6 +97,8 @@ def test_a_refused_set_reaches_nobody(gateway: Gateway) -> None:
         ("loop", {"bars": "off"}, ["follower"], "off"),
         ("cue", {"action": "go"}, ["follower"], "go"),
         ("cue", {"action": "disarm", "name": ""}, ["follower"], "disarm"),
+        ("count_in", {}, ["performer"], None),
+        ("count_in", {"bars": 2}, ["performer"], 2.0),
         ("quit", {}, ["supervisor"], None),
     ],
 )
@@ -103,6 +107,18 @@ def test_a_command_reaches_its_roles_alone(gateway: Gateway, op: str, arguments:
     for role in ("supervisor", "engine", "follower", "performer", "midi"):
         found = [(event.name, event.value) for event in gateway.session.receive(role)]
         assert found == ([(op, value)] if role in roles else [])
+
+
+def test_where_only_the_click_is_on_the_network_is_unavailable(make: Make) -> None:
+    gateway = make(generation=Generation(enabled=False), click=Click(enabled=True)).started()
+    gateway.result("set", name="click.enabled", value=False)
+    assert gateway.refused("set", name="generation.enabled", value=True).code == "unavailable"
+
+
+def test_where_nobody_keeps_time_nobody_counts_in(make: Make) -> None:
+    gateway = make(generation=Generation(enabled=False)).started()
+    error = gateway.refused("count_in")
+    assert (error.code, "click.enabled" in error.message) == ("unavailable", True)
 
 
 def test_a_tap_says_when_it_came_and_takes_effect_later(gateway: Gateway) -> None:

@@ -24,11 +24,14 @@ SAMPLES = {
     "refused": events.Refused(1, 2, "follower", "command seek bar 999", "no bar '999'"),
     "note": events.Note(1, 2, 3, 60, 72, 480, 0),
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
+    "plan": events.Plan(1, 2, 3, 4.0, [(12, 60, 12), (0, 64, 24)]),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
+    "dropped": events.Dropped(1, 2, 3, 60, 0, "late"),
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
     "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
     "absent": events.Absent(1, 2, "harmonic", 64),
+    "click": events.Click(1, 2, 120, True),
     "change": events.Change(1, 2, "harmonic", "level", 0.5),
     "setting": events.Setting(1, 2, "main", "mask", "hard"),
     "resume": events.Resume(1, 2, "main", 0, 0, "engine started"),
@@ -60,7 +63,7 @@ REQUESTS = {
     "record": {"action": "start"},
     "song": {"name": "next"},
 }
-DECODERS = [p.decode_event, p.decode_bulk, p.decode_request, p.decode_reply]
+DECODERS = [p.decode_event, p.decode_raw, p.decode_bulk, p.decode_request, p.decode_reply]
 
 
 def test_the_topics_are_those_documented() -> None:

@@ -10,13 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from rtserver import events
 from rtserver.config import Config
+from rtserver.midi.schedule import LATE_NS
 from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.shared.session import COUNTERS
-from rtserver.wire import bulk, control, discovery, limits, security, zeromq
+from rtserver.wire import bulk, control, discovery, limits, security, syncs, zeromq
 from rtserver.wire import protocol as p
 from rtserver.wire import requests as r
 from rtserver.wire.parameters import table
+from rtserver.wire.rawmidi import PARTS, RawNotes
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "protocol.md").read_text(encoding="utf-8")
 HEADER = p.Header(p.VERSION, "1ed453133c63e824", 1784113, 7, 480, 544, 1784417049339, None)
@@ -109,6 +112,39 @@ def test_the_bytes_on_the_page_are_those_of_the_example(what: str, name: str, da
     assert msgspec.msgpack.decode(data) in [example for example in among if example[key] == name]
 
 
+def raw_examples() -> list[tuple[str, list[Any], bytes, bytes]]:
+    """(what, header as an array, its bytes, MIDI bytes) of each example of raw MIDI."""
+    arrays, text = re.findall(r"```\n(.*?)```", PAGE.split("\n### Raw MIDI\n")[1].split("\n## ")[0], re.DOTALL)[-2:]
+    spelt = dict(re.findall(r"^((?:header of )?raw \w+)\n((?: {4}[0-9a-f ]+\n)+)", text, re.MULTILINE))
+    headers = [json.loads(line) for line in arrays.split("\n") if line]
+    return [(h[10], h, bytes.fromhex(spelt[f"header of raw {h[10]}"]), bytes.fromhex(spelt[f"raw {h[10]}"])) for h in headers]
+
+
+@pytest.mark.parametrize(("what", "array", "header", "data"), raw_examples(), ids=lambda v: v if isinstance(v, str) else "")
+def test_raw_midi_on_the_page_is_raw_midi(what: str, array: list[Any], header: bytes, data: bytes) -> None:
+    topic, decoded, midi = p.decode_raw([b"midi.performer", header, data])
+    assert (list(msgspec.to_builtins(decoded)), midi, topic) == (array, data, "midi.performer")
+    assert msgspec.msgpack.encode(decoded) == header
+    assert decoded.what == what
+
+
+def test_the_raw_note_on_the_page_is_the_note_on_the_page() -> None:
+    note = msgspec.convert(next(e for e in EVENTS if e["kind"] == "note"), events.Note)
+    by_what = {what: array for what, array, _, _ in raw_examples()}
+    on, off, cut = by_what["on"], by_what["off"], by_what["cut"]
+    notes = RawNotes()
+    told = notes.take(note, on[7], off[7], on[6])
+    told += notes.ended(note.note_id, cut[7], cut[7], cut[4])
+    assert [[raw.frame, raw.due_ns, raw.note_id, raw.duration_ns, raw.what] for raw in told] == [[a[4], *a[7:]] for a in (on, off, cut)]
+    assert [raw.data for raw in told] == [data for _, _, _, data in raw_examples()]
+
+
+def test_the_topics_of_raw_midi_are_on_the_page() -> None:
+    section = PAGE.split("\n### Raw MIDI\n")[1].split("\n## ")[0]
+    assert {part for part in PARTS if f"`midi.{part}`" not in section} == set()
+    assert f"more than {LATE_NS // 1_000_000} ms late" in section
+
+
 def test_most_examples_are_spelt_out() -> None:
     assert len(spelt_out()) > 20
 
@@ -129,7 +165,7 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
     assert f"{limits.NEWCOMERS_BURST:g} connections at once and {limits.NEWCOMERS_RATE:g} a second" in flowing
     assert f"Of {limits.MAX_CLIENTS} clients" in flowing
     assert f"the {control.MAX_NAMED} clients that asked last" in flowing
-    assert f"{control.MAX_SYNCS} requests wait" in flowing
+    assert f"{syncs.MAX_SYNCS} requests wait" in flowing
     assert f"at most {control.MAX_AHEAD_S} s ahead" in flowing
     assert f"{control.MAX_AHEAD} changes for their frames" in flowing
     assert f"requests have at most {p.MAX_REQUEST_SIZE} bytes" in flowing
