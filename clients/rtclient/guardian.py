@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-HANG_S = 0.3  # so long without a sign of life: what sounds must not go on
+HANG_S = 0.2  # so long without a sign of life, and it is let go of: within 0.3 s for the ear, with our own looking and the driver
 BEAT_S = 0.1
 LOOK_S = 0.5  # how often destinations are looked for
 REPEATS, REPEAT_S = 4, 0.05  # JACK loses messages when it is late, so a release is sent again

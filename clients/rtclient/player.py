@@ -10,8 +10,8 @@ from typing import Any
 from .port import Port
 from .sequencer import FAMILY, LATE_S, Arrival, Sequencer
 
-TURN_S = 0.03  # it waits at most this long: the port's guardian lets go when it hears nothing for 0.3 s
 CLICK = FAMILY + "click"
+TURN_S = 0.03  # it waits at most this long: the port's guardian lets go when it hears nothing for 0.2 s
 
 
 class Player:

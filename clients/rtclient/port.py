@@ -14,7 +14,7 @@ GUARDIAN = Path(__file__).parent / "guardian.py"
 READY_S = 10.0  # a busy machine starts an interpreter slowly
 HANG_S = 1.0  # the guardian says ten times a second that it lives
 AGAIN_S = 1.0  # after it has ended another is tried so much later
-BEAT_S = 0.05  # it lets go of everything when it hears nothing for 0.3 s
+BEAT_S = 0.05  # it lets go of everything when it hears nothing for 0.2 s
 ATOMIC = 512  # bytes that a pipe takes whole or not at all, everywhere
 
 

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .lease import LEASE_S
-
 FAMILY = "midi."  # topics of raw MIDI; followed by the part
+# So long after the last heartbeat was sent all is let go of: 0.05 s before `LEASE_S` has run out, for the way through the port to the ear.
+SILENCE_S = 0.25
 LATE_S = 0.03  # a note-on this late is heard as wrong; leaving its note out is heard as a rest
 ECHOES_NS = (50_000_000, 150_000_000)  # a note-off is sent again so long after: MIDI systems lose messages when they are late
 MAX_NOTES = 4096
@@ -59,7 +59,7 @@ class Counts:
 
 @dataclass
 class Sequencer:
-    """Plays raw MIDI. No note outlives its end, what the server takes back, or the server's silence by more than `LEASE_S`.
+    """Plays raw MIDI. No note outlives its end, what the server takes back, or the server by more than `SILENCE_S`.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Sequencer:
         self._notes.clear()
 
     def _beat(self, sequences: dict[str, int], sent_ns: float, now_ns: int) -> None:
-        lease_ns = round(sent_ns) + round(LEASE_S * 1e9)
+        lease_ns = round(sent_ns) + round(SILENCE_S * 1e9)
         if self._lease_ns is None:  # the first one proves that the subscriptions hold: from here on all must come
             self._seen = {topic: sequences.get(topic, 0) for topic in self.topics}
             self._lease_ns = lease_ns

@@ -76,19 +76,27 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--notes", type=int, default=64, metavar="N", help="how many (default: %(default)s)")
     sub.add_argument("--seed", type=int, default=0, metavar="N", help="the same seed writes the same notes (default: %(default)s)")
     sub.add_argument("--prompt", type=Path, metavar="IN.mid", help="what to continue")
-    sub.add_argument("--tempo", type=float, metavar="BPM", help="quarters a minute (default: the prompt's, else 120)")
+    sub.add_argument("--score", type=Path, metavar="SCORE", help="what to play along with, to its end: MusicXML or MIDI")
+    sub.add_argument(
+        "--play", action="append", default=[], metavar="PART", help="of the score: written as it is, and its rests filled; repeatable"
+    )
+    sub.add_argument("--tempo", type=float, metavar="BPM", help="quarters a minute (default: the prompt's or the score's, else 120)")
+    sub.add_argument("--metre", default=defaults.metre, help="where neither prompt nor score says it (default: %(default)s)")
     sub.add_argument("--temperature", type=float, default=1.0, help="above 1 bolder, below 1 plainer (default: %(default)s)")
     sub.add_argument(
         "--top-p", type=float, default=defaults.top_p, help="share of the likeliest choices to draw from (default: %(default)s)"
     )
     sub.add_argument("--model", default=defaults.model, metavar="NAME", help="which of the zoo (default: %(default)s)")
     sub.add_argument("--texture", default="unknown", help="unknown, line or chords (default: %(default)s)")
-    wishes = sub.add_argument_group("wishes, of a model that was trained with them; the shipped one was not")
+    sub.add_argument("--higher", type=float, default=0.0, metavar="X", help="each octave up is likelier by e to it, -3 to 3")
+    sub.add_argument("--sooner", type=float, default=0.0, metavar="X", help="the same of each halving of the wait for the next note")
+    wishes = sub.add_argument_group("wishes, of a model that was trained with them")
     wishes.add_argument("--part", default="unknown", help="upper, inner, lower, all or unknown (default: %(default)s)")
     wishes.add_argument("--density", type=float, metavar="N", help="notes a quarter")
     wishes.add_argument("--register", type=float, metavar="PITCH", help="mean MIDI pitch")
     limits = sub.add_argument_group("constraints, kept by every note")
     limits.add_argument("--scale", metavar="NAME", help='for example "C major", "F# dorian" (default: all twelve pitches)')
+    limits.add_argument("--chord", metavar="SYMBOL", help='of the scale only these notes, for example "Am7"')
     limits.add_argument("--range", type=int, nargs=2, metavar=("LOW", "HIGH"), help="lowest and highest MIDI pitch")
     limits.add_argument("--polyphony", type=int, metavar="N", help="notes sounding at once, at most")
     limits.add_argument("--grid", type=int, metavar="TICKS", help="onsets on multiples of it; a quarter has 24 ticks")
@@ -98,7 +106,7 @@ def _add_perform(sub: argparse.ArgumentParser) -> None:
     limits.add_argument("--max-duration", type=int, metavar="TICKS")
 
 
-LIMITS = ("scale", "polyphony", "grid", "min_dt", "max_dt", "min_duration", "max_duration")
+LIMITS = ("scale", "chord", "polyphony", "grid", "min_dt", "max_dt", "min_duration", "max_duration")
 
 
 def _go_to(bar: tqdm[Any], total: float) -> None:
@@ -203,6 +211,8 @@ def perform(arguments: Arguments) -> int:
             notes=arguments.notes,
             seed=arguments.seed,
             prompt=arguments.prompt,
+            score=arguments.score,
+            parts=[int(part) if part.isdigit() else part for part in arguments.play],
             constraints=Constraints(**limits),
             temperature=arguments.temperature,
             top_p=arguments.top_p,
@@ -212,6 +222,8 @@ def perform(arguments: Arguments) -> int:
             register=arguments.register,
             model=arguments.model,
             tempo_bpm=arguments.tempo,
+            metre=arguments.metre,
+            leaning=(arguments.higher, arguments.sooner),
             progress=bar.update,
         )
     print(arguments.output)

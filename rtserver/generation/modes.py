@@ -111,7 +111,7 @@ class Accompanist:
             raise ConfigError("channel", f"expected 0..15, got {channel}")
         self.performer, self.transport = performer, transport
         self.initial_mode = mode
-        metre, written = metre or Metre.fixed(), written or WrittenPart()
+        metre, written = metre or Metre.fixed(), WrittenPart() if written is None else written
         self.planner = Planner(performer, constraints or Constraints(), metre, written, fill=fill, harmony=harmony)
         self.draft, self.metre = self.planner.draft, metre
         self.level, self.follow_level = level, follow_level

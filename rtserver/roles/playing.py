@@ -12,10 +12,12 @@ from rtserver.config.lookahead import lookahead_s
 from rtserver.dsp.features import LEVEL, N_CHROMA
 from rtserver.errors import ConfigError
 from rtserver.events import Event, MidiIn, Note, Param, Plan
+from rtserver.following.bleed import Bleed, OwnNote
 from rtserver.following.score import Score
 from rtserver.generation.settings import accompanist_of, change, with_value
 from rtserver.generation.vocabulary import TICKS_PER_QUARTER
 from rtserver.node import Array
+from rtserver.roles.hops import HOPS_A_SECOND
 from rtserver.roles.ownnotes import OwnKeys
 from rtserver.roles.refusing import refuse
 from rtserver.shared.session import Session
@@ -26,6 +28,7 @@ from rtserver.verdict import WHOLE_FILE
 COMMIT_S = 0.03
 PLAN_EVERY_S = 0.1  # the plan is told at most so often
 SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
+OWN_DB = 6.0  # so much less without our own notes: what is left is what we cannot tell from them, and nobody plays
 NOTES, NOTE_ON = 0x80, 0x90  # MIDI status bytes, without channel: of both kinds of note messages, of note-on
 
 
@@ -62,10 +65,13 @@ class Playing:
         score, whole = _scores(session)
         self.accompanist = accompanist_of(self._generation, transport, score, whole, session.config.score.parts)
         self._own = OwnKeys(session.config)
+        self._bleed = Bleed() if session.config.following.own_notes == "ignore" else None
+        self._hop_size = round(transport.sample_rate / HOPS_A_SECOND)
+        self._frame = 0  # at the end of the last hop
         self._follows = score is not None
         self.horizon = round((COMMIT_S + lookahead_s(session.config)) * transport.sample_rate)
         self._waits = self.waiting = waits
-        self._shown = (0, 0)  # the draft's revision as told last, and when
+        self._shown = (0, 0, False)  # the draft's revision as told last, when, and whether there was anything in it
         self._n_plans = 0
         self._counted = (0, 0, 0, 0)
 
@@ -95,10 +101,15 @@ class Playing:
     def advance(self, frame: int, features: Array) -> None:
         """Hear the hop that ends at `frame`, and play what is due soon after it."""
         session, accompanist = self._session, self.accompanist
+        self._frame = frame
         self._own.advance(frame)
-        share = np.clip((float(features[LEVEL]) - SOFT_DB) / (LOUD_DB - SOFT_DB), 0.0, 1.0)
-        heard = features[:N_CHROMA] if share > 0 else np.zeros(N_CHROMA, np.float32)
-        accompanist.hear_chroma(frame, heard, 40.0 + 60.0 * float(share) if share > 0 else None)
+        theirs = features if self._bleed is None else self._bleed.process(features)
+        level = float(theirs[LEVEL])
+        if level > SOFT_DB and float(features[LEVEL]) - level < OWN_DB:
+            share = min((level - SOFT_DB) / (LOUD_DB - SOFT_DB), 1.0)
+            accompanist.hear_chroma(frame, theirs[:N_CHROMA], 40.0 + 60.0 * share)
+        else:
+            self.miss(frame)
         start = time.perf_counter_ns()
         accompanist.advance(frame, self.horizon, self._emit)
         session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
@@ -136,10 +147,11 @@ class Playing:
     def _show(self, frame: int) -> None:
         """Tell the plan where it has become another, not too often."""
         draft = self.accompanist.draft
-        revision, told = self._shown
-        if draft.revision == revision or frame - told < PLAN_EVERY_S * self._transport.sample_rate:
+        revision, told, any_notes = self._shown
+        ended = any_notes and not draft
+        if (draft.revision == revision and not ended) or frame - told < PLAN_EVERY_S * self._transport.sample_rate:
             return
-        self._shown = draft.revision, frame
+        self._shown = draft.revision, frame, bool(draft)
         self._n_plans += 1
         quarter = math.floor(self._transport.quarter_at(frame))
         before, notes = quarter * TICKS_PER_QUARTER, list[tuple[int, int, int]]()
@@ -148,10 +160,18 @@ class Playing:
             before = max(tick, before)
         self._session.emit("performer", Plan(frame, frame, self._n_plans, float(quarter), notes), "gateway")
 
+    def _expect(self, note: Note) -> None:
+        """What is going to be played may be heard, too."""
+        dues = self._own.dues(note)
+        if self._bleed is not None and dues:
+            hops = (min(dues.values()) + self._own.latency - self._frame) // self._hop_size
+            self._bleed.note(OwnNote(note.pitch, note.velocity, note.channel, hops))
+
     def _emit(self, event: Event) -> None:
         self._session.emit("performer", event, "midi", *(["follower"] if self._follows else []), "gateway")
         if isinstance(event, Note):
             self._own.note(event)
+            self._expect(event)
             self._session.count("performer", "notes")
             if event.frame < self._session.frame:
                 self._session.count("performer", "late_notes")

@@ -79,18 +79,44 @@ def test_progress_is_told_note_by_note() -> None:
 
 
 def test_read_midi_takes_ticks_of_a_24th_quarter(prompt: Path) -> None:
-    notes, tempo_bpm, bar = read_midi(prompt)
-    assert notes == [(0, 60, 24), (24, 62, 24), (48, 64, 24), (72, 65, 24)]
+    notes, tempo_bpm, metre = read_midi(prompt)
+    assert [note[:3] for note in notes] == [(0, 60, 24), (24, 62, 24), (48, 64, 24), (72, 65, 24)]
     assert tempo_bpm == pytest.approx(90)
-    assert bar == 0
+    assert metre == ""
 
 
-@pytest.mark.parametrize(("written", "bar"), [([(3, 4)], 72), ([(6, 8), (6, 8)], 72), ([(3, 4), (4, 4)], 0)])
-def test_the_metre_is_read_where_it_does_not_change(prompt: Path, written: list[tuple[int, int]], bar: int) -> None:
+@pytest.mark.parametrize(("written", "metre"), [([(3, 4)], "3/4"), ([(6, 8), (6, 8)], "6/8"), ([(3, 4), (4, 4)], "")])
+def test_the_metre_is_read_where_it_does_not_change(prompt: Path, written: list[tuple[int, int]], metre: str) -> None:
     midi = mido.MidiFile(str(prompt))
     midi.tracks[0][:0] = [mido.MetaMessage("time_signature", numerator=n, denominator=d) for n, d in written]
     midi.save(str(prompt))
-    assert read_midi(prompt)[2] == bar
+    assert read_midi(prompt)[2] == metre
+
+
+def test_a_part_of_a_score_is_written_as_it_is_and_its_rests_are_filled(duet_file: Path) -> None:
+    midi = perform(score=duet_file, parts=["Piano"], notes=1000)
+    names = [track[0].name for track in midi.tracks[1:]]
+    assert names == ["score 1", "performer"]
+    piano, own = sounding(midi.tracks[1]), sounding(midi.tracks[2])
+    assert [(on // 480, pitch) for on, pitch, _ in piano] == [(0, 48), (2, 55), (16, 50), (20, 50)]
+    assert own
+    assert all(on >= 4 * 480 and on + length <= 16 * 480 for on, _, length in own)
+
+
+def test_without_a_part_it_plays_along_to_the_end(duet_file: Path) -> None:
+    own = sounding(perform(score=duet_file, notes=10_000).tracks[-1])
+    assert 10 < len(own) < 10_000
+    assert max(on for on, _, _ in own) < 24 * 480
+
+
+def test_a_score_and_a_prompt_are_too_much(prompt: Path, duet_file: Path) -> None:
+    with pytest.raises(ConfigError, match="no prompt"):
+        perform(score=duet_file, prompt=prompt)
+
+
+def test_a_part_that_the_score_has_not_is_refused(duet_file: Path) -> None:
+    with pytest.raises(ScoreError, match="Flute"):
+        perform(score=duet_file, parts=["Tuba"])
 
 
 def test_what_is_no_midi_file_is_refused(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ from rtserver.wire.control import Control
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "clients"))
 
-from rtclient import NoteLease, Stream
+from rtclient import NoteLease, Sequencer, Stream
+from rtclient.sequencer import Arrival
 
 fuzz = settings(
     max_examples=int(os.environ.get("FUZZ", "150")),
@@ -44,6 +45,7 @@ values = st.recursive(
     max_leaves=8,
 )
 HEADER = p.Header(p.VERSION, "00ff" * 4, 7, 1, 48000, 48100, 123, None)
+RAW = p.RawHeader(1, "b", 1, 1, 0, 0, 0, 5, 7, 10, "on")
 BULK = p.BulkHeader(p.VERSION, "00ff" * 4, 7, 1, 0, 3, 123, None, p.BULK_FORMAT, p.AUDIO_AXES, (2, 3), 1, 48000)
 VALID_REQUESTS: list[dict[str, Any]] = [
     {"op": "hello", "versions": [1], "client": "test"},
@@ -67,6 +69,7 @@ VALID_REQUESTS: list[dict[str, Any]] = [
     {"op": "record", "action": "start"},
     {"op": "song", "name": "next", "at_frame": 480000},
     {"op": "reload"},
+    {"op": "count_in", "bars": 2},
 ]
 VALID_EVENTS: list[events.Event] = [
     events.Position(1, 2, 0.5, 0.5, 120.0, 0.9, "LOCKED"),
@@ -153,6 +156,14 @@ def test_samples_on_the_wire(header: list[Any], payload: bytes) -> None:
     with contextlib.suppress(ProtocolError):
         _, got, samples = p.decode_bulk([b"audio.harmonic", msgspec.msgpack.encode(header), payload])
         assert samples.shape == got.shape
+
+
+@fuzz
+@given(altered(list(msgspec.structs.astuple(RAW))), st.binary(max_size=4))
+def test_raw_midi_on_the_wire(header: list[Any], payload: bytes) -> None:
+    with contextlib.suppress(ProtocolError):
+        _, got, data = p.decode_raw([b"midi.performer", msgspec.msgpack.encode(header), payload])
+        assert (data, got.version) == (payload, 1)
 
 
 @fuzz
@@ -254,3 +265,33 @@ def test_a_client_takes_any_order_of_valid_events(sent: list[tuple[events.Event,
         assert sounding == set(lease.held)
     lease.release()
     assert sounding == set()
+
+
+@fuzz
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["on", "off", "cut", "new", "heartbeat"]),
+            st.integers(1, 9),
+            st.integers(0, 2),
+            st.integers(-9, 9),
+            st.integers(0, 3),
+        ),
+        max_size=30,
+    )
+)
+def test_a_player_takes_any_order_of_raw_midi(sent: list[tuple[str, int, int, int, int]]) -> None:
+    sequencer, sounding, now = Sequencer(("midi.performer",)), set[int](), 0
+    for what, sequence, epoch, due_ms, note_id in sent:
+        now += 5_000_000
+        header = [1, "b", epoch, sequence, 0, 0, 0, now + due_ms * 1_000_000, note_id, 20_000_000, what]
+        heartbeat = {"sequences": {"midi.performer": sequence}, "notes": []}
+        beats = what == "heartbeat"
+        topic, payload = ("heartbeat", heartbeat) if beats else ("midi.performer", bytes((0x90, 60 + note_id, 1)))
+        sequencer.take(topic, header, payload, Arrival(now, 0.0, now))
+        for message in sequencer.due(now):
+            (sounding.add if message[0] == 0x90 else sounding.discard)(message[1])
+        assert sounding == {pitch for _, pitch in sequencer.held}
+    sequencer.release(now)
+    assert not [message for message in sequencer.due(now) if message[0] == 0x90]
+    assert not sequencer.held
