@@ -247,6 +247,33 @@ def test_its_port_goes_and_comes_back(stage: Stage, far: Synth, player_of: Calla
         back.close()
 
 
+def guardian_of(player: Player) -> int:
+    """The process that owns its port."""
+    (pid,) = (pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _parent(pid) == player.process.pid)
+    return pid
+
+
+def _parent(pid: int) -> int:
+    """The parent of a process; 0 if there is none such."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def test_its_guardian_is_killed(stage: Stage, far: Synth, playing: Player, row: Row) -> None:
+    row.fault = "the guardian of the player's port: `kill -9`"
+    row.lost = "what it would have played until there is another"
+    hold(stage, far)
+    killed_s = time.monotonic()
+    held = far.sounding(killed_s)
+    os.kill(guardian_of(playing), signal.SIGKILL)
+    assert stage.wait(lambda: max(far.released(key, killed_s) for key in held) < float("inf"), 20.0), "the next one lets go"
+    row.hang_s = max(far.released(key, killed_s) for key in held) - killed_s
+    playing.until(lambda status: status["port"] and status["port_lost"] == 1)
+    hold(stage, far)
+
+
 LEASE = """
 import sys, time
 from rtclient import Client, NoteLease, Port
