@@ -25,7 +25,6 @@ SAMPLES = {
     "note": events.Note(1, 2, 3, 60, 72, 480, 0),
     "plan": events.Plan(1, 2, 3, 4.0, [(0, 60, 12)]),
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
-    "plan": events.Plan(1, 2, 3, 4.0, [(12, 60, 12), (0, 64, 24)]),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
     "dropped": events.Dropped(1, 2, 3, 60, 0, "late"),
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
