@@ -23,6 +23,7 @@ SAMPLES = {
     "cue": events.Cue(1, 2, "lights", 44.0, "place"),
     "refused": events.Refused(1, 2, "follower", "command seek bar 999", "no bar '999'"),
     "note": events.Note(1, 2, 3, 60, 72, 480, 0),
+    "plan": events.Plan(1, 2, 3, 4.0, [(0, 60, 12)]),
     "note_on": events.NoteOn(1, 2, 3, 60, 72, 0, 10, 11),
     "note_off": events.NoteOff(1, 2, 3, 60, 0, 10, 11),
     "dropped": events.Dropped(1, 2, 3, 60, 0, "late"),
