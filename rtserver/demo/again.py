@@ -13,7 +13,7 @@ from rtserver.audio import file as audio_file
 from rtserver.errors import RtserverError
 from rtserver.events import Note
 from rtserver.recording.log import from_line
-from rtserver.replay import Log
+from rtserver.replay import PERFORMED, Log
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,5 @@ def again(recording: Path, folder: Path) -> Again:
     log = Log.read(recording)
     lines = (folder / "events.jsonl").read_bytes().splitlines()
     live_notes, notes_again = zip(log.decks, log.events, strict=True), map(from_line, lines)
-    notes, played = ({(deck, e) for deck, e in said if isinstance(e, Note) and e.part == "performer"} for said in (live_notes, notes_again))
+    notes, played = ({(deck, e) for deck, e in said if isinstance(e, Note) and e.part in PERFORMED} for said in (live_notes, notes_again))
     return Again(n, int(np.count_nonzero(different)), len(notes | played), len(notes & played), tuple(sorted(map(str, notes ^ played))))

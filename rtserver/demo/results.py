@@ -16,7 +16,7 @@ from rtserver.demo import TRUTH
 from rtserver.demo.again import Again
 from rtserver.demo.stage import RATE
 from rtserver.demo.truth import Accuracy, judge, read_truth
-from rtserver.events import AnyEvent, Miss, NoteOff, NoteOn, Position
+from rtserver.events import AnyEvent, Miss, Note, NoteOff, NoteOn, Position
 from rtserver.node import Array
 from rtserver.plan import OutputPlan
 from rtserver.replay import Log
@@ -59,6 +59,7 @@ class Results:
         notes_on = sum(isinstance(e, NoteOn) for e in self.events)
         notes_off = sum(isinstance(e, NoteOff) for e in self.events)
         hanging = _hanging(self.heard)
+        own, score = (sum(isinstance(e, Note) and e.part == part for e in self.events) for part in ("performer", "score"))
         late = {o.name: self._late_frames(o.name) / self.take.signal.shape[1] for o in self.supervisor.plan.outputs}
         checks = [
             ("median position error", accuracy.percentile(50), "<=", MEDIAN_S, "s"),
@@ -66,12 +67,15 @@ class Results:
             ("back after the jump in", max(accuracy.relock_s, default=0.0), "<=", RELOCK_S, "s"),
             ("least share of frames on time", 1.0 - max(late.values()), ">=", CLEAN, ""),
             ("notes heard at the MIDI port", float(sum(m[0] & 0xF0 == 0x90 for _, m in self.heard)), ">=", 1.0, ""),
+            ("notes of the network", float(own), ">=", 1.0, ""),
+            ("notes of the score played along", float(score), ">=", 1.0, ""),
             ("notes left hanging", float(hanging), "<=", 0.0, ""),
             ("frames that differ when the recording is replayed", float(self.again.n_different), "<=", 0.0, "frames"),
             *((f"{name}: measured minus stated latency", float(abs(m - s)), "<=", 0.0, "frames") for name, (s, m) in latency.items()),
         ]
         failed = [c for c in checks if not (c[1] <= c[3] if c[2] == "<=" else c[1] >= c[3])]
         self._print(accuracy, latency, late, (notes_on, notes_off))
+        print(f"  of the notes {own} are the network's, {score} the score's own, played along from bar 17 on")
         summary = {
             "latency_frames": {name: {"stated": s, "measured": m} for name, (s, m) in latency.items()},
             "error_s": {str(q): accuracy.percentile(q) for q in (50, 75, 90, 95)},
@@ -82,6 +86,7 @@ class Results:
             "replay": asdict(self.again),
             "notes_on": notes_on,
             "notes_off": notes_off,
+            "notes_by_part": {"performer": own, "score": score},
             "checks": {name: {"value": value, "rule": f"{rule} {limit}"} for name, value, rule, limit, _ in checks},
         }
         (self.folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")

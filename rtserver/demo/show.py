@@ -34,7 +34,10 @@ START_S = 120.0  # with a cold kernel cache
 
 
 def settings(folder: Path, sockets: Path, period: int) -> Config:
-    """The show: harmonic and percussive out, the dry input as monitor, an accompaniment in the piece's key; blocks of JACK's period."""
+    """The show: harmonic and percussive out, the dry input as monitor; blocks of JACK's period.
+
+    The performer accompanies in the piece's key; from bar 17 on, by a cue, it plays the piece itself along with the player.
+    """
     return parse(
         {
             "name": "rtserver-demo",
@@ -45,8 +48,9 @@ def settings(folder: Path, sockets: Path, period: int) -> Config:
                 "monitor": {"source": "dry", "channels": [3], "align": False},
             },
             "score": {"file": str(SCORE)},
-            "generation": {"scale": "G major", "seed": 1725, "pitch_low": 55, "pitch_high": 79, "polyphony": 2},
-            "midi": {"connect": ["rtserver-demo-synth"], "program": 48},
+            "generation": {"scale": "G major", "seed": 1725, "pitch_low": 55, "pitch_high": 79, "polyphony": 2, "parts": ["Piano"]},
+            "cues": {"cue": [{"name": "along", "at": "bar 17", "parameter": "generation.mode", "value": "along"}]},
+            "midi": {"ports": {"synth": {"connect": ["rtserver-demo-synth"], "programs": {"1": 48, "2": 6}}}},
             "wire": {key: f"ipc://{sockets}/{key}" for key in ("control", "events", "bulk")},
             "recording": {"folder": str(sockets / "recording")},
         }

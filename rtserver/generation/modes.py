@@ -33,7 +33,7 @@ LATE_S = 0.05  # a note this late is still a note; later ones are left out
 LOUDER = 0.3  # how fast `level` follows the loudness of the player: three notes for two thirds of the way
 PLAN_QUARTERS = 8.0  # how far ahead is planned: two bars of four
 MOST_PLANNED = 24  # notes; as many as one message tells
-A_CALL = 3  # notes by which the plan grows a call: half a millisecond
+A_CALL = 2  # notes by which the plan grows a call: less than half a millisecond
 SAME_PLACE = 0.5  # quarters: a clock that starts again so near to where it stood goes on
 
 
@@ -151,6 +151,11 @@ class Accompanist:
     def enter(self) -> None:
         """The next note of its own comes at once, on the present tick: it begins together with the player."""
         self.planner.enters = True
+
+    def foresee(self) -> None:
+        """While the clock waits for the player: choose beforehand with which note to enter, at the quarter 0 from which it will run."""
+        if self.mode in ("accompany", "free") and not self.silent:
+            self.planner.foresee(0, self._condition(), ahead=self.mode != "free")
 
     def constrain(self, constraints: Constraints) -> None:
         """Other limits, from the next note that is not yet committed on."""

@@ -71,7 +71,7 @@ class Playing:
         self._follows = score is not None
         self.horizon = round((COMMIT_S + lookahead_s(session.config)) * transport.sample_rate)
         self._waits = self.waiting = waits
-        self._shown = (0, 0)  # the draft's revision as told last, and when
+        self._shown = (0, 0, False)  # the draft's revision as told last, when, and whether there was anything in it
         self._n_plans = 0
         self._counted = (0, 0, 0, 0)
 
@@ -110,6 +110,8 @@ class Playing:
             accompanist.hear_chroma(frame, theirs[:N_CHROMA], 40.0 + 60.0 * share)
         else:
             self.miss(frame)
+        if self.waiting:
+            accompanist.foresee()
         start = time.perf_counter_ns()
         accompanist.advance(frame, self.horizon, self._emit)
         session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
@@ -147,10 +149,11 @@ class Playing:
     def _show(self, frame: int) -> None:
         """Tell the plan where it has become another, not too often."""
         draft = self.accompanist.draft
-        revision, told = self._shown
-        if draft.revision == revision or frame - told < PLAN_EVERY_S * self._transport.sample_rate:
+        revision, told, any_notes = self._shown
+        ended = any_notes and not draft
+        if (draft.revision == revision and not ended) or frame - told < PLAN_EVERY_S * self._transport.sample_rate:
             return
-        self._shown = draft.revision, frame
+        self._shown = draft.revision, frame, bool(draft)
         self._n_plans += 1
         quarter = math.floor(self._transport.quarter_at(frame))
         before, notes = quarter * TICKS_PER_QUARTER, list[tuple[int, int, int]]()

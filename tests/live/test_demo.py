@@ -54,6 +54,7 @@ def test_the_summary_holds_figures(demo):
     folder, _ = demo
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["notes_on"] == summary["notes_off"] > 20
+    assert min(summary["notes_by_part"].values()) > 5
     assert summary["replay"]["n_frames"] > 30 * 48000
     assert summary["replay"]["n_different"] == 0
     assert summary["replay"]["n_same_notes"] == summary["replay"]["n_notes"]

@@ -260,3 +260,14 @@ def test_the_parts_of_a_score_that_are_not_followed_are_played_along(tmp_path: P
     assert {note.part for note in stage.of(Note)} == {"score"}
     assert len(wanted) > 10
     assert not missing
+
+
+def test_a_plan_that_has_been_played_to_its_end_is_told_as_empty(tmp_path: Path) -> None:
+    score = load_score(SCORE)
+    stage = Stage(tmp_path, score, mode="along", parts=[1], fill=False)
+    start = score.length_quarter - 4.0
+    for k in range(600):
+        stage.session.emit("follower", locked(k * HOP, start + k * HOP / QUARTER), "performer", "gateway")
+        stage.hops(1)
+    assert stage.of(Note)
+    assert stage.of(Plan)[-1].notes == []
