@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,10 +32,11 @@ FAR = "rtfault-far"
 class Player:
     """``play_midi.py`` as its users start it, in a session of its own, with its status lines."""
 
-    def __init__(self, *arguments: str, code: str = "") -> None:
+    def __init__(self, *arguments: str, code: str = "", within: tuple[str, ...] = ()) -> None:
         command = (
             [sys.executable, "-c", code, *arguments] if code else [sys.executable, str(CLIENTS / "play_midi.py"), "--json", *arguments]
         )
+        command = [*within, *command]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=CLIENTS
         )
@@ -72,8 +74,8 @@ def player_of() -> Iterator[Callable[..., Player]]:
     """Starts players and ends them."""
     players: list[Player] = []
 
-    def start(stage: Stage, *arguments: str, code: str = "") -> Player:
-        players.append(Player("--control", stage.server.config.wire.control, "--connect", FAR, *arguments, code=code))
+    def start(stage: Stage, *arguments: str, **settings: Any) -> Player:
+        players.append(Player("--control", stage.server.config.wire.control, "--connect", FAR, *arguments, **settings))
         return players[-1]
 
     yield start
@@ -139,6 +141,28 @@ def test_parts_channels_and_an_offset_are_what_it_is_told(stage: Stage, far: Syn
 def test_its_clock_is_known_and_the_bound_is_stated(stage: Stage, playing: Player) -> None:
     status = playing.until(lambda status: status["clock_error_s"] is not None)
     assert abs(status["clock_offset_s"]) <= status["clock_error_s"], "on one machine both clocks are one"
+
+
+def test_on_a_clock_that_is_another_it_plays_at_the_same_moments(stage: Stage, far: Synth, player_of: Callable[..., Player]) -> None:
+    """In a time namespace CLOCK_MONOTONIC is ahead by a day, as it may be on another machine."""
+    elsewhere = ("unshare", "--time", "--monotonic", "86400", "--fork", "--kill-child")
+    if shutil.which("unshare") is None or subprocess.run([*elsewhere, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this needs util-linux and the right to make a time namespace")
+    player = player_of(stage, within=elsewhere)
+    status = player.until(lambda status: status["server"] and status["port"])
+    assert abs(status["clock_offset_s"] + 86400) <= status["clock_error_s"]
+    pitches, near = list(range(60, 72)), stage.synth
+    assert near is not None
+    began_s = time.monotonic()
+    for i, pitch in enumerate(pitches):
+        assert stage.ask("note", pitch=pitch, duration_s=0.05, channel=CHANNEL, delay_s=0.1 + 0.1 * i)["ok"]
+    begins = lambda synth: {m[1]: when_s for when_s, m in list(synth.heard) if m[0] == 0x90 | CHANNEL and when_s > began_s}  # noqa: E731
+    assert stage.wait(lambda: pitches[-1] in begins(near) and pitches[-1] in begins(far))
+    both = begins(near).keys() & begins(far).keys()
+    assert len(both) > len(pitches) // 2, "where the machine stands still one may be left out as late"
+    apart_s = sorted(abs(begins(near)[pitch] - begins(far)[pitch]) for pitch in both)
+    print("apart by", ", ".join(f"{s * 1e3:.1f}" for s in apart_s), "ms")
+    assert apart_s[len(apart_s) // 2] < 0.05, "two periods of JACK"
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["it alone", "its whole group"])
