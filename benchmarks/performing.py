@@ -7,10 +7,12 @@ the follower on its score, the performer, the MIDI port, the gateway, the record
 what it plays and hears to the frame, and ZeroMQ clients (performing_client.py), each a process of its own without priority.
 
 event: what a sampled note costs (benchmarks/performer.py).
-key: `reset`, a while of nothing, a key through JACK, the performer's first note. From the frame at which the key is played (JACK hands
-it to our input in the same period) until the note-on is sent, is heard at a JACK port, and until a ZeroMQ client has received the note.
-delivery: from the due time of each note until a JACK port hears it (JACK quantises to the period: nothing is taken off for that) and
-until a client plays it that schedules by due time; beside them, in the same run, two that play on receipt and by relative sleeps.
+key: no score; `reset`, a while of nothing, a key through JACK, the performer's first note (`[generation] start = "first_note"`). From when
+the key is played into JACK, which hands it to our input in the same period, until the server's stamp of it, until the note-on is sent,
+until a ZeroMQ client has received the note, and until a JACK port hears it.
+delivery: from the due time of each note until a JACK port hears it (the time of the frame; JACK quantises to the period, and nothing is
+taken off for that) and until a client plays it that schedules by due time; beside them, in the same run, two clients that play on
+receipt and by relative sleeps.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from performer import costs
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
 from faults import Stage, settings
-from jackmidi import JackMidi
+from jackmidi import JackMidi, Stamped
 from liveserver import RATE
 from performing_client import WAYS
 
@@ -76,20 +78,19 @@ def show(period: int, **changes: Any) -> dict[str, Any]:
     return raw | {"audio": {**raw["audio"], "block_size": period}}
 
 
-def heard_at(ear: JackMidi, sent: list[tuple[int, int, int]]) -> dict[int, int]:
-    """When our ear heard each note, by its id. `sent`: (sent_ns, pitch, note_id); what JACK lost is missing."""
-    ons: dict[int, list[int]] = {}
+def heard_at(ear: JackMidi, sent: list[tuple[int, int, int]]) -> dict[int, Stamped]:
+    """What our ear heard of each note, by its id. `sent`: (sent_ns, pitch, note_id); what JACK lost is missing."""
+    ons: dict[int, list[Stamped]] = {}
     for stamped in ear.heard:
         if stamped.data[0] & 0xF0 == 0x90 and stamped.data[2]:
-            ons.setdefault(stamped.data[1], []).append(stamped.at_ns)
-    found: dict[int, int] = {}
+            ons.setdefault(stamped.data[1], []).append(stamped)
+    found: dict[int, Stamped] = {}
     for sent_ns, pitch, note_id in sorted(sent):
-        times = ons.get(pitch, [])
-        # A frame's time is JACK's estimate of it: a little before `sent_ns` is possible, and so is a message of the period before.
-        while times and times[0] < sent_ns - 1_000_000:
-            times.pop(0)
-        if times and times[0] < sent_ns + 50_000_000:
-            found[note_id] = times.pop(0)
+        ours = ons.get(pitch, [])
+        while ours and ours[0].worked_ns < sent_ns - 1_000_000:  # `sent_ns` is read when it has been handed to the port's process
+            ours.pop(0)
+        if ours and ours[0].worked_ns < sent_ns + 50_000_000:
+            found[note_id] = ours.pop(0)
     return found
 
 
@@ -124,7 +125,7 @@ def deliver(folder: Path, period: int, minutes: float) -> dict[str, Any]:
     heard = heard_at(ear, [(e["sent_ns"], e["pitch"], e["note_id"]) for e in events])
     found = {
         "sent_after_due": summary([(e["sent_ns"] - e["due_ns"]) * 1e-9 for e in events]),
-        "jack_after_due": summary([(heard[e["note_id"]] - e["due_ns"]) * 1e-9 for e in events if e["note_id"] in heard]),
+        "jack_after_due": summary([(heard[e["note_id"]].at_ns - e["due_ns"]) * 1e-9 for e in events if e["note_id"] in heard]),
     }
     for way, of in rows.items():
         found[f"client_{way}"] = summary([(played - due) * 1e-9 for topic, _, due, _, played in of if topic == "note"])
@@ -153,7 +154,7 @@ def first_notes(folder: Path, period: int, n: int, seed: int = 0) -> dict[str, A
             ear.send(bytes((0x90 | KEY_CHANNEL, KEY, 80)))
             if stage.wait(lambda since_s=from_s: stage.subscriber.since(since_s, "note_on"), 2.0):
                 stage.wait(lambda n_before=before: len(ear.sent) > n_before, 1.0)
-                key_ns = ear.sent[before].at_ns
+                key_ns = ear.sent[before].worked_ns
                 first = min(stage.subscriber.since(from_s, "note_on"), key=lambda e: e["sent_ns"])
                 stage.wait(lambda since_s=from_s: stage.subscriber.since(since_s, "midi_in"), 1.0)
                 stamp = stage.subscriber.since(from_s, "midi_in")[0]["frame"]
@@ -178,7 +179,7 @@ def first_notes(folder: Path, period: int, n: int, seed: int = 0) -> dict[str, A
             "key_to_its_stamp_by_the_server": summary([(stamp - key) * 1e-9 for key, stamp, _, _ in rows]),
             "key_to_note_sent": summary([(sent - key) * 1e-9 for key, _, sent, _ in rows]),
             "key_to_note_received_by_zeromq": summary([(received[n] - key) * 1e-9 for key, _, _, n in rows if n in received]),
-            "key_to_note_heard_at_jack": summary([(heard[n] - key) * 1e-9 for key, _, _, n in rows if n in heard]),
+            "key_to_note_heard_at_jack": summary([(heard[n].worked_ns - key) * 1e-9 for key, _, _, n in rows if n in heard]),
         },
     }
 

@@ -276,7 +276,7 @@ class Epoch(Event, frozen=True):
 
 
 class Late(Event, frozen=True):
-    """What was to take effect at `available_frame` came later and took effect at `taken_frame`, in `role`; or sooner, where it waited for it.
+    """What was to take effect at `available_frame` came later and did so at `taken_frame`, in `role`; or sooner, where that waited for it.
 
     what : its kind and name, or bytes (``position``, ``midi_in 903c40``, ``param generation.mode``, ``command seek``); frame : its frame.
     """

@@ -28,6 +28,7 @@ GROUPS = {
     "machine": "The machine",
     "input": "What comes in",
     "files": "What is loaded and written",
+    "play_midi": "A client that plays on a port of its own",
 }
 
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -13,7 +13,7 @@ from pathlib import Path
 GUARDIAN = Path(__file__).parent / "guardian.py"
 READY_S = 10.0  # a busy machine starts an interpreter slowly
 HANG_S = 1.0  # the guardian says ten times a second that it lives
-AGAIN_S = 1.0  # after it has ended another is tried so much later
+AGAIN_S = 1.0  # after it has ended another is tried so much later; at once, if it had been there for longer
 BEAT_S = 0.05  # it lets go of everything when it hears nothing for 0.2 s
 ATOMIC = 512  # bytes that a pipe takes whole or not at all, everywhere
 
@@ -47,7 +47,7 @@ class Port:
         self._held = b""
         self._sounding: set[tuple[int, int]] = set()
         self._left: set[tuple[int, int]] = set()  # what sounded when the port went
-        self._heard_s = self._beat_s = self._again_s = 0.0
+        self._heard_s = self._beat_s = self._again_s = self._began_s = 0.0
 
     @property
     def pid(self) -> int:
@@ -121,6 +121,7 @@ class Port:
         os.set_blocking(self._process.stdin.fileno(), False)
         os.set_blocking(self._process.stdout.fileno(), False)
         self._held, self._heard_s, self._beat_s = b"", time.monotonic(), 0.0
+        self._began_s = self._heard_s
 
     def _read(self, now_s: float) -> None:
         assert self._process is not None and self._process.stdout is not None
@@ -171,10 +172,12 @@ class Port:
 
     def _end(self, why: str, count: bool = True) -> None:
         process, self._process = self._process, None
-        self.lost += count and self.ready
+        was_ready = self.ready
+        self.lost += count and was_ready
         self._left |= self._sounding
         self.ready, self.connected, self.reason = False, "", why
-        self._again_s = time.monotonic() + AGAIN_S
+        now_s = time.monotonic()
+        self._again_s = now_s if was_ready and now_s - self._began_s > AGAIN_S else now_s + AGAIN_S
         if process is not None:
             process.kill()
             process.wait()

@@ -1,7 +1,6 @@
 """The click as sound: how the performer tells the callback of clicks, and what one sounds like. No numba here.
 
-The callback plays a click itself, from its due frame on: nobody has to be in time but whoever told of it, so that it goes on while the
-engine is away.
+The callback plays a click itself, from its due frame on, once it has been told of it: nobody has to be in time any more.
 """
 
 from __future__ import annotations

@@ -60,6 +60,14 @@ class Draft:
         self.revision += 1
         return step
 
+    def put(self, note: NoteEvent, before: Snapshot, after: Snapshot, condition: Float, until: int = FAR) -> Step:
+        """The same of a note that was chosen, and fed, earlier: the performer is put into the state `after` it."""
+        self.performer.restore(after)
+        step = Step(note, self.performer.tick, before, condition, -1, until, self.place)
+        self.steps.append(step)
+        self.revision += 1
+        return step
+
     def pop(self) -> Step:
         """The first note, which has been committed or left out: there is no way back behind it."""
         return self.steps.popleft()

@@ -152,6 +152,11 @@ class Accompanist:
         """The next note of its own comes at once, on the present tick: it begins together with the player."""
         self.planner.enters = True
 
+    def foresee(self) -> None:
+        """While the clock waits for the player: choose beforehand with which note to enter, at the quarter 0 from which it will run."""
+        if self.mode in ("accompany", "free") and not self.silent:
+            self.planner.foresee(0, self._condition(), ahead=self.mode != "free")
+
     def constrain(self, constraints: Constraints) -> None:
         """Other limits, from the next note that is not yet committed on."""
         self.planner.constraints = constraints

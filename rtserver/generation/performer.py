@@ -246,6 +246,14 @@ class Performer:
         network.clear()
         return NoteEvent(dt, _nearest(pitches, SAFE_PITCH if self.last == FIRST else self.last.pitch), _nearest(durations, max(dt, 1)))
 
+    def circumstances(self) -> tuple[object, ...]:
+        """What decides its next note beside the memory and what is asked: equal if the same will come, where nothing was fed meanwhile."""
+        dice = self._dice.bit_generator.state["state"]
+        return (
+            *(self.last, self.tick, tuple(self._sounding), tuple(self._heard), dice["state"], dice["inc"]),
+            *(self.temperature, self.top_p, self.higher, self.sooner),
+        )
+
     def snapshot(self) -> Snapshot:
         """The whole state, a few kilobytes."""
         h, c = self.network.state

@@ -8,7 +8,7 @@ from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.draft import FAR, Draft, Step
 from rtserver.generation.metre import Metre
-from rtserver.generation.performer import Performer
+from rtserver.generation.performer import Performer, Snapshot
 from rtserver.generation.vocabulary import NoteEvent
 from rtserver.generation.written import LONG_REST, Harmony, WrittenPart
 
@@ -62,6 +62,7 @@ class Planner:
         self.draft.drop()
         self.performer.reset()
         self.enters = False
+        self._foreseen: tuple[tuple[object, ...], NoteEvent, Snapshot] | None = None
         self._bar = (-1, -1)
         self.turn_to(quarter)
 
@@ -94,8 +95,31 @@ class Planner:
             self._bar = line % bar, bar
             performer.set_bar(line, bar)
         coming = self.harmony.ahead(performer.tick) if ahead and self.harmony is not None else None
+        before = performer.snapshot()
         if self.enters:
             self.enters, dt = False, max(0, earliest - performer.tick)
-        before = performer.snapshot()
+            if self._foreseen is not None and self._foreseen[0] == self._circumstances(dt, condition, coming):
+                return self.draft.put(self._foreseen[1], before, self._foreseen[2], condition, until=until)
         note = performer.query(self.constraints, condition, earliest, dt, ahead=coming, controls=self.controls)
         return self.draft.add(note, before, condition, until=until)
+
+    def foresee(self, tick: int, condition: v.Float, ahead: bool = True) -> None:
+        """Choose the note with which it would enter at `tick`, and forget it: if nothing is another then, it is at hand.
+
+        A network that has slept takes a millisecond for it, most of that to fetch its weights from memory.
+        """
+        performer = self.performer
+        coming = self.harmony.ahead(performer.tick) if ahead and self.harmony is not None else None
+        circumstances = self._circumstances(max(0, tick - performer.tick), condition, coming)
+        if self._foreseen is not None and self._foreseen[0] == circumstances:
+            return
+        self.enters = True
+        note = self.own(tick, condition, ahead=ahead).note
+        self._foreseen = circumstances, note, performer.snapshot()
+        self.draft.undo()
+
+    def _circumstances(self, dt: int, condition: v.Float, coming: v.Float | None) -> tuple[object, ...]:
+        """All that decides which note comes after `dt` ticks, the bar apart, which is set before."""
+        performer = self.performer
+        given = tuple(b"" if x is None else x.tobytes() for x in (condition, coming, self.controls))
+        return (dt, given, self.constraints, performer.circumstances())

@@ -16,6 +16,7 @@ from rtserver.transport import Transport
 
 # So far ahead clicks are told, as notes are, beside what sinks ask for; and two blocks: the callback must know of it before its block.
 COMMIT_S = 0.03
+FREE_S = 0.2  # further ahead at a fixed tempo, of which nobody learns anything new: who stands still for less takes no click away
 
 
 class Clicking:
@@ -48,7 +49,8 @@ class Clicking:
         probe = Note(0, 0, 0, mine.pitch, 1, 1, 0, PART)
         played = any(plays(port, name, probe) for name, port in outputs_of(config).items())
         self._sinks = ("midi", "gateway") if played else ("gateway",)  # midi would count what nobody plays as dropped
-        self._horizon = round((COMMIT_S + lookahead_s(config)) * config.audio.sample_rate) + 2 * config.audio.block_size
+        ahead_s = COMMIT_S + lookahead_s(config) + (FREE_S if free else 0.0)
+        self._horizon = round(ahead_s * config.audio.sample_rate) + 2 * config.audio.block_size
         self._quarter = 0.0  # where the follower stands
         self._n_late = 0  # as counted
 

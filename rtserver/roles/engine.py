@@ -70,6 +70,7 @@ class EngineRole:
     def prepare(self) -> None:
         self.lanes: list[FastLane] = fast_lanes(self.session)
         self.waker = self.session.waker("engine")
+        self.workers = [self.session.waker(role) for role in ("follower", "performer")]  # who waits for features
         self._watch()
         if self._begun and self.session.frame:
             self._resume("engine started")
@@ -96,10 +97,14 @@ class EngineRole:
 
     def _work(self) -> None:
         window = int(self.table[self.head + t.START]), int(self.table[self.head + t.END])
+        features = int(self.session.features.count[0])
         for lane in self.lanes:
             lane.window = window
             self._recover(lane)
             self._run_hops(lane)
+        if int(self.session.features.count[0]) != features:  # after the outputs, which are in more of a hurry
+            for waker in self.workers:
+                waker.post()
 
     def _run_hops(self, lane: FastLane) -> None:
         """Every hop that has arrived, each timed; and the settings that came with it."""

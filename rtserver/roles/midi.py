@@ -74,11 +74,10 @@ class MidiRole:
         self._let_go()  # what the player let go of meanwhile nobody has heard
 
     def turn(self) -> bool:
-        """Take what came, send what is due, wait until shortly before what is due next."""
-        self._look_for_faults()
+        """Take what came, keys first: somebody waits for the answer. Send what is due, wait until shortly before what is due next."""
         self._follow_song()
-        self._take_events()
         self._take_input()
+        self._take_events()
         now_ns = time.monotonic_ns()
         for slot in self.rack.slots:
             if slot.clock is not None:
@@ -88,6 +87,7 @@ class MidiRole:
                 self._send(slot, steps)
             if slot.player.schedule.left_out:
                 self._tell_left_out(slot)
+        self._look_for_faults()
         self._housekeep(now_ns)
         self._wait()
         return True

@@ -110,6 +110,8 @@ class Playing:
             accompanist.hear_chroma(frame, theirs[:N_CHROMA], 40.0 + 60.0 * share)
         else:
             self.miss(frame)
+        if self.waiting:
+            accompanist.foresee()
         start = time.perf_counter_ns()
         accompanist.advance(frame, self.horizon, self._emit)
         session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)

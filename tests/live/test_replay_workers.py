@@ -20,6 +20,7 @@ SETTINGS = {
     "outputs": {"harmonic": {"source": "harmonic", "channels": [1], "on_late": "dry"}},
     "score": {"file": str(SCORE)},
     "generation": {"scale": "G major", "seed": 7, "grid": 6},
+    "click": {"enabled": True},
 }
 
 

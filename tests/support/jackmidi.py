@@ -1,8 +1,9 @@
 """A keyboard and an ear on JACK, to the frame, in a process of its own: the interpreter of whoever uses it disturbs neither.
 
 Run as a program with the name of a client, it reads lines of messages in hex, apart by spaces, and sends those of a line together at the
-start of the next period. It writes a line of all that it has sent or heard: ``out`` or ``in``, the JACK frame, its time on CLOCK_MONOTONIC
-in nanoseconds, the message. It passes on any bytes, MIDI or not. It ends with its standard input.
+start of the next period. It writes a line of all that it has sent or heard: ``out`` or ``in``, the JACK frame, the time of that frame by
+JACK's clock, when the period was worked on (both CLOCK_MONOTONIC in nanoseconds), the message. It passes on any bytes, MIDI or not. It ends
+with its standard input.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class Stamped(NamedTuple):
     """A message and the JACK frame at which it passed."""
 
     frame: int
-    at_ns: int  # CLOCK_MONOTONIC
+    at_ns: int  # the time of that frame by JACK's smoothed clock, on CLOCK_MONOTONIC
+    worked_ns: int  # when that period was worked on: a server that is late leaves it behind `at_ns`
     data: bytes
 
 
@@ -61,8 +63,9 @@ class JackMidi:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            where, frame, at_ns, data = line.split()
-            (self.sent if where == b"out" else self.heard).append(Stamped(int(frame), int(at_ns), bytes.fromhex(data.decode())))
+            where, frame, at_ns, worked_ns, data = line.split()
+            stamped = Stamped(int(frame), int(at_ns), int(worked_ns), bytes.fromhex(data.decode()))
+            (self.sent if where == b"out" else self.heard).append(stamped)
 
 
 def run(name: str) -> None:
@@ -76,14 +79,14 @@ def run(name: str) -> None:
     pointer = int(jack._ffi.cast("uintptr_t", client._ptr))
     ear, mouth = client.midi_inports.register("in"), client.midi_outports.register("out")
     waiting: deque[bytes] = deque()
-    passed: deque[tuple[str, int, bytes]] = deque()
+    passed: deque[tuple[str, int, int, bytes]] = deque()
 
     @client.set_process_callback
     def process(_frames: int) -> None:
         mouth.clear_buffer()
-        start = client.last_frame_time
+        start, now_ns = client.last_frame_time, time.monotonic_ns()
         for offset, data in ear.incoming_midi_events():
-            passed.append(("in", start + offset, bytes(data)))
+            passed.append(("in", start + offset, now_ns, bytes(data)))
         while waiting:
             message = waiting.popleft()
             try:
@@ -92,7 +95,7 @@ def run(name: str) -> None:
                 if message is not None and len(message) < 4096:
                     waiting.appendleft(message)
                 break
-            passed.append(("out", start, message))
+            passed.append(("out", start, now_ns, message))
 
     client.activate()
     print("ready", flush=True)
@@ -108,8 +111,9 @@ def run(name: str) -> None:
         # JACK's clock need not be CLOCK_MONOTONIC. Whoever is interrupted between the two sees less than there is.
         apart_ns = max(time.monotonic_ns() - lib.jack_get_time() * 1000 for _ in range(3))
         while passed:
-            where, frame, message = passed.popleft()
-            out += f"{where} {frame} {lib.jack_frames_to_time(pointer, frame & 0xFFFFFFFF) * 1000 + apart_ns} {message.hex()}\n"
+            where, frame, worked_ns, message = passed.popleft()
+            at_ns = lib.jack_frames_to_time(pointer, frame & 0xFFFFFFFF) * 1000 + apart_ns
+            out += f"{where} {frame} {at_ns} {worked_ns} {message.hex()}\n"
         if out:
             sys.stdout.write(out)
             sys.stdout.flush()

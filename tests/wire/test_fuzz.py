@@ -69,7 +69,6 @@ VALID_REQUESTS: list[dict[str, Any]] = [
     {"op": "record", "action": "start"},
     {"op": "song", "name": "next", "at_frame": 480000},
     {"op": "reload"},
-    {"op": "count_in", "bars": 2},
 ]
 VALID_EVENTS: list[events.Event] = [
     events.Position(1, 2, 0.5, 0.5, 120.0, 0.9, "LOCKED"),
