@@ -171,7 +171,7 @@ def test_a_panic_from_the_command_line(stage, row):
 def test_the_mode_changes_while_it_plays(stage, row):
     row.fault = "`generation.mode` set to each mode in turn, then `generation.enabled` to false, while the performer plays densely"
     since_s = begin(stage)
-    for mode in (*MODES, "accompany"):
+    for mode in (*(mode for mode in MODES if mode != "along"), "accompany"):  # along needs a score
         change(stage, "mode", mode)
         time.sleep(1.3)  # a bar of 4/4 is a second
     pause(stage)
