@@ -7,7 +7,7 @@ from rtserver.audio import file as audio_file
 from rtserver.config import parse
 from rtserver.demo import RECORDING, SCORE
 from rtserver.demo.again import again
-from rtserver.events import Change, Note, Position, Resume, Song
+from rtserver.events import Change, Click, Note, Position, Resume, Song
 from rtserver.replay import Log
 from rtserver.show import Song as Show
 from rtserver.wire.client import Client
@@ -24,7 +24,9 @@ OPENING = {
         "harmonic": {"source": "harmonic", "channels": [1], "on_late": "dry"},
         "percussive": {"source": "percussive", "channels": [2], "on_late": "mute"},
         "monitor": {"source": "dry", "channels": [3], "gain_db": -6.0},
+        "click": {"source": "click", "channels": [3]},
     },
+    "click": {"enabled": True},
     "generation": {"scale": "G major", "seed": 7, "grid": 6},
 }
 BALLAD = {
@@ -34,7 +36,9 @@ BALLAD = {
         "percussive": {"source": "percussive", "channels": [1]},
         "both": {"source": "harmonic", "channels": [3], "on_late": "dry"},
         "under": {"source": "dry", "channels": [3], "gain_db": -12.0},
+        "click": {"source": "click", "channels": [2]},
     },
+    "click": {"enabled": True, "count_in_bars": 1, "subdivision": 2},
     "generation": {"seed": 9, "tempo_bpm": 150.0, "grid": 6},
 }
 
@@ -113,7 +117,8 @@ def test_a_set_list_happens_again_bit_for_bit(own_jackd_of, live_server, tmp_pat
         (0, list(OPENING["outputs"])),
         (1, [*BALLAD["outputs"], "monitor"]),
     ]
-    for stay, kinds in zip(log.stays, ({Change, Note, Position}, {Change, Note, Resume}, {Change, Position}, {Resume}), strict=True):
+    happened = ({Change, Click, Note, Position}, {Change, Click, Note, Resume}, {Change, Click, Position}, {Resume})
+    for stay, kinds in zip(log.stays, happened, strict=True):
         assert kinds <= {type(event) for event in log.of(stay)}
     assert log.caveats == []
     result = again(folder, tmp_path / "again")
