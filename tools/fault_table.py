@@ -28,6 +28,8 @@ GROUPS = {
     "machine": "The machine",
     "input": "What comes in",
     "files": "What is loaded and written",
+    "midi_malformed": "What a keyboard sends",
+    "dense_playing": "The performer plays densely",
     "play_midi": "A client that plays on a port of its own",
 }
 

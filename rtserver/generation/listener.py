@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from rtserver.generation import vocabulary as v
 from rtserver.generation.vocabulary import NoteEvent
 
 SOURCES = ("auto", "keys", "sound")
+MOST_HEARD = 128  # notes of a phrase: taken up in some 20 ms, before the next note is due
 
 
 class Listener:
@@ -102,21 +104,23 @@ class _Heard:
 
 
 class Phrase:
-    """The notes that the player has played since it was taken last."""
+    """The notes that the player has played since it was taken last; of more than MOST_HEARD, the last ones."""
 
     def __init__(self) -> None:
-        self.notes: list[_Heard] = []
+        self.notes: deque[_Heard] = deque(maxlen=MOST_HEARD)
+        self._down: dict[int, _Heard] = {}  # by pitch
 
     def __bool__(self) -> bool:
         return bool(self.notes)
 
     def key(self, tick: int, pitch: int, down: bool) -> None:
         """A key goes down or up."""
-        for note in self.notes:
-            if note.pitch == pitch and note.off is None:
-                note.off = tick
+        note = self._down.pop(pitch, None)
+        if note is not None:
+            note.off = tick
         if down:
-            self.notes.append(_Heard(tick, pitch))
+            self._down[pitch] = _Heard(tick, pitch)
+            self.notes.append(self._down[pitch])
 
     def shift(self, ticks: int) -> None:
         """The clock has jumped by so much."""
@@ -129,7 +133,8 @@ class Phrase:
         if not self.notes:
             return now, []
         rows = [(n.on, n.pitch, now if n.off is None else n.off) for n in self.notes]
-        self.notes = []
+        self.notes.clear()
+        self._down.clear()
         on, pitch, off = (np.array(c, np.int64) for c in zip(*rows, strict=True))
         onset, _, pitch, duration = v.encode(on, pitch, np.maximum(off - on, 1))
         steps = np.diff(onset, prepend=onset[:1])

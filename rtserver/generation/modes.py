@@ -21,6 +21,7 @@ from rtserver.generation.listener import Listener
 from rtserver.generation.metre import Metre
 from rtserver.generation.performer import Performer
 from rtserver.generation.planner import NOTHING, Planner
+from rtserver.generation.swing import Swing
 from rtserver.generation.turns import TAKING, Turns
 from rtserver.generation.vocabulary import NoteEvent
 from rtserver.generation.written import Harmony, WrittenPart
@@ -121,6 +122,7 @@ class Accompanist:
         self.silent = False
         self.listener = Listener(listen)
         self.turns = Turns(self.listener, patience)
+        self.swing = Swing()
         self.reset()
 
     def reset(self) -> None:
@@ -129,6 +131,7 @@ class Accompanist:
         self.level = self.initial_level
         self.listener.reset()
         self.turns.reset()
+        self.swing.reset()
         self.mode = self.initial_mode
         self.next_mode: tuple[str, float] | None = None  # and the quarter of the bar line where it begins
         self.epoch = self.transport.epoch
@@ -198,6 +201,8 @@ class Accompanist:
             return
         if velocity > 0 and self.follow_level:
             self.level += LOUDER * (velocity - self.level)
+        if velocity > 0 and self.transport.running:
+            self.swing.hear(tick)
         if self.mode in TAKING:
             self.turns.phrase.key(round(tick), pitch, velocity > 0)
             self.turns.hear(tick)
@@ -273,7 +278,7 @@ class Accompanist:
             if turns.until < math.inf:
                 end = min(end, self.transport.frame_of(turns.until / v.TICKS_PER_QUARTER))
         while self.draft or self._extend(frame):
-            if self.transport.frame_of(self.draft.steps[0].tick / v.TICKS_PER_QUARTER) >= end:
+            if self._due(self.draft.steps[0].tick) >= end:
                 break
             if not self._settle(frame, end, emit):
                 return
@@ -286,7 +291,7 @@ class Accompanist:
         """Commit the first note of the plan, or leave it out. False where it has to wait for its key beyond `end`."""
         transport, step = self.transport, self.draft.steps[0]
         late = round(LATE_S * transport.sample_rate)
-        due = transport.frame_of(step.tick / v.TICKS_PER_QUARTER)
+        due = self._due(step.tick)
         if frame - due > late:
             self.draft.pop()
             self.n_late += 1
@@ -314,6 +319,10 @@ class Accompanist:
         until = round(min(self.turns.until, FAR)) if self.mode in TAKING else FAR
         self.planner.own(earliest, condition, until=until, ahead=self.mode != "free")
         return True
+
+    def _due(self, tick: int) -> int:
+        """The frame at which a note written at `tick` is played: as the player swings, unless nobody is listened to."""
+        return self.transport.frame_of((float(tick) if self.mode == "free" else self.swing.place(tick)) / v.TICKS_PER_QUARTER)
 
     def _earliest(self, frame: int) -> int:
         """The first tick at which a note of its own may begin."""

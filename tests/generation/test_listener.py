@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtserver.errors import ConfigError
-from rtserver.generation.listener import Listener, Phrase
+from rtserver.generation.listener import MOST_HEARD, Listener, Phrase
 from rtserver.generation.vocabulary import NoteEvent
 
 C = np.eye(12)[0]
@@ -86,3 +86,16 @@ def test_a_key_struck_twice_is_two_notes() -> None:
     phrase.key(0, 60, True)
     phrase.key(12, 60, True)
     assert phrase.take(24)[1] == [NoteEvent(0, 60, 12), NoteEvent(12, 60, 12)]
+
+
+def test_a_phrase_without_end_is_remembered_by_its_end() -> None:
+    """A flood of keys neither grows nor slows it."""
+    phrase = Phrase()
+    for n in range(5000):
+        phrase.key(6 * n, n % 128, True)
+        phrase.key(6 * n + 3, n % 128, False)
+    assert len(phrase.notes) == MOST_HEARD
+    first, notes = phrase.take(30000)
+    assert first == 6 * (5000 - MOST_HEARD)
+    assert notes[-1] == NoteEvent(6, 4999 % 128, 3)
+    assert not phrase

@@ -309,3 +309,19 @@ def test_parts_can_be_named(duet: Score) -> None:
 
 def test_where_all_is_followed_nothing_is_written_for_us(duet: Score) -> None:
     assert len(played_parts(duet, duet, Generation(), [])) == 0
+
+
+def test_off_beats_come_as_the_players(make: Callable[..., Accompanist]) -> None:
+    accompanist = make("accompany", constraints=Constraints("C major", grid=12))
+    accompanist.transport.start(0)
+
+    def player(frame: int) -> None:
+        for k in range(16):
+            for at in (k * 24, k * 24 + 16):
+                on = round(at * QUARTER / v.TICKS_PER_QUARTER) // BLOCK * BLOCK
+                if frame in (on, on + 4 * BLOCK):
+                    accompanist.hear(frame, 60, 80 if frame == on else 0)
+
+    late = [round(q % 1.0 * v.TICKS_PER_QUARTER) for q in onsets(run(accompanist, 24, player)) if q > 8.0]
+    assert set(late) <= {0, 15, 16}
+    assert set(late) & {15, 16}
