@@ -6,11 +6,13 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from machine import machine, write_result
 from tqdm import tqdm
 
+from rtserver import zoo
 from rtserver.events import Note
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
@@ -20,6 +22,7 @@ from rtserver.transport import Transport
 
 PARTS = {
     "sampled_event": "query and feed: a whole new note",
+    "sampled_event_told": "the same, told bars, what comes, density and register",
     "fed_event": "feed alone: a note of somebody else",
     "query_new_harmony": "query after the condition has changed",
     "snapshot_restore": "snapshot and restore",
@@ -79,22 +82,35 @@ def costs(performer: Performer, events: int) -> dict[str, dict[str, float]]:
     def rollback() -> None:
         performer.restore(performer.snapshot())
 
-    calls = dict(zip(PARTS, (sampled, fed, new_harmony, rollback), strict=True))
-    return {name: measure(call, events) for name, call in tqdm(calls.items(), unit="part")}
+    takes = performer.network.takes
+    known: dict[str, Any] = {"ahead": v.ahead(rng.random((2, 12)))} if "ahead" in takes else {}
+    known |= {"controls": v.controls(3.0, 60.0)} if "controls" in takes else {}
+
+    def told() -> None:
+        performer.feed(performer.query(limits, None, **known))
+
+    calls = dict(zip(PARTS, (sampled, told, fed, new_harmony, rollback), strict=True))
+    figures: dict[str, dict[str, float]] = {}
+    for name, call in tqdm(calls.items(), unit="part"):
+        performer.set_bar(0, 96 if call is told else 0)
+        figures[name] = measure(call, events)
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=5000)
+    parser.add_argument("--model", default="performer", help="a model of the zoo (default: the one that is shipped)")
+    parser.add_argument("--zoo", type=Path, default=zoo.FOLDER)
     parser.add_argument("--output", type=Path, help="default: results/performer-DATE.json beside this script")
     args = parser.parse_args()
-    performer = Performer(seed=1, top_p=0.95)
+    performer = Performer(args.model, seed=1, top_p=0.95, folder=args.zoo)
     figures = costs(performer, args.events)
     for name, figure in figures.items():
-        print(f"{PARTS[name]:45s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
+        print(f"{PARTS[name]:55s} " + "  ".join(f"{k} {x:7.1f}" for k, x in figure.items()) + " us")
     followed = listening(performer)
     print("follows a held triad:  " + "  ".join(f"{k} {x:.0%}" for k, x in followed.items()))
-    result = {"events": args.events, "microseconds": figures, "share_of_notes": followed, "machine": machine()}
+    result = {"model": args.model, "events": args.events, "microseconds": figures, "share_of_notes": followed, "machine": machine()}
     write_result("performer", result, args.output)
 
 

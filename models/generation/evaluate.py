@@ -1,5 +1,6 @@
 """Score a run on pieces kept apart: ``python -m models.generation.evaluate --data DATA --checkpoint FOLDER``.
 
+FOLDER is that of a run, or the name of a model of the zoo, as for `train --start`.
 With ``--model lstm`` the frame model, on a split of a published benchmark: nats a frame, and the predictions themselves with ``-o``.
 
 Without, the performer: nats a note for each head, every note of every piece, the state carried from the first note to the last.
@@ -64,14 +65,18 @@ def sequences(pieces: list[Piece], task: str) -> list[data.Sequence]:
 
 @torch.no_grad()
 def score(network: Network, made: list[data.Sequence], device: str) -> dict[str, Any]:
-    """Mean nats a note by head over all events of the sequences."""
+    """Mean nats a note by head over all events of the sequences, the shortest first (see `sequences`)."""
     network.eval()
     total, n = np.zeros(3), 0.0
     for row in range(0, len(made), BATCH):
         rows = made[row : row + BATCH]
         state = network.start(len(rows), device)
         for a in range(0, max(len(s.dt) for s in rows) - 1, WINDOW):
-            cuts = [data.cut(s, min(a, len(s.dt) - 1), min(a + WINDOW, len(s.dt) - 1), WINDOW) for s in rows]
+            # Those that have ended are the first of them.
+            n_ended = sum(len(s.dt) - 1 <= a for s in rows)
+            rows, state = rows[n_ended:], (state[0][:, n_ended:].contiguous(), state[1][:, n_ended:].contiguous())
+            size = min(WINDOW, len(rows[-1].dt) - 1 - a)
+            cuts = [data.cut(s, a, min(a + WINDOW, len(s.dt) - 1), size) for s in rows]
             batch = tensors(data.stack(cuts), device)
             nats, state = network.nats(batch, state)
             total += nats.sum((1, 2)).double().cpu().numpy()
@@ -102,10 +107,10 @@ def order_0(train: list[Piece], held_out: list[Piece]) -> dict[str, Any]:
 
 
 def score_performer(args: argparse.Namespace) -> dict[str, Any]:
-    from models.generation.train import FILE, restore  # late: it imports this module
+    from models.generation.train import begin, restore  # late: it imports this module
 
     run = args.checkpoint[0]
-    network, _ = restore(run / FILE if run.is_dir() else run)
+    network, _ = restore(run) if run.is_file() else begin(str(run), 0.0)
     train, validation, held_out = load(args.data, args.only)
     scored = {"train": train, "valid": validation, "test": held_out}[args.split]
     return {"order_0": order_0(train, scored)} | evaluate(network.to(args.device), scored, args.device)
@@ -134,7 +139,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, required=True, help="folder of the performer's data, or .npz of frames")
     p.add_argument("--split", choices=("train", "valid", "test"), default="test", help="test: the held-out pieces")
     p.add_argument("--only", help="of the performer: pieces with this in their name")
-    p.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="folder of the run; of the lstm several, or members of them")
+    runs = "folder of the run, or a model of the zoo; of the lstm several folders, or members in them"
+    p.add_argument("--checkpoint", type=Path, nargs="+", required=True, help=runs)
     p.add_argument("-o", "--out", type=Path, help="of the lstm: predictions, .npz with logp (frames,) or probs (frames, 88)")
     p.add_argument("--shifts", type=int, default=0, help="of the lstm: mix the readings of the piece moved by up to so many semitones")
     p.add_argument("--draws", type=int, default=0, help="of the lstm: take joint networks key by key, from so many draws a frame")

@@ -7,6 +7,8 @@ allows, so the sum of the three losses is the exact negative log-likelihood of a
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -42,6 +44,31 @@ def tensors(batch: dict[str, np.ndarray], device: torch.device | str = "cpu") ->
     return made
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of tensors of one shape: in training without stacking them, exported as one node instead of one for each."""
+
+    @staticmethod
+    def forward(ctx: Any, *parts: Tensor) -> Tensor:
+        ctx.n = len(parts)
+        total = parts[0].clone()
+        for part in parts[1:]:
+            total += part
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return (gradient,) * ctx.n
+
+    @staticmethod
+    def symbolic(g: Any, *parts: Any) -> Any:
+        return g.op("Sum", *parts)
+
+
+def total(parts: list[Tensor]) -> Tensor:
+    """The sum of tensors of one shape."""
+    return cast(Tensor, _Sum.apply(*parts))
+
+
 class Step(nn.Module):
     """Takes one event (or a window of them): embeddings, LSTM, and the head for the next dt."""
 
@@ -61,7 +88,7 @@ class Step(nn.Module):
         words = dict(zip(EVENT + PLACE, (dt, pitch, duration, phase, bar, metre, texture, part), strict=True))
         floats = dict(zip(CONDITIONS, (chroma, ahead, controls, sounding), strict=True))
         parts = [self.words[k](x) for k, x in words.items()] + [self.floats[k](x) for k, x in floats.items()]
-        x = torch.stack(parts).sum(0)
+        x = total(parts)
         features, (h, c) = self.lstm(self.drop_in(x), (h, c))
         features = self.drop_out(features)
         return self.next_dt(features), features, h, c
@@ -96,7 +123,7 @@ class PitchHead(nn.Module):
         floats = zip(("chroma", "ahead", "sounding"), (chroma, ahead, sounding), strict=True)
         parts = [self.features(features), self.last(last)]
         parts += [self.words[k](x) for k, x in words] + [self.floats[k](x) for k, x in floats]
-        z = self.drop(torch.tanh(torch.stack(parts).sum(0)))
+        z = self.drop(torch.tanh(total(parts)))
         near = nn.functional.pad(self.interval(z), (0, 1))
         return self.out(z) + near.gather(-1, self.column[last])
 
@@ -115,7 +142,7 @@ class DurationHead(nn.Module):
         """features (B, T, hidden), the next dt, phase and bar of its onset and its pitch (B, T) -> logits (B, T, 97)."""
         words = zip(("dt", "phase", "bar", "pitch"), (dt, phase, bar, pitch), strict=True)
         parts = [self.features(features)] + [self.words[k](x) for k, x in words]
-        return self.out(self.drop(torch.tanh(torch.stack(parts).sum(0))))
+        return self.out(self.drop(torch.tanh(total(parts))))
 
 
 class Network(nn.Module):

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.generation import data, loop, pieces
+from models.generation import data, imported, loop, pieces
 from models.generation.evaluate import evaluate
 from models.generation.network import Network, tensors
+from rtserver import zoo
 
 FILE = "checkpoint.pt"
 REPORT = "midi_report.json"
@@ -33,6 +34,22 @@ def restore(path: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), checkpoint
 
 
+def begin(start: str, dropout: float) -> tuple[Network, dict[str, Any]]:
+    """The network to fine-tune, and what of `SHAPE` it is: the one of a run, where `start` is its folder, else of a model of the zoo.
+
+    A model is named as in `rtserver perform --model`, or as ZOO/NAME where it is in another zoo than rtserver's.
+    """
+    path = Path(start)
+    if (path / FILE).exists():
+        network, checkpoint = restore(path / FILE)
+        return network, {k: checkpoint["settings"][k] for k in SHAPE}
+    folder = zoo.FOLDER if path.name == start else path.parent
+    if path.is_dir() or not (folder / zoo.MANIFEST).exists():
+        raise SystemExit(f"{path} is neither the folder of a run (it holds no {FILE}) nor a model of a zoo: name one of them")
+    network = imported.network(path.name, folder, dropout)
+    return network, {"hidden": network.hidden, "layers": network.layers, "dropout": dropout}
+
+
 def train(args: argparse.Namespace) -> list[float]:
     """Run the training that `args` asks for (see `parser`); returns the loss of every step in nats a note."""
     torch.manual_seed(args.seed)
@@ -41,8 +58,8 @@ def train(args: argparse.Namespace) -> list[float]:
     train_pieces, validation, _ = pieces.load(args.data, args.only, args.out / REPORT)
     settings = {k: getattr(args, k) for k in (*SHAPE, "batch", "window", "rate", "seed")}
     if args.start is not None:
-        network, checkpoint = restore(args.start / FILE)
-        settings |= {k: checkpoint["settings"][k] for k in SHAPE}
+        network, shape = begin(args.start, args.dropout)
+        settings |= shape
     else:
         network = Network(**{k: settings[k] for k in SHAPE})
     network.to(args.device)
@@ -78,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("data", type=Path, help=f"folder with {' and '.join(pieces.FILES)}, or with MIDI files")
     p.add_argument("--only", help="pieces with this in their name: a composer")
-    p.add_argument("--start", type=Path, help="fine-tune: begin with the weights of this run (a --rate of 5e-4 forgets less)")
+    p.add_argument("--start", help="fine-tune: begin with this run or this model of the zoo (a --rate of 5e-4 forgets less)")
     p.add_argument("--hidden", type=int, default=448)
     p.add_argument("--layers", type=int, default=1)
     p.add_argument("--dropout", type=float, default=0.1)

@@ -1,6 +1,7 @@
 """The training side of the performer, from note lists made here to a model that plays."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtserver import zoo
+from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints
 from rtserver.generation.note_network import OPTIONAL, NoteNetwork
 from rtserver.generation.performer import Performer
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
-pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation import data, evaluate, export, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from scalesheets import folder_of_scales  # noqa: E402  (needs torch)
+
+from models.generation import data, evaluate, export, imported, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
 from models.generation import exported as exporting  # noqa: E402
-
-
-def write(path: Path, n_pieces: int, n_notes: int, seed: int) -> None:
-    """Pieces of two parts: a scale in quarters over a bass in halves, in a random key."""
-    rng = np.random.default_rng(seed)
-    columns: dict[str, list[np.ndarray]] = {"donset": [], "dur": [], "pitch": [], "part": []}
-    for _ in range(n_pieces):
-        key = int(rng.integers(0, 12))
-        rows = [(24 * i, 24, 60 + key + (i % 8), 0) for i in range(n_notes)] + [(48 * i, 48, 40 + key, 1) for i in range(n_notes // 2)]
-        onset, duration, pitch, part = (np.array(c) for c in zip(*sorted(rows), strict=True))
-        columns["donset"].append(np.diff(onset, prepend=onset[:1]).astype(np.int16))
-        for name, column in (("dur", duration), ("pitch", pitch), ("part", part)):
-            columns[name].append(column.astype(np.int16))
-    lengths = np.array([len(c) for c in columns["pitch"]], np.int32)
-    names = np.array([f"piece {i}" for i in range(n_pieces)])
-    np.savez_compressed(path, length=lengths, name=names, **{k: np.concatenate(c) for k, c in columns.items()})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("notes")
-    write(folder / pieces.FILES[0], 20, 80, seed=1)
-    write(folder / pieces.FILES[1], 10, 100, seed=2)
-    return folder
+    return folder_of_scales(tmp_path_factory.mktemp("notes"))
 
 
 def settings(folder: Path, out: Path, *more: str) -> Any:
@@ -289,6 +274,15 @@ def test_a_run_goes_into_a_zoo_with_its_figures(folder: Path, trained: tuple[Pat
     Performer("mine", folder=tmp_path)
 
 
+def test_a_run_goes_into_a_zoo_rounded(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), "--name", "mine", "--int8"]))
+    entry = zoo.manifest(tmp_path)["mine"]
+    assert entry["weights"] == "int8"
+    golden = dict(np.load(tmp_path / entry["golden"]))
+    files = {"mine" + graph: zoo.load_model("mine" + graph, tmp_path)[0] for graph in export.GRAPHS}
+    assert 1e-5 < export.replay(files, "mine", golden) <= entry["golden_within"] == export.CLOSE_INT8
+
+
 def test_wishes_reach_a_model_that_was_trained_with_them(exported: tuple[Path, float]) -> None:
     """One step, other wishes, other odds; the network itself, not the dice."""
     performer = Performer(folder=exported[0], part="upper")
@@ -347,3 +341,89 @@ def test_a_second_export_keeps_the_other_models(exported: tuple[Path, float], tr
     after = zoo.manifest(target)
     assert {k: after[k] for k in before} == before
     assert set(after) - set(before) == {"second", "second-pitch", "second-duration"}
+
+
+@pytest.mark.parametrize("name", ["performer", "performer-int8"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_model_of_the_zoo_becomes_the_network_again(tmp_path: Path, name: str, layers: int) -> None:
+    """Torch with the weights read back gives the logits of the files, up to what int8 rounds on the way."""
+    torch.manual_seed(layers)
+    export.export(network.Network(32, layers), tmp_path, "performer", {}, {})
+    int8.add(tmp_path, "performer")
+    again = imported.network(name, tmp_path)
+    golden = export.golden(again)
+    files = {name + graph: zoo.load_model(name + graph, tmp_path)[0] for graph in export.GRAPHS}
+    assert export.replay(files, name, golden) < (1e-5 if name == "performer" else 0.05)
+
+
+def test_a_run_and_the_model_made_of_it_score_the_same(
+    folder: Path, trained: tuple[Path, list[float]], exported: tuple[Path, float]
+) -> None:
+    def score(checkpoint: Path) -> dict[str, Any]:
+        return evaluate.score_performer(evaluate.parser().parse_args(["--data", str(folder), "--checkpoint", str(checkpoint)]))
+
+    of_run, of_model = score(trained[0]), score(exported[0] / "performer")
+    assert of_model["chart"]["note"] == pytest.approx(of_run["chart"]["note"], abs=1e-3)
+    assert of_model.keys() == of_run.keys()
+
+
+def test_training_goes_on_from_a_model_of_the_zoo(folder: Path, tmp_path: Path, exported: tuple[Path, float]) -> None:
+    """The first loss is that of the exported network, not that of a new one."""
+    fresh = train.train(settings(folder, tmp_path / "fresh", "--steps", "1"))
+    tuned = train.train(settings(folder, tmp_path / "tuned", "--steps", "1", "--start", str(exported[0] / "performer")))
+    assert tuned[0] < 0.8 * fresh[0]
+
+
+@pytest.mark.parametrize("start", ["no such model", "{tmp}/nothing", "{tmp}"])
+def test_what_cannot_be_started_from_is_named(folder: Path, tmp_path: Path, start: str) -> None:
+    start = start.format(tmp=tmp_path)
+    with pytest.raises(SystemExit, match=Path(start).name):
+        train.train(settings(folder, tmp_path / "run", "--steps", "1", "--start", start))
+
+
+def deafen(folder: Path, name: str, *inputs: str) -> None:
+    """Make of model "performer" in this zoo one that was trained without some inputs: they are 0 for good."""
+    files: dict[str, Path] = {}
+    for part in export.GRAPHS:
+        model = onnx.load(folder / f"performer{part}.onnx")
+        for there in [x for x in model.graph.input if x.name in inputs]:
+            model.graph.input.remove(there)
+            shape = tuple(d.dim_value for d in there.type.tensor_type.shape.dim)
+            kind = np.int64 if there.type.tensor_type.elem_type == onnx.TensorProto.INT64 else np.float32
+            model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, kind), there.name))
+        files[name + part] = folder / f"{name}{part}.onnx"
+        onnx.save(model, files[name + part])
+    export.enter(folder, name, files, {"hidden_size": 32, "layers": 1})
+
+
+@pytest.fixture(scope="module")
+def deaf(exported: tuple[Path, float], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("deaf")
+    for path in exported[0].glob("performer*"):
+        shutil.copy(path, folder)
+    deafen(folder, "old", "bar", "metre", "part", "ahead", "controls", "last", "sounding")
+    return folder
+
+
+def test_a_model_without_the_present_conditions_cannot_be_started_from(deaf: Path) -> None:
+    with pytest.raises(SystemExit, match="trained without ahead, bar, controls, metre, part, sounding"):
+        imported.network("old", deaf)
+
+
+def test_a_model_without_the_present_conditions_plays(deaf: Path) -> None:
+    performer = Performer("old", folder=deaf)
+    assert performer.network.takes == set()
+    for _ in range(5):
+        performer.feed(performer.query(Constraints("C major"), v.condition(np.eye(12)[0])))
+    assert performer.n_nan == 0
+
+
+@pytest.mark.parametrize("wish", [{"ahead": v.ahead(np.ones((2, 12)))}, {"controls": v.controls(2.0)}])
+def test_wishes_that_a_model_would_not_hear_are_refused(deaf: Path, wish: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="trained without it"):
+        Performer("old", folder=deaf).query(Constraints(), **wish)
+
+
+def test_a_part_that_a_model_would_not_hear_is_refused(deaf: Path) -> None:
+    with pytest.raises(ConfigError, match="trained without it"):
+        Performer("old", folder=deaf, part="upper")
