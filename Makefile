@@ -12,7 +12,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
-BENCHMARKS := callback fft hpss performer scores start watch  # those that need no data beside the repository
+BENCHMARKS := callback constraints fft hpss performer scores start watch  # those that need no data beside the repository
 PACKAGES := libportaudio2 jackd2 fluidsynth fluid-soundfont-gm
 
 .PHONY: demo test setup setup-train bench clean

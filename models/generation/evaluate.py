@@ -1,9 +1,9 @@
 """Score a run on pieces kept apart: ``python -m models.generation.evaluate --data DATA --checkpoint FOLDER``.
 
-FOLDER is that of a run, or the name of a model of the zoo, as for `train --start`.
 With ``--model lstm`` the frame model, on a split of a published benchmark: nats a frame, and the predictions themselves with ``-o``.
 
-Without, the performer: nats a note for each head, every note of every piece, the state carried from the first note to the last.
+Without, the performer, of a run or, by its name, of the zoo (as for `train --start`): nats a note for each head, every note of every
+piece, the state carried from the first note to the last.
 
 - ``all``: all parts as one stream, nothing known but the beat phase;
 - ``metre``: the same, told where the bar lines are (as `metre.estimate` has them); ``asked``: told also density, register, texture, part;
