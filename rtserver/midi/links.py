@@ -88,15 +88,17 @@ class Links:
         missing = (self.connected - now) & peers  # taken off by hand, or our own port is just going down: the next look tells
         self._wanted -= missing & self._missed
         self._missed = missing - self._missed
+        made: set[str] = set()  # counts as connected even if it goes before we are done: making a connection takes a period or two
         failed: set[str] = set()
         for name in peers - self._seen - now:
             if name in self._wanted or (match and any(p in name.lower() for p in self._patterns)):
                 if self._attempt(self._client.connect, name):
+                    made.add(name)
                     self.back += name in self._wanted
                 else:
                     failed.add(name)
         self._seen = peers - failed  # those are tried again: our own port may not be there yet, or JACK be busy
-        now = self._now()
+        now = self._now() | made
         new = now - self.connected
         self.connected = now | self._missed
         self._wanted |= now

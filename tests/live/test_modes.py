@@ -60,8 +60,7 @@ def test_a_call_is_answered_and_another_mode_begins_at_the_bar_line(jack_server,
 
     sixteenths = [4 * quarter(note.frame) for note in notes]
     assert max(abs(q - round(q)) for q in sixteenths) < 0.02, "the clock began with the first key"
-    (sooner,) = [e for e in events if isinstance(e, Late) and e.what.startswith("midi_in 90") and e.taken_frame < e.available_frame]
-    assert sooner.frame == first
+    assert [e for e in events if isinstance(e, Late) and e.what == f"midi_in {keys(events)[0].data.hex()}" and e.frame == first]
 
     asked = next(e for e in events if isinstance(e, Param))
     line = 4.0 * math.ceil(quarter(asked.frame) / 4.0)
