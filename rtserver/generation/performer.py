@@ -6,7 +6,6 @@ one core, see `benchmarks/performer.py`.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from rtserver.errors import ConfigError
 from rtserver.generation import vocabulary as v
 from rtserver.generation.constraints import Constraints, Mask
 from rtserver.generation.note_network import CONDITIONS, OPTIONAL, NoteNetwork
+from rtserver.generation.sampling import draw
 from rtserver.generation.vocabulary import Float, NoteEvent
 
 FIRST = NoteEvent(0, v.START, v.UNKNOWN_DURATION)
@@ -122,6 +122,7 @@ class Performer:
         self.last = FIRST
         self._sounding: list[tuple[int, int]] = []  # (release tick, pitch) of own notes
         self._heard: list[tuple[int, int]] = []  # the same of all that was fed: what the network is told is down
+        self._unheard = set(CONDITIONS)  # those that are known to be absent
         self._stepped = False  # whether the network has taken `last`, at `tick`, with the present condition
         self._dice = np.random.default_rng(self.seed)
         self.network.clear()
@@ -224,9 +225,9 @@ class Performer:
             self._stepped = True
         u: list[float] = self._dice.random(3).tolist()
         network, heads = self.network, zip(self.temperature, self.top_p, u, strict=True)
-        finite = _finite(network.dt_logits)
+        finite = True
         if dt is None:
-            dt = self._draw_dt(constraints, earliest, next(heads), finite)
+            dt, finite = self._draw_dt(constraints, earliest, next(heads))
         else:
             next(heads)
         pitches = self._pitches(constraints, dt)
@@ -234,12 +235,13 @@ class Performer:
         if finite:
             self._show(network.next_sounding, self.tick + dt)
             network.run_pitch(dt, self.tick + dt)
-            if _finite(network.pitch_logits):
-                logits = network.pitch_logits + self.higher * _OCTAVES if self.higher else network.pitch_logits
-                pitch = draw(logits, pitches, *next(heads))
+            logits = network.pitch_logits + self.higher * _OCTAVES if self.higher else network.pitch_logits
+            pitch = draw(logits, pitches, *next(heads))
+            if pitch >= 0:
                 network.run_duration(pitch)
-                if _finite(network.duration_logits):
-                    return NoteEvent(dt, pitch, draw(network.duration_logits, durations, *next(heads)))
+                duration = draw(network.duration_logits, durations, *next(heads))
+                if duration >= 0:
+                    return NoteEvent(dt, pitch, duration)
         # Not finite: the memory is lost, the music is not. Near the last pitch, for as long as the step was.
         self.n_nan += 1
         self._stepped = False
@@ -268,6 +270,7 @@ class Performer:
         h[...], c[...] = state.h, state.c
         for k, x in state.conditions.items():
             self.network.conditions[k][...] = x
+        self._unheard.clear()
         self.last, self.tick, self._sounding, self._heard = state.last, state.tick, list(state.sounding), list(state.heard)
         self._dice.bit_generator.state = state.dice
         self._stepped = False
@@ -289,12 +292,13 @@ class Performer:
         for name, given in (("chroma", condition), ("ahead", ahead), ("controls", controls)):
             if given is not None:
                 self._need(name)
-            elif name in self._deaf:
+            elif name in self._deaf or name in self._unheard:
                 continue
             there = self.network.conditions[name]
             if not np.array_equal(there, _NOTHING[name] if given is None else given):
                 there[...] = 0.0 if given is None else given
                 self._stepped = False
+            (self._unheard.add if given is None else self._unheard.discard)(name)
 
     def _need(self, condition: str) -> None:
         """Refuse what the model would not hear."""
@@ -302,17 +306,17 @@ class Performer:
             known = ", ".join(sorted(self.network.takes)) or "nothing of the kind"
             raise ConfigError(condition, f"this model was trained without it and takes {known}: leave it out, or choose another model")
 
-    def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float], finite: bool) -> int:
+    def _draw_dt(self, constraints: Constraints, earliest: int | None, head: tuple[float, float, float]) -> tuple[int, bool]:
+        """The next step, and whether the network's odds of it were finite."""
         releases = sorted(r for r, _ in self._sounding)
         free = releases[-constraints.voices] if len(releases) >= constraints.voices else self.tick
         chord = constraints.min_dt == 0 and bool(self._pitches(constraints, 0).any())
         mask, wait = constraints.onsets(self.tick, max(free, self.tick if earliest is None else earliest), chord)
         if not mask.any():
             self.n_waits += 1
-            return wait
-        if not finite:
-            return _nearest(mask, v.TICKS_PER_QUARTER)
-        return draw(self.network.dt_logits + self.sooner * _SOONER if self.sooner else self.network.dt_logits, mask, *head)
+            return wait, True
+        dt = draw(self.network.dt_logits + self.sooner * _SOONER if self.sooner else self.network.dt_logits, mask, *head)
+        return (dt, True) if dt >= 0 else (_nearest(mask, v.TICKS_PER_QUARTER), False)
 
     def _pitches(self, constraints: Constraints, dt: int) -> Mask:
         """Allowed pitches after `dt` ticks: not a key that is still down, and in a chord only above the last one."""
@@ -333,28 +337,11 @@ class Performer:
         return allowed
 
 
-def draw(logits: Float, mask: Mask, temperature: float, top_p: float, u: float) -> int:
-    """One of the choices allowed by `mask` (at least one), by inverse transform of `u` in [0, 1)."""
-    allowed = np.flatnonzero(mask)
-    x = logits[allowed].astype(np.float64)
-    if temperature < 1e-3 or top_p <= 0.0:
-        return int(allowed[x.argmax()])
-    p = np.exp((x - x.max()) / temperature)
-    order = np.argsort(-p, kind="stable")
-    mass = np.cumsum(p[order])
-    last = min(int(np.count_nonzero(mass < top_p * mass[-1])), len(mass) - 1)  # the choice that completes the nucleus
-    return int(allowed[order[min(int(np.count_nonzero(mass <= u * mass[last])), last)]])
-
-
 def _three(name: str, x: float | Three, high: float) -> Three:
     values: Three = x if isinstance(x, tuple) else (float(x), float(x), float(x))
     if len(values) != 3 or not all(0.0 <= y <= high for y in values):
         raise ConfigError(name, f"expected a number from 0 to {high:g}, or three of them (dt, pitch, duration), got {x!r}")
     return values
-
-
-def _finite(logits: Float) -> bool:
-    return math.isfinite(float(logits.sum()))
 
 
 def _nearest(mask: Mask, wanted: int) -> int:

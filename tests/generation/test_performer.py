@@ -11,7 +11,7 @@ from rtserver.generation import vocabulary as v
 from rtserver.generation.chords import NATURALS
 from rtserver.generation.constraints import GRIDS, MODES, Constraints
 from rtserver.generation.note_network import NoteNetwork
-from rtserver.generation.performer import Performer, draw
+from rtserver.generation.performer import Performer
 from rtserver.generation.vocabulary import NoteEvent
 
 FREE = Constraints()
@@ -225,17 +225,3 @@ def test_what_is_no_note_is_not_fed(performer: Performer, event: NoteEvent) -> N
 def test_sampling_out_of_range_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         Performer(**wrong)  # type: ignore[arg-type]
-
-
-@given(st.floats(0.0, 0.999999), st.floats(0.05, 1.0))
-def test_the_nucleus_holds_the_likeliest_only(u: float, top_p: float) -> None:
-    p = np.array([0.5, 0.3, 0.15, 0.05])
-    chosen = draw(np.log(p).astype(np.float32), np.ones(4, bool), 1.0, top_p, u)
-    assert p[:chosen].sum() < top_p + 1e-6
-
-
-def test_draws_have_the_odds_of_the_logits() -> None:
-    p = np.array([0.1, 0.6, 0.3])
-    u = (np.arange(1000) + 0.5) / 1000
-    counts = np.bincount([draw(np.log(p).astype(np.float32), np.ones(3, bool), 1.0, 1.0, x) for x in u], minlength=3)
-    np.testing.assert_allclose(counts / 1000, p, atol=0.002)
