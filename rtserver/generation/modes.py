@@ -226,7 +226,7 @@ class Accompanist:
         if self.mode in TAKING and level is not None:
             self.turns.hear(tick)
 
-    def advance(self, frame: int, horizon_frames: int, emit: Emit) -> None:
+    def advance(self, frame: int, horizon_frames: int, emit: Emit, grow: bool = True) -> None:
         """Commit every note due in [frame, frame + horizon_frames). Call it at least once a horizon.
 
         What is heard between two calls counts from the later one on: whoever wants the same notes twice calls at the same frames, for
@@ -240,6 +240,8 @@ class Accompanist:
             How far ahead of their due frames notes are committed: the latency of what plays them, and some room.
         emit : callable
             Takes each `Note`.
+        grow : bool
+            Whether to plan on; False where somebody else waits for the processor.
         """
         transport = self.transport
         self._sync(frame)
@@ -250,19 +252,19 @@ class Accompanist:
         end = frame + horizon_frames
         if self.next_mode is not None:
             mode, line = self.next_mode
-            self._play(frame, min(end, max(transport.frame_of(line), frame)), emit)
+            self._play(frame, min(end, max(transport.frame_of(line), frame)), emit, grow)
             if transport.frame_of(line) >= end:
                 return
             self._change_mode(mode)
             self._begin = line * v.TICKS_PER_QUARTER
-        self._play(frame, end, emit)
+        self._play(frame, end, emit, grow)
 
     @property
     def plan(self) -> list[tuple[int, int, int]]:
         """What is meant to be played: (tick, pitch, ticks), not yet committed."""
         return [(step.tick, step.note.pitch, step.note.duration) for step in self.draft.steps]
 
-    def _play(self, frame: int, end: int, emit: Emit) -> None:
+    def _play(self, frame: int, end: int, emit: Emit, grow: bool) -> None:
         """Commit what is due before frame `end`, and plan on."""
         if self.silent:
             self._drop_plan()
@@ -283,7 +285,7 @@ class Accompanist:
             if not self._settle(frame, end, emit):
                 return
         last = self.now + PLAN_QUARTERS
-        for _ in range(A_CALL):
+        for _ in range(A_CALL if grow else 0):
             if len(self.draft) >= MOST_PLANNED or self.performer.tick >= last * v.TICKS_PER_QUARTER or not self._extend(frame):
                 break
 

@@ -92,7 +92,7 @@ class Playing:
     def answer(self, event: MidiIn) -> None:
         """Hear a key and play at once, between two hops."""
         self.hear(event)
-        self.accompanist.advance(event.frame, self.horizon, self._emit)
+        self.accompanist.advance(event.frame, self.horizon, self._emit, grow=False)  # whoever hears of the note comes first
 
     def miss(self, frame: int) -> None:
         """Nobody knows what sounded from `frame` on: let what was heard fade."""
