@@ -18,6 +18,7 @@ ALIGNED = 0.3  # share of mixtures whose stems are of one song at one time
 ABSENT = 0.06  # share of stems left out
 SPEED_SHARE, SPEED = 0.3, 0.09
 RATES = (1.0, 44100.0 / 48000.0)  # the network counts bins: at 48 kHz all sounds lower by this
+GROUPS = {"recorded": "recorded", "loops": "loop", "electronic": "electronic"}  # by source; others are midi
 EQ_SHARE, EQ_DB = 0.6, 9.0
 ROOM_SHARE = 0.25
 GAIN_DB = (-9.0, 6.0)
@@ -39,11 +40,13 @@ class Example:
     stems : float32 (3, 2, n_frames): drums, bass, other
     notes : float32 (n_notes, 4): key as the network hears it (fractional), onset frame, end frame, stem index; an onset may lie before 0
     has_score : whether `notes` has all notes of bass and other
+    group : what it is made of: recorded, loop, electronic (drums) or midi (played notes); the first that is true of a stem
     """
 
     stems: np.ndarray
     notes: np.ndarray
     has_score: bool
+    group: str
 
 
 class Pool:
@@ -109,6 +112,7 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
     together = pool.draw(0, rng) or pool.draw(2, rng) if aligned else None
     place, common = rng.random(), _speed(rng)
     notes, known = [np.zeros((0, 4), np.float32)], True
+    sources: set[str] = set()
     for stem in range(len(STEMS)):
         excerpt = together if aligned else pool.draw(stem, rng)
         if not present[stem] or excerpt is None or STEMS[stem] not in excerpt["stems"]:
@@ -124,6 +128,7 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
             )
         start = int(at * spare)
         _place(audio, start, speed, excerpt["stems"][STEMS[stem]]["gain"], stems[stem], rng)
+        sources.add(excerpt["stems"][STEMS[stem]]["source"])
         if stem > 0:
             played = pool.notes(excerpt, stem)
             known &= played is not None
@@ -131,7 +136,8 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
                 notes.append(_moved(played, start, speed, n_frames))
     stems *= np.float32(10.0 ** (rng.uniform(*OVERALL_DB) / 20.0))
     effects.limit(stems, np.float32(CEILING), 64, np.float32(1.0 / (0.1 * SAMPLE_RATE)))
-    return Example(stems, np.concatenate(notes) if known else notes[0], known)
+    group = next((group for source, group in GROUPS.items() if source in sources), "midi")
+    return Example(stems, np.concatenate(notes) if known else notes[0], known, group)
 
 
 def _speed(rng: np.random.Generator) -> float:

@@ -18,7 +18,7 @@ from rtserver.audio.file import read
 from rtserver.errors import AudioFileError
 
 STEMS = ("drums", "bass", "other")
-SPLITS = ("train", "valid")
+SPLITS = ("train", "validation")
 SAMPLE_RATE = 44100
 EVERY_SONG = 11  # th song is held out
 COLUMNS = ("path", "class", "instrument", "articulation", "midi_note", "velocity_low", "velocity_high", "round_robin", "level_db", "mix")
@@ -78,7 +78,7 @@ class Stems:
 
 
 def read_stems(folder: Path, split: str) -> Stems:
-    """The samples and songs of `split` ("train" or "valid"). Exits with a line that says what is missing or wrong."""
+    """The samples and songs of `split` ("train" or "validation"). Exits with a line that says what is missing or wrong."""
     if split not in SPLITS:
         raise SystemExit(f"split {split!r}: expected one of {', '.join(SPLITS)}")
     manifest, splits = folder / "manifest.csv", folder / "splits.json"
@@ -99,8 +99,8 @@ def read_stems(folder: Path, split: str) -> Stems:
     if not samples or not songs:
         raise SystemExit(f"{folder} lists {len(samples)} samples and {len(songs)} songs for training: both are needed")
     held = held_out(samples)
-    samples = [s for s in samples if (s.path in held) == (split == "valid")]
-    songs = [s for i, s in enumerate(songs) if (i % EVERY_SONG == EVERY_SONG // 2) == (split == "valid")]
+    samples = [s for s in samples if (s.path in held) == (split == "validation")]
+    songs = [s for i, s in enumerate(songs) if (i % EVERY_SONG == EVERY_SONG // 2) == (split == "validation")]
     return Stems(folder, split, samples, songs)
 
 
