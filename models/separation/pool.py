@@ -1,0 +1,116 @@
+"""A pool of stems to train on: ``python -m models.separation.pool STEMS_FOLDER --out POOL``.
+
+POOL holds for each excerpt and stem NAME_STEM.npy, int16 (2, n_frames) at 44.1 kHz; for each excerpt NAME_notes.npy, float32 (n, 4): key,
+onset frame, end frame, stem index; and excerpts.jsonl with a line an excerpt: name, split, song, and for each stem its source, its label,
+the gain that brings it to the reference loudness, and whether its notes are known. An excerpt is the same whatever the others are, and
+however many processes render: it depends on the seed and its number alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from models.separation import excerpts
+from models.separation.stems import SAMPLE_RATE, SPLITS, STEMS, Stems, read_stems
+
+INDEX = "excerpts.jsonl"
+VALID_SHARE = 0.12
+REFERENCE = 0.1  # RMS of the loud parts of a stem, -20 dB re full scale
+PEAK = 0.95
+WINDOW_S = 0.4
+_stems: dict[tuple[Path, str], Stems] = {}  # one a process: what is decoded stays
+
+
+def loudness(sound: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
+    """RMS of the loud parts: of windows of 0.4 s the one that a tenth of all windows exceed."""
+    n = int(WINDOW_S * sample_rate)
+    whole = sound[:, : max(1, sound.shape[1] // n) * n]
+    power = np.square(whole, dtype=np.float32).reshape(2, -1, min(n, whole.shape[1])).mean(axis=(0, 2))
+    return math.sqrt(float(np.quantile(power, 0.9)))
+
+
+def write_excerpt(out: Path, name: str, split: str, excerpt: excerpts.Excerpt) -> dict[str, Any] | None:
+    """Write the stems that sound; returns the line of the index, None where none does."""
+    line: dict[str, Any] = {"name": name, "split": split, "song": excerpt.song, "stems": {}}
+    rows = [np.zeros((0, 4), np.float32)]
+    for i, stem in enumerate(STEMS):
+        part = excerpt.parts.get(stem)
+        if part is None:
+            continue
+        level, peak = loudness(part.sound), float(np.abs(part.sound).max())
+        if not math.isfinite(peak) or level < 1e-5:
+            continue
+        scale = PEAK / peak
+        np.save(out / f"{name}_{stem}.npy", np.round(part.sound * np.float32(scale * 32767.0)).astype(np.int16))
+        gain = REFERENCE / (level * scale)
+        notes = part.notes
+        line["stems"][stem] = {"source": part.source, "label": part.label, "gain": round(gain, 5), "notes": notes is not None}
+        if notes is not None and len(notes):
+            rows.append(np.concatenate([notes, np.full((len(notes), 1), i, np.float32)], axis=1, dtype=np.float32))
+    if not line["stems"]:
+        return None
+    notes = np.concatenate(rows)
+    np.save(out / f"{name}_notes.npy", notes[np.argsort(notes[:, 1], kind="stable")])
+    return line
+
+
+def read_index(pool: Path) -> list[dict[str, Any]]:
+    """The lines of a pool's index. Exits with a line that says what is missing."""
+    path = pool / INDEX
+    if not path.is_file():
+        raise SystemExit(f"{path} is missing: build a pool with python -m models.separation.pool STEMS_FOLDER --out {pool}")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def render(i: int, *, folder: Path, out: Path, seed: int, n_train: int) -> list[dict[str, Any]]:
+    """Excerpt number `i`; the lines of the index that it adds."""
+    split = SPLITS[i >= n_train]
+    if (folder, split) not in _stems:
+        _stems[folder, split] = read_stems(folder, split)
+    rng = np.random.default_rng([seed, i])
+    line = write_excerpt(out, f"{seed}_{i:05d}", split, excerpts.sampled(_stems[folder, split], rng))
+    return [line] if line else []
+
+
+def main(arguments: list[str] | None = None) -> None:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--minutes", type=float, default=120.0, help="of each stem; a minute takes 16 MB")
+    p.add_argument("--processes", type=int, default=1)
+    p.add_argument("--seed", type=int, default=1)
+    args = p.parse_args(arguments)
+    for split in SPLITS:
+        read_stems(args.folder, split)  # what is wrong with the folder is said before anything is written
+    args.out.mkdir(parents=True, exist_ok=True)
+    n = max(2, round(args.minutes * 60.0 / excerpts.SECONDS))
+    n_valid = max(1, round(VALID_SHARE * n))
+    each = partial(render, folder=args.folder, out=args.out, seed=args.seed, n_train=n - n_valid)
+    order = list(range(n - n_valid, n)) + list(range(n - n_valid))  # validation first: a pool that grows can be used
+    with (args.out / INDEX).open("w") as index:
+        for lines in tqdm(_all(each, order, args.processes), total=n, unit="excerpt", mininterval=5):
+            for line in lines:
+                index.write(json.dumps(line) + "\n")
+            index.flush()
+
+
+def _all(each: Any, order: list[int], processes: int) -> Iterator[list[dict[str, Any]]]:
+    if processes == 1:
+        yield from map(each, order)
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        yield from pool.imap(each, order, chunksize=2)
+
+
+if __name__ == "__main__":
+    main()
