@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ C64 = npt.NDArray[np.complex64]
 Hops = dict[str, np.ndarray]
 
 SAMPLE_RATE = 44100
-N_PAST, N_AROUND = 31, 17  # of the HPSS behind the prior, in hops of the network and bins
+N_PAST, PAST_STEP, N_AROUND = 15, 2, 17  # of the HPSS behind the prior, in hops of the network and bins: 0.17 s
 PAIRS = {256: (2 * NETWORK_HOP, NETWORK_HOP), 128: (NETWORK_HOP, NETWORK_HOP // 2)}  # hop -> synthesis window and hop it is made for
 JITTER_S = 0.02  # a follower is wrong by about so much
 
@@ -52,34 +53,47 @@ def spectra(signal: F32, hop_size: int = 256) -> C64:
     return out
 
 
-@jit("void(complex64[:,:,::1], int64[:,::1], float32, complex64[:,:,::1], float32[:,::1], float32[:,:,::1], float32[:,::1])")
-def _statistics(stems: C64, members: Any, magnitude: float, mixture: C64, power: F32, cross: F32, energy: F32) -> None:  # noqa: PLR0917
-    """Per hop and bin, summed over channels: see `losses`. The channels of a stem lie together on the second axis of `stems`."""
-    n_channels = mixture.shape[1]
+@jit("void(complex64[:,:,::1], int64[:,::1], float32, complex64[:,:,::1], float32[:,::1], float32[:,:,::1], float32[:,::1], float32[::1])")
+def _statistics(  # noqa: PLR0917
+    stems: C64, members: Any, magnitude: float, mixture: C64, power: F32, cross: F32, energy: F32, part: F32
+) -> None:
+    """Per hop and bin, summed over channels: see `losses`. The channels of a stem lie together on the second axis of `stems`.
+
+    part : scratch, ``(2 * n_bins,)``
+    """
+    n_channels, n_bins = mixture.shape[1], power.shape[1]
     n_stems = members.shape[1]
-    x, s = mixture.view(np.float32), stems.view(np.float32)
-    zero = np.float32(0.0)
+    zero, rest = np.float32(0.0), np.float32(1.0) - magnitude
     for t in range(stems.shape[0]):
         for c in range(n_channels):
-            for k in range(2 * power.shape[1]):
-                x[t, c, k] = zero
-                for j in range(n_stems):
-                    x[t, c, k] += s[t, j * n_channels + c, k]
-            for k in range(power.shape[1]):
-                power[t, k] += x[t, c, 2 * k] ** 2 + x[t, c, 2 * k + 1] ** 2
+            x = mixture[t, c].view(np.float32)
+            for j in range(n_stems):
+                s = stems[t, j * n_channels + c].view(np.float32)
+                for k in range(2 * n_bins):
+                    x[k] += s[k]
+            for k in range(n_bins):
+                power[t, k] += x[2 * k] * x[2 * k] + x[2 * k + 1] * x[2 * k + 1]
             for m in range(members.shape[0]):
+                for k in range(2 * n_bins):
+                    part[k] = zero
+                for j in range(n_stems):
+                    if members[m, j]:
+                        s = stems[t, j * n_channels + c].view(np.float32)
+                        for k in range(2 * n_bins):
+                            part[k] += s[k]
+                of = cross[t, m]
                 total = zero
-                for k in range(power.shape[1]):
-                    re, im = zero, zero
-                    for j in range(n_stems):
-                        if members[m, j]:
-                            re += s[t, j * n_channels + c, 2 * k]
-                            im += s[t, j * n_channels + c, 2 * k + 1]
-                    xr, xi = x[t, c, 2 * k], x[t, c, 2 * k + 1]
-                    own = re * re + im * im
-                    total += own
-                    both = np.sqrt(own * (xr * xr + xi * xi)) if magnitude > zero else zero
-                    cross[t, m, k] += (np.float32(1.0) - magnitude) * (xr * re + xi * im) + magnitude * both
+                if magnitude > zero:
+                    for k in range(n_bins):
+                        re, im, xr, xi = part[2 * k], part[2 * k + 1], x[2 * k], x[2 * k + 1]
+                        own = re * re + im * im
+                        total += own
+                        of[k] += rest * (xr * re + xi * im) + magnitude * np.float32(math.sqrt(own * (xr * xr + xi * xi)))
+                else:
+                    for k in range(n_bins):
+                        re, im = part[2 * k], part[2 * k + 1]
+                        total += re * re + im * im
+                        of[k] += x[2 * k] * re + x[2 * k + 1] * im
                 energy[t, m] += total
 
 
@@ -106,7 +120,7 @@ class Observer:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self._hpss = Hpss(N_PAST, N_AROUND)
+        self._hpss = Hpss(N_PAST, N_AROUND, PAST_STEP)
         self._hpss.prepare(Spec(SAMPLE_RATE, NETWORK_HOP, (2, N_BINS), np.dtype(np.complex64)))
         self._parts = np.zeros((2, 2, N_BINS), np.complex64)
         n = 2 if view.stems == "hp" else 3
@@ -133,11 +147,12 @@ class Observer:
         n_stems, n_channels, _ = signal.shape
         parts = spectra(signal.reshape(n_stems * n_channels, -1), hop_size)
         n_hops = len(parts)
-        mixture = np.empty((n_hops, n_channels, N_BINS), np.complex64)
+        mixture = np.zeros((n_hops, n_channels, N_BINS), np.complex64)
         power = np.zeros((n_hops, N_BINS), np.float32)
         cross = np.zeros((n_hops, len(self._members), N_BINS), np.float32)
         energy = np.zeros((n_hops, len(self._members)), np.float32)
-        _statistics(parts, self._members, np.float32(self.view.magnitude), mixture, power, cross, energy)
+        scratch = np.empty(2 * N_BINS, np.float32)
+        _statistics(parts, self._members, np.float32(self.view.magnitude), mixture, power, cross, energy, scratch)
         features, prior = self.hear(mixture)
         shown = example.has_score and rng.random() < self.view.score
         jitter = float(rng.normal(0.0, JITTER_S)) * SAMPLE_RATE
