@@ -16,7 +16,9 @@ from models.separation.stems import SAMPLE_RATE
 from rtserver.audio.file import read
 
 # Where Debian puts fonts whose licence (MIT) lets weights be shipped.
-FONTS = tuple(Path("/usr/share/sounds") / f for f in ("sf2/FluidR3_GM.sf2", "sf3/MuseScore_General.sf3", "sf3/MuseScore_General_Lite.sf3"))
+FONTS = tuple(
+    Path("/usr/share/sounds") / f for f in ("sf2/FluidR3_GM.sf2", "sf3/MuseScore_General_Full.sf3", "sf3/MuseScore_General_Lite.sf3")
+)
 GAP_S = 3.0  # between excerpts, for what rings on
 TICKS = 1000  # a second
 HELD_OUT = 5  # of programs every fifth is kept for validation,
@@ -115,7 +117,7 @@ def _synthesised(events: Events, seconds: float, font: Path) -> np.ndarray:
     with tempfile.TemporaryDirectory() as scratch:
         midi, wav = Path(scratch) / "a.mid", Path(scratch) / "a.wav"
         mido.MidiFile(ticks_per_beat=TICKS, tracks=[track]).save(midi)
-        command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.35", "-r", str(SAMPLE_RATE), "-O", "s16"]
+        command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.35", "-r", str(SAMPLE_RATE), "-O", "float"]
         command += ["-o", "synth.dynamic-sample-loading=1", "-F", str(wav), str(font), str(midi)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         if done.returncode or not wav.is_file():
