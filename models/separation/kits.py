@@ -32,6 +32,7 @@ class Hit:
     sound: np.ndarray  # (1 or 2, n) float32
     velocity: tuple[int, int]
     gain: float
+    ratio: float = 1.0  # of speed
 
 
 @dataclass
@@ -109,7 +110,7 @@ def play_drums(kit: Kit, notes: np.ndarray, n_frames: int, rng: np.random.Genera
         if int(row[KEY]) == OPEN:
             later = closed[np.searchsorted(closed, row[ONSET], side="right") :]
             end = int(later[0] * SAMPLE_RATE) if len(later) else ENDLESS
-        play(out, hit.sound, int(row[ONSET] * SAMPLE_RATE), kit.tune, *panned(gain, kit.pan.get(note, 0.0)), end, fade)
+        play(out, hit.sound, int(row[ONSET] * SAMPLE_RATE), kit.tune * hit.ratio, *panned(gain, kit.pan.get(note, 0.0)), end, fade)
     return out
 
 

@@ -12,7 +12,8 @@ import argparse
 import json
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from models.separation import excerpts
+from models.separation import excerpts, soundfont
 from models.separation.stems import SAMPLE_RATE, SPLITS, STEMS, Stems, read_stems
 
 INDEX = "excerpts.jsonl"
-VALID_SHARE = 0.12
+VALIDATION = 0.12  # share of the excerpts
+BATCH = 8  # excerpts of one run of FluidSynth
+WEIGHTS = {"samples": 0.4, "electronic": 0.3, "soundfont": 0.17, "loops": 0.13}  # of the kinds of excerpts
+KINDS = {"samples": excerpts.sampled, "electronic": excerpts.electronic, "loops": excerpts.looped}
 REFERENCE = 0.1  # RMS of the loud parts of a stem, -20 dB re full scale
 PEAK = 0.95
 WINDOW_S = 0.4
@@ -72,44 +76,83 @@ def read_index(pool: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def render(i: int, *, folder: Path, out: Path, seed: int, n_train: int) -> list[dict[str, Any]]:
-    """Excerpt number `i`; the lines of the index that it adds."""
-    split = SPLITS[i >= n_train]
-    if (folder, split) not in _stems:
-        _stems[folder, split] = read_stems(folder, split)
-    rng = np.random.default_rng([seed, i])
-    line = write_excerpt(out, f"{seed}_{i:05d}", split, excerpts.sampled(_stems[folder, split], rng))
-    return [line] if line else []
+@dataclass(frozen=True)
+class Job:
+    """What is rendered in one go: `n` excerpts of a kind."""
+
+    kind: str
+    split: str
+    first: int  # number of the first excerpt
+    n: int = 1
+
+
+def plan(n: int, split: str, first: int, kinds: dict[str, float]) -> list[Job]:
+    """Jobs for n excerpts by the weights of `kinds`, in an order that has the right shares at any time."""
+    total = sum(kinds.values())
+    wanted = {kind: weight / total for kind, weight in kinds.items()}
+    made = dict.fromkeys(kinds, 0)
+    jobs: list[Job] = []
+    while sum(made.values()) < n:
+        done = sum(made.values())
+        kind = max(wanted, key=lambda k: wanted[k] * (done + 1) - made[k])
+        size = min(BATCH if kind == "soundfont" else 1, n - done)
+        jobs.append(Job(kind, split, first + done, size))
+        made[kind] += size
+    return jobs
+
+
+def render(job: Job, *, folder: Path, out: Path, seed: int, fonts: list[Path]) -> list[dict[str, Any]]:
+    """Render and write one job; the lines of the index that it adds."""
+    if (folder, job.split) not in _stems:
+        _stems[folder, job.split] = read_stems(folder, job.split)
+    stems, rng = _stems[folder, job.split], np.random.default_rng([seed, job.first])
+    if job.kind == "soundfont":
+        made = excerpts.on_soundfont(stems, rng, job.n, fonts[rng.integers(len(fonts))])
+    else:
+        made = [KINDS[job.kind](stems, rng)]
+    lines = [write_excerpt(out, f"{seed}_{job.first + i:05d}", job.split, excerpt) for i, excerpt in enumerate(made)]
+    return [line for line in lines if line]
 
 
 def main(arguments: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=120.0, help="of each stem; a minute takes 16 MB")
+    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute takes 32 MB")
+    p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
     p.add_argument("--processes", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args(arguments)
     for split in SPLITS:
         read_stems(args.folder, split)  # what is wrong with the folder is said before anything is written
+    weights = dict(WEIGHTS)
+    fonts = soundfont.fonts(args.fonts)
+    for font in args.fonts or ():
+        if font not in fonts:
+            raise SystemExit(f"{font}: no such file, or FluidSynth is not installed")
+    if not fonts:
+        del weights["soundfont"]
+        print("FluidSynth or each of " + ", ".join(str(f) for f in soundfont.FONTS) + " is missing: the pool goes without sound fonts")
     args.out.mkdir(parents=True, exist_ok=True)
     n = max(2, round(args.minutes * 60.0 / excerpts.SECONDS))
-    n_valid = max(1, round(VALID_SHARE * n))
-    each = partial(render, folder=args.folder, out=args.out, seed=args.seed, n_train=n - n_valid)
-    order = list(range(n - n_valid, n)) + list(range(n - n_valid))  # validation first: a pool that grows can be used
-    with (args.out / INDEX).open("w") as index:
-        for lines in tqdm(_all(each, order, args.processes), total=n, unit="excerpt", mininterval=5):
+    n_held = max(1, round(VALIDATION * n))
+    # Validation first: a pool that grows can be used.
+    jobs = plan(n_held, "validation", n - n_held, weights) + plan(n - n_held, "train", 0, weights)
+    each = partial(render, folder=args.folder, out=args.out, seed=args.seed, fonts=fonts)
+    with (args.out / INDEX).open("w") as index, tqdm(total=n, unit="excerpt", mininterval=5) as bar:
+        for job, lines in zip(jobs, _all(each, jobs, args.processes), strict=True):
             for line in lines:
                 index.write(json.dumps(line) + "\n")
             index.flush()
+            bar.update(job.n)
 
 
-def _all(each: Any, order: list[int], processes: int) -> Iterator[list[dict[str, Any]]]:
+def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes: int) -> Iterator[list[dict[str, Any]]]:
     if processes == 1:
-        yield from map(each, order)
+        yield from map(each, jobs)
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(each, order, chunksize=2)
+        yield from pool.imap(each, jobs)
 
 
 if __name__ == "__main__":
