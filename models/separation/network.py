@@ -100,27 +100,33 @@ class Network(nn.Module):
         low = (1.0 - drums) * torch.sigmoid(self.to_bins(bass[0]))
         return [drums, low, 1.0 - drums - low]
 
-    def forward(
-        self, features: Tensor, prior: Tensor, score: Tensor, h: Tensor, c: Tensor
-    ) -> tuple[list[Tensor], Tensor, Tensor]:
+    def forward(self, features: Tensor, prior: Tensor, score: Tensor, h: Tensor, c: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         values, h, c = self.values(features, score, h, c)
         return self.masks(values, prior), h, c
 
 
 class Step(nn.Module):
-    """One hop of a network, with the names and shapes of the ONNX contract.
+    """One hop of a network, with the names (`INPUTS`, `OUTPUTS`) and shapes of the ONNX contract: no batch, masks of all stems but the
+    last, which has the rest."""
 
-    hp : whether a network of three stems gives the harmonic mask alone
-    """
-
-    def __init__(self, network: Network, hp: bool = False) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network, self.hp = network, hp and network.stems != "hp"
+        self.network = network
 
     def forward(self, features: Tensor, prior: Tensor, score: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         masks, h, c = self.network(features[None], prior[None], score[None], h, c)
-        given = [1.0 - masks[0]] if self.hp else masks[:-1]
-        return torch.cat([mask[0] for mask in given]), h, c
+        return torch.cat([mask[0] for mask in masks[:-1]]), h, c
+
+
+def two_stems(network: Network) -> Network:
+    """The network of "hp" that is in one of three stems: percussive is its drums, harmonic the rest."""
+    if network.stems == "hp":
+        return network
+    made = Network("hp", network.hidden, network.layers)
+    kept = made.n_values * N_NODES
+    state = {k: x[:kept] if k.startswith("head") else x for k, x in network.state_dict().items()}
+    made.load_state_dict(state)
+    return made.eval()
 
 
 def parameters(network: Network) -> int:

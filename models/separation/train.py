@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models import loop
-from models.separation import frames, losses, validation
+from models.separation import frames, imported, losses, validation
 from models.separation.mixing import examples
 from models.separation.network import STEMS, Network, parameters
 from rtserver.separation.features import NETWORK_HOP
@@ -40,7 +40,7 @@ def restore(path: Path) -> tuple[Network, dict[str, Any]]:
 def begin(start: str) -> Network:
     """The network to go on from: the one of a run, where `start` is its folder, else that of an ONNX file, or of a model of the zoo."""
     path = Path(start)
-    return restore(path / FILE)[0] if (path / FILE).exists() else None
+    return restore(path / FILE)[0] if (path / FILE).exists() else imported.network(start)
 
 
 def train(args: argparse.Namespace) -> list[float]:
