@@ -1,8 +1,8 @@
 """Put a network into a zoo: ``python -m models.separation.export FOLDER ZOO --name NAME``.
 
 FOLDER is a run (or an ONNX file, or a model of a zoo). Writes NAME.onnx, the golden vectors that torch computes for it, and its manifest
-entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three stems gives harmonic and percussive alone. ONNX Runtime must
-reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
+entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three stems gives harmonic and percussive alone. ONNX
+Runtime must reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, NETWORK_HOP,
 KIND = "separation"
 LICENCE = "MIT"
 DATA = (
-    "songs of Freedoom (BSD 3-clause) played with samples of the DrumGizmo Muldjord kit by Lars Muldjord (CC BY 4.0), CC0 and public-domain "
-    "instruments, FluidR3_GM (MIT) and own synthesis; CC0 loops"
+    "songs of Freedoom (BSD 3-clause) played with samples of the DrumGizmo Muldjord kit by Lars Muldjord (CC BY 4.0), CC0 and "
+    "public-domain instruments, FluidR3_GM (MIT) and own synthesis; CC0 loops"
 )
 GOLDEN_HOPS = 12
 CLOSE, CLOSE_INT8 = 1e-4, 0.03  # how far ONNX Runtime's masks may be from torch's

@@ -25,7 +25,7 @@ Hops = dict[str, np.ndarray]
 
 SAMPLE_RATE = 44100
 N_PAST, PAST_STEP, N_AROUND = 15, 2, 17  # of the HPSS behind the prior, in hops of the network and bins: 0.17 s
-PAIRS = {256: (2 * NETWORK_HOP, NETWORK_HOP), 128: (NETWORK_HOP, NETWORK_HOP // 2)}  # hop -> synthesis window and hop it is made for
+HOPS = (256, 128)  # that a network is made for: at 128 two phases take turns, each of which sees hops of 256
 JITTER_S = 0.02  # a follower is wrong by about so much
 
 
@@ -44,12 +44,11 @@ def _transform(signal: F32, window: F32, plan: F32, hop: int, out: C64) -> None:
             unfold(plan, size // 2, bins[i, c])
 
 
-def spectra(signal: F32, hop_size: int = 256) -> C64:
-    """Spectra of every `NETWORK_HOP` frames, ``(n_hops, n_channels, N_BINS)``, with the window that belongs to `hop_size`."""
-    out = np.zeros((signal.shape[1] // NETWORK_HOP, signal.shape[0], N_BINS), np.complex64)
-    synthesis_size, made_for = PAIRS[hop_size]
-    window = window_pair(WINDOW_SIZE, made_for, synthesis_size).analysis
-    _transform(np.ascontiguousarray(signal, np.float32), window, fft_plan(WINDOW_SIZE), NETWORK_HOP, out)
+def transform(signal: F32, hop_size: int = NETWORK_HOP, made_for: int = NETWORK_HOP) -> C64:
+    """Spectra ``(n_hops, n_channels, N_BINS)`` every `hop_size` frames, with the window of a `Stft` whose hop is `made_for`, 256 or 128."""
+    out = np.zeros((signal.shape[1] // hop_size, signal.shape[0], N_BINS), np.complex64)
+    window = window_pair(WINDOW_SIZE, made_for, 2 * made_for).analysis
+    _transform(np.ascontiguousarray(signal, np.float32), window, fft_plan(WINDOW_SIZE), hop_size, out)
     return out
 
 
@@ -139,13 +138,13 @@ class Observer:
         extract_all(mixture, gains, np.zeros(N_STATE, np.float32), features, priors)
         return features, priors
 
-    def observe(self, example: Any, rng: np.random.Generator, hop_size: int = 256) -> Hops:
+    def observe(self, example: Any, rng: np.random.Generator, made_for: int = 256) -> Hops:
         """Arrays with the hops on the first axis: what `Network` takes and `losses` take, ``cross`` and so on with float32."""
         signal = np.asarray(example.stems, np.float32)  # (3, 2, frames)
         if self.view.stems == "hp":
             signal = np.stack([signal[1] + signal[2], signal[0]])
         n_stems, n_channels, _ = signal.shape
-        parts = spectra(signal.reshape(n_stems * n_channels, -1), hop_size)
+        parts = transform(signal.reshape(n_stems * n_channels, -1), NETWORK_HOP, made_for)
         n_hops = len(parts)
         mixture = np.zeros((n_hops, n_channels, N_BINS), np.complex64)
         power = np.zeros((n_hops, N_BINS), np.float32)
@@ -165,7 +164,7 @@ class Observer:
         return out
 
 
-def streams(
+def streams(  # noqa: PLR0917
     draw: Callable[[np.random.Generator], Iterator[Any]], view: View, rows: list[int], n_chunks: int, hops: int, seed: int
 ) -> Iterator[Hops]:
     """Batches without end: each row a stream of its own, that takes `n_chunks` chunks of `hops` from an example before the next begins.
@@ -179,12 +178,12 @@ def streams(
         yield {k: np.stack([p[k] for p in parts]) for k in parts[0]}
 
 
-def _stream(
+def _stream(  # noqa: PLR0917
     draw: Callable[[np.random.Generator], Iterator[Any]], view: View, n_chunks: int, hops: int, rng: np.random.Generator, first: int
 ) -> Iterator[Hops]:
     observer = Observer(view)
     for example in draw(rng):
-        whole = observer.observe(example, rng, 256 if rng.random() < 0.5 else 128)
+        whole = observer.observe(example, rng, HOPS[rng.integers(len(HOPS))])
         for i in range(first, n_chunks):
             yield {k: x[i * hops : (i + 1) * hops] for k, x in whole.items()} | {"fresh": np.array(i == first)}
         first = 0

@@ -45,7 +45,7 @@ def begin(start: str) -> Network:
 
 def train(args: argparse.Namespace) -> list[float]:
     """Run the training that `args` asks for (see `parser`); returns the loss of every step."""
-    rank, world = loop.join(args.device)
+    rank, _ = loop.join(args.device)
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
