@@ -2,12 +2,12 @@
 
 MODEL: folder of a run, ONNX file, or model of a zoo (FOLDER/NAME of another zoo than rtserver's). With ``--clips``: one folder a clip with
 `drums` and further stems (`bass`, all others are "other") as .flac or .wav; clips are grouped by their name up to the first underscore.
-Printed are SI-SDR / SDR in dB, means over the clips of a group, at 11.6 and 5.8 ms, beside causal HPSS, the oracle mask and the mixture, and
-librosa offline where it is installed; and how much better than causal HPSS a model is, with 95 % of a paired bootstrap over clips.
+Printed are SI-SDR / SDR in dB, means over the clips of a group, at 11.6 and 5.8 ms, beside causal HPSS, the oracle mask and the mixture,
+and librosa offline where it is installed; and how much better than causal HPSS a model is, with 95 % of a paired bootstrap over clips.
 
 With ``--pool``: validation mixtures of a training pool by group, at several blends with HPSS, without and with their score.
-With ``--musdb``: MUSDB18-HQ's test tracks (ROOT/test/TRACK/*.wav), medians over frames and tracks as museval makes them; its vocals count as
-"other". Needs ``pip install museval``. (MUSDB18 is not licensed for training weights that are shipped; it is for measuring.)
+With ``--musdb``: MUSDB18-HQ's test tracks (ROOT/test/TRACK/*.wav), medians over frames and tracks as museval makes them; its vocals count
+as "other". Needs ``pip install museval``. (MUSDB18 is not licensed for training weights that are shipped; it is for measuring.)
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The network: a small causal LSTM that says, for each band, how far to trust HPSS, how far to shift it, and what of the rest is bass.
 
 One core for all stems. Per bin the harmonic mask is ``sigmoid(shift + slope * prior)`` with the logit that causal HPSS has of that bin as
-`prior`, so that the resolution of bins comes for free from HPSS, and an untrained network is HPSS. With three stems a further sigmoid a bin
-shares the harmonic part out. Nothing is normalised by the utterance: mean and scale of the features are constants, found once on training data.
+`prior`, so that the resolution of bins comes for free from HPSS, and an untrained network is HPSS. With three stems a further sigmoid
+shares the harmonic part out. Nothing is normalised by the utterance: mean and scale of the features are constants, found once on training
+material.
 """
 
 from __future__ import annotations
