@@ -127,8 +127,9 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
                 "need more: ask for fewer seconds"
             )
         start = int(at * spare)
-        _place(audio, start, speed, excerpt["stems"][STEMS[stem]]["gain"], stems[stem], rng)
-        sources.add(excerpt["stems"][STEMS[stem]]["source"])
+        told = excerpt["stems"][STEMS[stem]]
+        _place(audio, start, speed, told.get("balance", told["gain"]) if aligned else told["gain"], stems[stem], rng)
+        sources.add(told["source"])
         if stem > 0:
             played = pool.notes(excerpt, stem)
             known &= played is not None
