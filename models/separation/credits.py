@@ -16,7 +16,7 @@ ONE_SHOTS = "Loops, electronic one-shots and synth basses: the samples of Sonic 
 SONGS = "Songs: Freedoom, Copyright © 2001-2024 contributors to the Freedoom project (BSD 3-Clause)."
 FONTS = {
     "FluidR3_GM": "Sound font: FluidR3 GM, Copyright © 2000-2002, 2008 Frank Wen (MIT).",
-    "MuseScore_General": "Sound font: MuseScore General, Copyright © 2018-2021 S. Christian Collins, after FluidR3 Mono by M. Cowgill (MIT).",
+    "MuseScore_General": "Sound font: MuseScore General, Copyright © 2018-2021 S. Christian Collins, and FluidR3 Mono (MIT).",
 }
 
 
