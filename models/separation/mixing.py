@@ -130,6 +130,7 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
         told = excerpt["stems"][STEMS[stem]]
         _place(audio, start, speed, told.get("balance", told["gain"]) if aligned else told["gain"], stems[stem], rng)
         sources.add(told["source"])
+        known &= told["source"] != "recorded"
         if stem > 0:
             played = pool.notes(excerpt, stem)
             known &= played is not None
