@@ -1,4 +1,4 @@
-"""Recorded stems of one's own into a pool: ``python -m models.separation.imported ROOT --out POOL``.
+"""Recorded stems of one's own into a pool: ``python -m models.separation.recordings ROOT --out POOL``.
 
 ROOT is a folder of stems, ROOT/TRACK/drums.wav, bass.wav, other.wav and perhaps vocals.wav (WAV or FLAC), or ROOT/TRACK/harmonic.wav and
 percussive.wav; or MUSDB18-HQ, ROOT/train/TRACK/… and ROOT/test/TRACK/…. Vocals join other, percussive is drums, harmonic is other without
