@@ -122,7 +122,7 @@ def render(job: Job, *, folder: Path, out: Path, seed: int, fonts: list[Path]) -
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute takes 32 MB")

@@ -98,7 +98,7 @@ def cut(track: dict[str, np.ndarray], name: str) -> Iterator[Excerpt]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("root", type=Path)
     p.add_argument("--out", type=Path, required=True, help="a pool, new or not")
     args = p.parse_args(arguments)
