@@ -27,7 +27,7 @@ CEILING = 0.98
 FULL_SCALE = 1.0 / 32767.0
 # Weights of the sources of a stem; those that a pool lacks are left out.
 SHARES = {
-    "drums": {"samples": 0.41, "electronic": 0.23, "soundfont": 0.18, "loops": 0.18, "recorded": 1.0},
+    "drums": {"samples": 0.4, "electronic": 0.23, "soundfont": 0.19, "loops": 0.18, "recorded": 1.0},
     "bass": {"samples": 0.5, "synthesis": 0.32, "soundfont": 0.18, "recorded": 1.0},
     "other": {"samples": 0.38, "synthesis": 0.28, "soundfont": 0.18, "loops": 0.16, "recorded": 1.0},
 }

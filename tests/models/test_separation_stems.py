@@ -1,6 +1,7 @@
 """The folder of samples: what is read, what is held out, what is said when something is missing."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from models.separation.stems import STEMS, read_stems
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("stems"))
+
+
+@pytest.fixture
+def own(folder: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return shutil.copytree(folder, tmp_path / "stems")
 
 
 def test_training_and_validation_share_no_sample_and_no_song(folder: Path) -> None:
@@ -41,26 +48,23 @@ def test_all_mixes_of_a_hit_are_on_one_side(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["manifest.csv", "splits.json"])
-def test_a_missing_file_is_named(tmp_path: Path, file: str) -> None:
-    write_folder(tmp_path)
-    (tmp_path / file).unlink()
+def test_a_missing_file_is_named(own: Path, file: str) -> None:
+    (own / file).unlink()
     with pytest.raises(SystemExit, match=file):
-        read_stems(tmp_path, "train")
+        read_stems(own, "train")
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    manifest = tmp_path / "manifest.csv"
+def test_a_missing_column_is_named(own: Path) -> None:
+    manifest = own / "manifest.csv"
     manifest.write_text(manifest.read_text().replace("velocity_low", "velocity"))
     with pytest.raises(SystemExit, match="velocity_low"):
-        read_stems(tmp_path, "train")
+        read_stems(own, "train")
 
 
-def test_splits_of_another_form_are_told(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    (tmp_path / "splits.json").write_text(json.dumps({"train": []}))
+def test_splits_of_another_form_are_told(own: Path) -> None:
+    (own / "splits.json").write_text(json.dumps({"train": []}))
     with pytest.raises(SystemExit, match=r"midi\.train"):
-        read_stems(tmp_path, "train")
+        read_stems(own, "train")
 
 
 def test_an_unknown_split_is_told(folder: Path) -> None:
@@ -68,9 +72,8 @@ def test_an_unknown_split_is_told(folder: Path) -> None:
         read_stems(folder, "dev")
 
 
-def test_a_sample_that_is_not_there_is_named(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    stems = read_stems(tmp_path, "train")
-    (tmp_path / stems.samples[0].path).unlink()
+def test_a_sample_that_is_not_there_is_named(own: Path) -> None:
+    stems = read_stems(own, "train")
+    (own / stems.samples[0].path).unlink()
     with pytest.raises(SystemExit, match=Path(stems.samples[0].path).name):
         stems.audio(stems.samples[0])
