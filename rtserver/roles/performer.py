@@ -11,6 +11,7 @@ import numpy as np
 
 from rtserver.config.click import COUNT_IN
 from rtserver.config.midi import ports_of
+from rtserver.dsp.layout import N_HEARD
 from rtserver.events import Beat, Command, Event, MidiIn, Param, Position
 from rtserver.following.states import FOLLOWING, JUMPED
 from rtserver.roles.agenda import Agenda
@@ -39,7 +40,7 @@ class PerformerRole:
         if generation.enabled:
             self.playing = Playing(session, self.transport, waits=free and generation.start == "first_note")
         self.clicking = Clicking(session, self.transport, free=free)
-        self.x = np.zeros(session.features.vectors.shape[1], np.float32)
+        self.x = np.zeros(N_HEARD, np.float32)
         self.agenda = Agenda(session, "performer")
         self.reader = HopReader(session, "performer")
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset
