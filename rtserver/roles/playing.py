@@ -49,6 +49,8 @@ class Playing:
     session : Session
     transport : Transport
         The performer's.
+    score : Score, optional
+        The one that is followed.
     waits : bool
         Whether the clock is to wait for the player's first key.
 
@@ -60,11 +62,10 @@ class Playing:
         Whether it waits now.
     """
 
-    def __init__(self, session: Session, transport: Transport, waits: bool) -> None:
+    def __init__(self, session: Session, transport: Transport, score: Score | None, waits: bool) -> None:
         self._session, self._transport = session, transport
         self._generation = session.config.generation
-        score, whole = _scores(session)
-        self.accompanist = accompanist_of(self._generation, transport, score, whole, session.config.score.parts)
+        self.accompanist = accompanist_of(self._generation, transport, score, _whole(session), session.config.score.parts)
         self._own = OwnKeys(session.config)
         self._bleed = Bleed() if session.config.following.own_notes == "ignore" else None
         self._hop_size = round(transport.sample_rate / HOPS_A_SECOND)
@@ -205,10 +206,7 @@ def strikes(event: Event) -> bool:
     return isinstance(event, MidiIn) and is_key(event) and event.data[0] & NOTE_ON == NOTE_ON and event.data[2] > 0
 
 
-def _scores(session: Session) -> tuple[Score | None, Score | None]:
-    """The score that is followed, and the same with all parts where that has not."""
-    if not session.setup.score_file:
-        return None, None
-    score = Path(session.setup.score_file)
-    whole = score.with_name(WHOLE_FILE)
-    return Score.from_npz(score), Score.from_npz(whole) if whole.exists() else None
+def _whole(session: Session) -> Score | None:
+    """The score with all parts, where the one that is followed has not."""
+    file = Path(session.setup.score_file).with_name(WHOLE_FILE) if session.setup.score_file else None
+    return Score.from_npz(file) if file is not None and file.exists() else None
