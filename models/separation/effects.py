@@ -1,4 +1,4 @@
-"""What is done to sound in training: kernels on (2, n_frames) float32, in place. They keep no state and round nothing to please an ear."""
+"""What is done to sound in training: kernels on float32 arrays of two channels, mostly in place."""
 
 from __future__ import annotations
 

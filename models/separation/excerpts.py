@@ -43,6 +43,14 @@ class Excerpt:
     parts: dict[str, Part] = field(default_factory=dict)
 
 
+def possible(stems: Stems) -> list[str]:
+    """The kinds of excerpts that there is material for."""
+    loops_of = {s.stem for s in stems.samples if s.collection == "loops"}
+    played = {s.stem for s in stems.samples if s.collection != "loops"}
+    kinds = ["electronic", "soundfont"]
+    return kinds + ["samples"] * (played == set(STEMS)) + ["loops"] * ({"drums", "other"} <= loops_of)
+
+
 def draw_song(stems: Stems, rng: np.random.Generator) -> tuple[str, Song]:
     """A stretch of a random song in which all stems play, a little quicker or slower; after twenty tries, any."""
     name, song = "", None

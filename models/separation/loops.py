@@ -8,23 +8,24 @@ from models.separation.sampler import ENDLESS, decibels, panned, play
 from models.separation.songs import KEY, ONSET, VELOCITY
 from models.separation.stems import SAMPLE_RATE, Sample, Stems
 
-CROSS = int(0.01 * SAMPLE_RATE)  # frames over which one turn gives way to the next
+CROSS = int(0.01 * SAMPLE_RATE)  # frames over which one turn gives way to the next,
+SHORT = int(0.0015 * SAMPLE_RATE)  # where the attack of a drum must be kept
 CHORDS = ((0,), (0, 7), (0, 12), (0, 4, 7), (0, 3, 7), (0, 5, 7), (0, 7, 14))
 AMBIENT_S = 0.7  # shorter sounds are played as notes
 
 
-def turns(sound: np.ndarray) -> np.ndarray:
+def turns(sound: np.ndarray, cross: int) -> np.ndarray:
     """A loop as it is repeated: (2, n), the end faded over the beginning."""
     both = np.repeat(sound, 2, axis=0) if len(sound) == 1 else sound
-    ramp = np.linspace(0.0, 1.0, CROSS, dtype=np.float32)
-    body = both[:, : both.shape[1] - CROSS].copy()
-    body[:, :CROSS] = body[:, :CROSS] * ramp + both[:, both.shape[1] - CROSS :] * (1.0 - ramp)
+    ramp = np.linspace(0.0, 1.0, cross, dtype=np.float32)
+    body = both[:, : both.shape[1] - cross].copy()
+    body[:, :cross] = body[:, :cross] * ramp + both[:, both.shape[1] - cross :] * (1.0 - ramp)
     return body
 
 
-def repeated(sound: np.ndarray, n_frames: int, ratio: float) -> np.ndarray:
+def repeated(sound: np.ndarray, n_frames: int, ratio: float, cross: int = CROSS) -> np.ndarray:
     """A loop, as long as is asked for, `ratio` times as quick."""
-    body = turns(sound)
+    body = turns(sound, cross)
     n = int(n_frames * ratio) + 8
     long = np.ascontiguousarray(np.tile(body, (1, n // body.shape[1] + 1))[:, :n])
     out = np.zeros((2, n_frames), np.float32)
@@ -33,22 +34,20 @@ def repeated(sound: np.ndarray, n_frames: int, ratio: float) -> np.ndarray:
 
 
 def shuffled(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A loop in eight or sixteen slices, some of them in other places, all joined over `CROSS` frames."""
-    body = np.pad(turns(sound), ((0, 0), (0, CROSS)))
+    """A loop in eight or sixteen slices, some in other places. A slice fades in before its first frame: its attack is whole."""
+    body = turns(sound, SHORT)
     n_slices = int(rng.choice([8, 16]))
-    length = (body.shape[1] - CROSS) // n_slices
-    if length <= 2 * CROSS:
-        return body
+    length = body.shape[1] // n_slices
     order = np.arange(n_slices)
     moved = rng.random(n_slices) < rng.uniform(0.2, 0.7)
     order[moved] = rng.permutation(order[moved]) if rng.random() < 0.5 else rng.integers(0, n_slices, int(moved.sum()))
-    ramp = np.linspace(0.0, 1.0, CROSS, dtype=np.float32)
-    out = np.zeros((2, n_slices * length + CROSS), np.float32)
+    ramp = np.linspace(0.0, 1.0, SHORT, dtype=np.float32)
+    out = np.zeros((2, SHORT + n_slices * length), np.float32)
     for i, s in enumerate(order):
-        piece = body[:, s * length : (s + 1) * length + CROSS].copy()
-        piece[:, :CROSS] *= ramp
+        piece = np.take(body, np.arange(s * length - SHORT, (s + 1) * length), axis=1, mode="wrap")
+        piece[:, :SHORT] *= ramp
         piece[:, length:] *= ramp[::-1]
-        out[:, i * length : i * length + length + CROSS] += piece
+        out[:, i * length : (i + 1) * length + SHORT] += piece
     return out
 
 
@@ -62,7 +61,7 @@ def drum_loop(stems: Stems, n_frames: int, rng: np.random.Generator) -> tuple[np
         if rng.random() < 0.5:
             sound = shuffled(sound, rng)
         gain = decibels(float(rng.uniform(-12.0, -3.0)) * layer)
-        out += np.float32(gain) * repeated(sound, n_frames, float(2.0 ** rng.uniform(-0.4, 0.4)))
+        out += np.float32(gain) * repeated(sound, n_frames, float(2.0 ** rng.uniform(-0.4, 0.4)), SHORT)
         names.append(loop.articulation)
     return out, ", ".join(names)
 

@@ -27,7 +27,7 @@ CEILING = 0.98
 FULL_SCALE = 1.0 / 32767.0
 # Weights of the sources of a stem; those that a pool lacks are left out.
 SHARES = {
-    "drums": {"samples": 0.41, "electronic": 0.23, "soundfont": 0.18, "loops": 0.18, "recorded": 1.0},
+    "drums": {"samples": 0.4, "electronic": 0.23, "soundfont": 0.19, "loops": 0.18, "recorded": 1.0},
     "bass": {"samples": 0.5, "synthesis": 0.32, "soundfont": 0.18, "recorded": 1.0},
     "other": {"samples": 0.38, "synthesis": 0.28, "soundfont": 0.18, "loops": 0.16, "recorded": 1.0},
 }
@@ -98,18 +98,20 @@ def examples(pool: Path, split: str, seconds: float, rng: np.random.Generator) -
     source = Pool(pool, split)
     n_frames = round(seconds * SAMPLE_RATE)
     while True:
-        yield mixture(source, n_frames, rng)
+        example = mixture(source, n_frames, rng)
+        if example is not None:
+            yield example
 
 
-def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
-    """One mixture of `n_frames`."""
+def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example | None:
+    """One mixture of `n_frames`; None where the stems that were drawn are all absent."""
     stems = np.zeros((len(STEMS), 2, n_frames), np.float32)
     rate = RATES[rng.integers(len(RATES))]
     present = rng.random(len(STEMS)) >= ABSENT
     if not present.any():
         present[rng.integers(len(STEMS))] = True
-    aligned = rng.random() < ALIGNED
-    together = pool.draw(0, rng) or pool.draw(2, rng) if aligned else None
+    together = pool.draw(0, rng) or pool.draw(2, rng) if rng.random() < ALIGNED else None
+    aligned = together is not None
     place, common = rng.random(), _speed(rng)
     notes, known = [np.zeros((0, 4), np.float32)], True
     sources: set[str] = set()
@@ -127,13 +129,17 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example:
                 "need more: ask for fewer seconds"
             )
         start = int(at * spare)
-        _place(audio, start, speed, excerpt["stems"][STEMS[stem]]["gain"], stems[stem], rng)
-        sources.add(excerpt["stems"][STEMS[stem]]["source"])
+        told = excerpt["stems"][STEMS[stem]]
+        _place(audio, start, speed, told.get("balance", told["gain"]) if aligned else told["gain"], stems[stem], rng)
+        sources.add(told["source"])
+        known &= told["source"] != "recorded"
         if stem > 0:
             played = pool.notes(excerpt, stem)
             known &= played is not None
             if played is not None:
                 notes.append(_moved(played, start, speed, n_frames))
+    if not sources:
+        return None
     stems *= np.float32(10.0 ** (rng.uniform(*OVERALL_DB) / 20.0))
     effects.limit(stems, np.float32(CEILING), 64, np.float32(1.0 / (0.1 * SAMPLE_RATE)))
     group = next((group for source, group in GROUPS.items() if source in sources), "midi")

@@ -20,15 +20,15 @@ def pattern(rng: np.random.Generator, seconds: float) -> Song:
     swing = float(rng.uniform(0.0, 0.3)) if rng.random() < 0.35 else 0.0
     scale, root = SCALES[rng.integers(len(SCALES))], int(rng.integers(28, 40))
     drums, bass, other = _drums(rng, n_bars), *_pitched(rng, n_bars, scale, root)
-    made = []
-    for rows in (drums, bass, other):
+    made: dict[str, np.ndarray] = {}
+    for stem, rows in (("drums", drums), ("bass", bass), ("other", other)):
         notes = np.array(sorted(rows), np.float64).reshape(-1, 7)
         late = (notes[:, 0] % 2.0 >= 1.0) & (notes[:, 0] % 1.0 == 0.0)
         notes[:, 0] = (notes[:, 0] + swing * late) * step_s
-        notes[:, 1] = notes[:, 1] * step_s if rows is not drums else notes[:, 0] + DRUMS_S
+        notes[:, 1] = notes[:, 0] + DRUMS_S if stem == "drums" else notes[:, 1] * step_s
         notes[:, 1] = np.maximum(notes[:, 1], notes[:, 0] + 0.04)
-        made.append(notes[notes[:, 0] < seconds])
-    return Song(*made, seconds)
+        made[stem] = notes[notes[:, 0] < seconds]
+    return Song(**made, seconds=seconds)
 
 
 def euclid(k: int, n: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def _drums(rng: np.random.Generator, n_bars: int) -> list[Row]:
         silent = {note for note in kept if rng.random() < 0.08}
         fill = bar % 4 == 3 and rng.random() < 0.5
         for note in sorted(kept - silent):
-            for s in np.flatnonzero(lines[note] | ((rng.random(STEPS) < 0.3) & (steps >= 12) & fill & (note != 36))):
+            for s in np.flatnonzero(lines[note] | ((rng.random(STEPS) < 0.3) & (steps >= 12) & fill & (note != 36))).tolist():
                 rows.append(_hit(rng, bar, s, note, accent[s]))
         for keys, on, pitch in melodies:
             length = len(on)  # other than a bar: it wanders against it
@@ -103,7 +103,7 @@ def _pitched(rng: np.random.Generator, n_bars: int, scale: tuple[int, ...], root
     line_on = rng.random(STEPS) < 0.35
     for bar in range(n_bars):
         degree, now = int(degrees[bar % len(degrees)]), bar * STEPS
-        at = np.flatnonzero(on)
+        at = np.flatnonzero(on).tolist()
         for s, after in zip(at, [*at[1:], STEPS], strict=True):
             bass.append((now + s, now + s + legato * (after - s), key(degree, 0) + int(steps[s]), int(rng.integers(70, 110)), 38, 4, 0.8))
         if voices[PAD]:
@@ -114,8 +114,10 @@ def _pitched(rng: np.random.Generator, n_bars: int, scale: tuple[int, ...], root
                 k = key(degree + 2 * int(order[n % len(order)]), 2)
                 other.append((now + s, now + s + 0.9 * every, k, int(rng.integers(60, 110)), 81, ARPEGGIO, 0.7))
         if voices[LEAD] and bar % 4 != 3:
-            for s in np.flatnonzero(line_on):
-                other.append((now + s, now + s + rng.uniform(0.8, 4.0), key(int(line[s]), 3), int(rng.integers(60, 110)), 80, LEAD, 0.8))
+            for s in np.flatnonzero(line_on).tolist():
+                other.append(
+                    (now + s, now + s + float(rng.uniform(0.8, 4.0)), key(int(line[s]), 3), int(rng.integers(60, 110)), 80, LEAD, 0.8)
+                )
         if voices[DRONE] and bar % 4 == 0:
             for k in (key(0, 1), key(0, 1) + 7)[: int(rng.integers(1, 3))]:
                 other.append((now, now + 4 * STEPS, k, 80, 95, DRONE, 0.6))

@@ -2,8 +2,8 @@
 
 POOL holds for each excerpt and stem NAME_STEM.npy, int16 (2, n_frames) at 44.1 kHz; for each excerpt NAME_notes.npy, float32 (n, 4): key,
 onset frame, end frame, stem index; and excerpts.jsonl with a line an excerpt: name, split, song, and for each stem its source, its label,
-the gain that brings it to the reference loudness, and whether its notes are known. An excerpt is the same whatever the others are, and
-however many processes render: it depends on the seed and its number alone.
+the gain that brings it to the reference loudness, whether its notes are known, and of recordings the gain that keeps their balance.
+An excerpt is the same whatever the others are, and however many processes render: it depends on the seed and its number alone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ WEIGHTS = {"samples": 0.4, "electronic": 0.3, "soundfont": 0.17, "loops": 0.13} 
 KINDS = {"samples": excerpts.sampled, "electronic": excerpts.electronic, "loops": excerpts.looped}
 REFERENCE = 0.1  # RMS of the loud parts of a stem, -20 dB re full scale
 PEAK = 0.95
+SILENT = 1e-4  # a stem whose loud parts are below has nothing in it
 WINDOW_S = 0.4
 _stems: dict[tuple[Path, str], Stems] = {}  # one a process: what is decoded stays
 
@@ -46,23 +47,29 @@ def loudness(sound: np.ndarray, sample_rate: int = SAMPLE_RATE) -> float:
 def write_excerpt(out: Path, name: str, split: str, excerpt: excerpts.Excerpt) -> dict[str, Any] | None:
     """Write the stems that sound; returns the line of the index, None where none does."""
     line: dict[str, Any] = {"name": name, "split": split, "song": excerpt.song, "stems": {}}
-    rows = [np.zeros((0, 4), np.float32)]
+    rows, levels = [np.zeros((0, 4), np.float32)], list[float]()
     for i, stem in enumerate(STEMS):
         part = excerpt.parts.get(stem)
         if part is None:
             continue
         level, peak = loudness(part.sound), float(np.abs(part.sound).max())
-        if not math.isfinite(peak) or level < 1e-5:
+        if not math.isfinite(peak) or level < SILENT:
             continue
+        levels.append(level)
         scale = PEAK / peak
         np.save(out / f"{name}_{stem}.npy", np.round(part.sound * np.float32(scale * 32767.0)).astype(np.int16))
         gain = REFERENCE / (level * scale)
         notes = part.notes
         line["stems"][stem] = {"source": part.source, "label": part.label, "gain": round(gain, 5), "notes": notes is not None}
+        if part.source == "recorded":  # what is recorded has a balance of its own
+            line["stems"][stem]["unscaled"] = 1.0 / scale
         if notes is not None and len(notes):
             rows.append(np.concatenate([notes, np.full((len(notes), 1), i, np.float32)], axis=1, dtype=np.float32))
     if not line["stems"]:
         return None
+    for told in line["stems"].values():
+        if "unscaled" in told:
+            told["balance"] = round(told.pop("unscaled") * REFERENCE / float(np.mean(levels)), 5)
     notes = np.concatenate(rows)
     np.save(out / f"{name}_notes.npy", notes[np.argsort(notes[:, 1], kind="stable")])
     return line
@@ -115,7 +122,7 @@ def render(job: Job, *, folder: Path, out: Path, seed: int, fonts: list[Path]) -
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute takes 32 MB")
@@ -123,8 +130,8 @@ def main(arguments: list[str] | None = None) -> None:
     p.add_argument("--processes", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
     args = p.parse_args(arguments)
-    for split in SPLITS:
-        read_stems(args.folder, split)  # what is wrong with the folder is said before anything is written
+    # What is wrong with the folder is said before anything is written.
+    able = {split: excerpts.possible(read_stems(args.folder, split)) for split in SPLITS}
     weights = dict(WEIGHTS)
     fonts = soundfont.fonts(args.fonts)
     for font in args.fonts or ():
@@ -137,7 +144,12 @@ def main(arguments: list[str] | None = None) -> None:
     n = max(2, round(args.minutes * 60.0 / excerpts.SECONDS))
     n_held = max(1, round(VALIDATION * n))
     # Validation first: a pool that grows can be used.
-    jobs = plan(n_held, "validation", n - n_held, weights) + plan(n - n_held, "train", 0, weights)
+    jobs: list[Job] = []
+    for split, size, first in (("validation", n_held, n - n_held), ("train", n - n_held, 0)):
+        lacking = sorted(weights.keys() - set(able[split]))
+        if lacking:
+            print(f"{split}: {args.folder} has too few samples for {', '.join(lacking)}: the pool goes without")
+        jobs += plan(size, split, first, {kind: w for kind, w in weights.items() if kind in able[split]})
     each = partial(render, folder=args.folder, out=args.out, seed=args.seed, fonts=fonts)
     with (args.out / INDEX).open("w") as index, tqdm(total=n, unit="excerpt", mininterval=5) as bar:
         for job, lines in zip(jobs, _all(each, jobs, args.processes), strict=True):
