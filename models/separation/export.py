@@ -34,7 +34,7 @@ DATA = (
     "public-domain instruments, FluidR3_GM (MIT) and own synthesis; CC0 loops"
 )
 GOLDEN_HOPS = 12
-CLOSE, CLOSE_INT8 = 1e-4, 0.03  # how far ONNX Runtime's masks may be from torch's
+CLOSE, CLOSE_INT8 = 1e-4, 0.1  # how far ONNX Runtime's masks may be from torch's
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
