@@ -87,7 +87,7 @@ def weights(path: Path) -> dict[str, np.ndarray]:
                 w, r = w.T, r.T
             b = constant[node.input[3]][0].reshape(2, -1)
             for k, x in (("weight_ih", w), ("weight_hh", r), ("bias_ih", b[0]), ("bias_hh", b[1])):
-                out[f"lstm.{k}_l{layer}"] = _gates(x)
+                out[f"lstm.{k}_l{layer}"] = gates(x)
             layer += 1
     return {k: np.ascontiguousarray(x, np.float32) for k, x in out.items()}
 
@@ -102,7 +102,7 @@ def _real(constant: dict[str, np.ndarray], name: str) -> np.ndarray:
     return (x.astype(np.float32) - zero[along].astype(np.float32)) * scale[along]
 
 
-def _gates(x: np.ndarray) -> np.ndarray:
+def gates(x: np.ndarray) -> np.ndarray:
     """ONNX has input, output, forget, cell; torch input, forget, cell, output."""
     i, o, f, c = np.split(x, 4)
     return np.concatenate([i, f, c, o])

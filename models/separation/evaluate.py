@@ -209,7 +209,9 @@ def main(args: argparse.Namespace) -> None:
     for model in args.models:
         if args.pool is not None:
             figures.setdefault("pool", {})[model] = made = on_pool(model, args.pool, blends, args.each)
-            tell(show({how: {g: {p: [x] for p, x in of[how].items()} for g, of in made.items() if g != "behind"} for how in made["midi"]}))
+            groups = {g: of for g, of in made.items() if isinstance(of, dict)}
+            hows = next(iter(groups.values()))
+            tell(show({how: {g: {p: [x] for p, x in of[how].items()} for g, of in groups.items()} for how in hows}))
         if args.musdb is not None:
             figures.setdefault("musdb", {})[model] = medians = on_musdb(model, args.musdb, args.hop)
             for track, of in medians.items():

@@ -112,6 +112,15 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], int
     return worst
 
 
+def figures(path: Path, model: str) -> dict[str, Any]:
+    """Of what `evaluate --json` wrote: latency and blend -> group -> part -> SI-SDR and SDR in dB, of this model."""
+    clips = json.loads(path.read_text())["figures"]["clips"]
+    found = {method.removeprefix(f"{model}, "): of for method, of in clips.items() if method.startswith(f"{model}, ")}
+    if not found:
+        raise SystemExit(f"{path} has no figures of {model!r}: it has {', '.join(clips)}")
+    return found
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("start", help="folder of the run, an ONNX file, or a model of a zoo")
@@ -148,7 +157,7 @@ def main(args: argparse.Namespace) -> None:
     if args.blend is not None:
         facts["blend"] = args.blend
     if args.figures is not None:
-        facts["figures"] = json.loads(args.figures.read_text())["figures"]
+        facts["figures"] = figures(args.figures, Path(args.start).name)
     worst = export(network, args.zoo, args.name, facts, args.int8)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.generation.imported import INT8, _gates
+from models.generation.imported import INT8, gates
 from models.separation.network import N_NODES, STEMS, Network
 from rtserver import zoo
 from rtserver.errors import ModelError
@@ -53,7 +53,7 @@ def of_file(path: Path) -> Network:
         elif node.op_type == "LSTM":
             w, r, b = (constant[k][0] for k in node.input[1:4])
             for name, x in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), (w, r, *b.reshape(2, -1)), strict=True):
-                found[f"lstm.{name}_l{layer}"] = _gates(x)
+                found[f"lstm.{name}_l{layer}"] = gates(x)
             layer += 1
     values = len(found.get("head.bias", ())) // N_NODES
     stems = next((name for name, of in STEMS.items() if len(of) == values), None)

@@ -63,14 +63,9 @@ def si_sdr(masks: list[Tensor], hops: dict[str, Tensor], stems: str) -> dict[str
 
 @torch.no_grad()
 def hpss_masks(prior: Tensor, stems: str) -> list[Tensor]:
-    """The masks of an untrained network."""
-    return [m[0] for m in Network(stems, 8, 1).to(prior.device)(*_silent(prior))[0]]
-
-
-def _silent(prior: Tensor) -> tuple[Tensor, ...]:
-    network = Network("hp", 8, 1)
-    features, score = torch.zeros(1, len(prior), 440, device=prior.device), torch.zeros(1, len(prior), 177, device=prior.device)
-    return features, prior[None], score, *network.start(1, prior.device)
+    """The masks of an untrained network, each ``(hops, n_bins)``."""
+    network = Network(stems, 8, 1).to(prior.device)
+    return network.masks(network.head.bias.expand(len(prior), -1), prior)
 
 
 def blended(masks: list[Tensor], prior: Tensor, blend: float) -> list[Tensor]:

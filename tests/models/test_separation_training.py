@@ -198,3 +198,11 @@ def test_musdb_without_tracks_is_named(exported: Path, tmp_path: Path, monkeypat
     monkeypatch.setitem(sys.modules, "museval", sys)  # as if it were there
     with pytest.raises(SystemExit, match="expected test/TRACK"):
         evaluate.on_musdb(str(exported / "stems3"), tmp_path, 256)
+
+
+def test_figures_of_a_model_go_into_its_manifest(figures: dict[str, Any], exported: Path) -> None:
+    found = export.figures(exported / "figures.json", "stems3")
+    assert set(found) == {"11.6 ms", "11.6 ms, blend 0.5", "5.8 ms", "5.8 ms, blend 0.5"}
+    assert found["5.8 ms"] == figures["clips"]["stems3, 5.8 ms"]
+    with pytest.raises(SystemExit, match="no figures of 'stems4'"):
+        export.figures(exported / "figures.json", "stems4")
