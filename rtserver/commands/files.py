@@ -52,8 +52,10 @@ def register(add: Add) -> None:
     whole = sub.add_argument_group("with --method kam")
     whole.add_argument("--iterations", type=int, metavar="N", help="1 to 20 (default: 2)")
     place = whole.add_mutually_exclusive_group()
-    place.add_argument("--spatial", action="store_true", default=None, help="learn where the sources lie between the channels (default)")
-    place.add_argument("--identity", action="store_false", dest="spatial", default=None, help="do not")
+    place.add_argument(
+        "--spatial", choices=("paper", "power"), help="learn where sources lie: as the paper has it (default), or weighted by their power"
+    )
+    place.add_argument("--identity", action="store_const", const="off", dest="spatial", help="learn nothing of that")
     whole.add_argument(
         "--kernel",
         action="append",
@@ -192,7 +194,7 @@ def _separate_whole(arguments: Arguments) -> int:
     iterations = live.iterations if arguments.iterations is None else arguments.iterations
     with progress(n_steps(arguments.input, iterations), "separate", " bins") as bar:
         files = separate_whole(
-            arguments.input, arguments.output, kernels, iterations, spatial=arguments.spatial is not False, progress=bar.update
+            arguments.input, arguments.output, kernels, iterations, spatial=arguments.spatial or "paper", progress=bar.update
         )
     print(*files, sep="\n")
     return 0

@@ -21,7 +21,7 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exponent : of the soft mask, on magnitudes, 0.5 to 8; larger is harder. margin_harmonic, margin_percussive : 1 to 16, as a
     ratio of magnitudes; how much stronger than the other a part must be. Above 1 what neither takes becomes a third part, the residual.
     method : hpss looks once (`rtserver.dsp.hpss`), kam again and again at what it found (`rtserver.dsp.kam`). iterations : of kam, 1 to 10.
-    spatial : of kam; whether where a source lies between two channels helps to tell it.
+    spatial : of kam; what is learnt of where sources lie between two channels: nothing, as the paper has it, or weighted by power.
     """
 
     preset: str = "default"
@@ -31,7 +31,7 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin_percussive: float = 1.0
     method: Literal["hpss", "kam"] = "hpss"
     iterations: int = 2
-    spatial: bool = True
+    spatial: Literal["off", "paper", "power"] = "power"
 
     @property
     def has_residual(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.proximity import Kernel, check_kernel, median_around
+from rtserver.dsp.spatial import Spatial
 from rtserver.errors import SpecError
 
 F32 = npt.NDArray[np.float32]
@@ -28,12 +29,14 @@ class Model:
     strengths : (n_sources, n_bins, n_spectra) float32
         f_j, up to a scale that they share.
     covariances : (n_sources, n_bins, n_channels, n_channels) complex128
-        R_j, with a trace of n_channels; the identity where none was learnt.
+        R_j, with a trace of n_channels.
+    places : bool
+        Whether they were learnt. Else they are the identity.
     """
 
     strengths: F32
     covariances: C128
-    spatial: bool
+    places: bool
 
     def spectrum(self, x: C64, source: int) -> C64:
         """The posterior mean of one source (eq. 7): ``s_j = f_j R_j (Σ f_i R_i)⁻¹ x``, (n_channels, n_bins, n_spectra)."""
@@ -44,7 +47,7 @@ class Model:
 
     def _filtered(self, x: C128, k: int, source: int) -> C128:
         f = self.strengths[:, k].astype(np.float64) + _EPS
-        if not self.spatial:
+        if not self.places:
             return x * (f[source] / f.sum(axis=0))
         covariances = self.covariances[:, k]
         return f[source] * (covariances[source] @ _solve(f, covariances, x))
@@ -55,7 +58,7 @@ def backfit(
     kernels: Sequence[Kernel],
     iterations: int = 2,
     *,
-    spatial: bool = True,
+    spatial: Spatial = "paper",
     loading: float = 1e-6,
     progress: Callable[[int], object] | None = None,
 ) -> Model:
@@ -66,7 +69,7 @@ def backfit(
     (4b), with I channels and T spectra; ``z_j = tr(R_j⁻¹ C_j) / I`` (4c); ``f_j``: the median of z_j over the bin's neighbours (4d).
     `Model.spectrum` is the last step 3.
 
-    With one iteration, without `spatial`, and the kernels `steady` and `broad`, this is median filtering with Wiener masks.
+    With one iteration, `spatial` off, and the kernels `steady` and `broad`, this is median filtering with Wiener masks.
 
     Parameters
     ----------
@@ -76,8 +79,10 @@ def backfit(
         One a source: see `proximity`.
     iterations : int
         At least 1.
-    spatial : bool
-        Whether R_j is learnt. Else it is the identity, and z_j the power.
+    spatial : {"off", "paper", "power"}
+        Off: R_j is the identity, and z_j the power. Paper: step 4b. Then R_j is the same for all sources, for ``C_j / tr C_j`` is that of
+        the input, and cancels out of eq. 7; what it does is to whiten z_j. Power: ``R_j = I Σ_t C_j / Σ_t tr C_j``, every spectrum counting
+        by the source's power in it, as in [3]_; then sources lie in places of their own.
     loading : float
         R_j is used as ``(1 − loading) R_j + loading · 1``. The paper has none of it, but a source that lies in one point of the stereo
         image makes R_j singular.
@@ -95,6 +100,8 @@ def backfit(
        ISSC 2014.
     .. [2] A. Liutkus, D. FitzGerald, Z. Rafii, B. Pardo and L. Daudet, "Kernel additive models for source separation", IEEE Transactions
        on Signal Processing 62(16), 2014.
+    .. [3] N. Duong, E. Vincent and R. Gribonval, "Under-determined reverberant audio source separation using a full-rank spatial covariance
+       model", IEEE Transactions on Audio, Speech, and Language Processing 18(7), 2010.
     """
     for kernel in kernels:
         check_kernel(kernel)
@@ -107,16 +114,16 @@ def backfit(
     n_channels, n_bins, n_spectra = x.shape
     n_sources = len(kernels)
     scale = 1.0 / max(float(np.abs(x).max(initial=0.0)), 1e-30)
-    spatial = spatial and n_channels > 1
+    places = spatial != "off" and n_channels > 1
     identity = np.broadcast_to(np.eye(n_channels, dtype=np.complex128), (n_sources, n_bins, n_channels, n_channels)).copy()
-    model = Model(np.zeros((n_sources, n_bins, n_spectra), np.float32), identity, spatial)
+    model = Model(np.zeros((n_sources, n_bins, n_spectra), np.float32), identity, places)
     z = np.empty((n_sources, n_bins, n_spectra), np.float32)
     for iteration in range(iterations):
         for k in range(n_bins):
             xk = x[:, k].astype(np.complex128) * scale
             if iteration == 0:
                 sources = np.broadcast_to(xk / n_sources, (n_sources, *xk.shape))
-            elif spatial:
+            elif places:
                 f = model.strengths[:, k].astype(np.float64) + _EPS
                 y = _solve(f, model.covariances[:, k], xk)
                 sources = f[:, None] * (model.covariances[:, k] @ y)
@@ -124,8 +131,8 @@ def backfit(
                 f = model.strengths[:, k].astype(np.float64) + _EPS
                 sources = xk * (f / f.sum(axis=0))[:, None]
             for j, s in enumerate(sources):
-                if spatial:
-                    model.covariances[j, k] = _loaded(_covariance(s), loading)
+                if places:
+                    model.covariances[j, k] = _loaded(_covariance(s, equally=spatial == "paper"), loading)
                     z[j, k] = _whitened(s, model.covariances[j, k])
                 else:
                     z[j, k] = np.sum(s.real**2 + s.imag**2, axis=0) / n_channels
@@ -136,7 +143,7 @@ def backfit(
     return model
 
 
-def separate(x: C64, kernels: Sequence[Kernel], iterations: int = 2, spatial: bool = True, loading: float = 1e-6) -> C64:
+def separate(x: C64, kernels: Sequence[Kernel], iterations: int = 2, spatial: Spatial = "paper", loading: float = 1e-6) -> C64:
     """The sources' spectra, (n_sources, n_channels, n_bins, n_spectra), as `backfit` finds them. The last one is what the others leave."""
     model = backfit(x, kernels, iterations, spatial=spatial, loading=loading)
     out = np.empty((len(kernels), *x.shape), np.complex64)
@@ -146,13 +153,15 @@ def separate(x: C64, kernels: Sequence[Kernel], iterations: int = 2, spatial: bo
     return out
 
 
-def _covariance(s: C128) -> C128:
-    """``I / T Σ C / tr C`` of a source in one bin, (n_channels, n_spectra). Where it is silent it lies nowhere, and does not count."""
+def _covariance(s: C128, *, equally: bool) -> C128:
+    """``I / T Σ C / tr C`` or ``I Σ C / Σ tr C`` of a source in one bin, (n_channels, n_spectra). Where it is silent it lies nowhere."""
     power = np.sum(s.real**2 + s.imag**2, axis=0)
     heard = power > _EPS
     n_heard = int(np.count_nonzero(heard))
     if n_heard == 0:
         return np.eye(len(s), dtype=np.complex128)
+    if not equally:
+        return np.asarray(len(s) / power.sum() * (s @ s.conj().T), np.complex128)
     u = s[:, heard] / np.sqrt(power[heard])
     return np.asarray(len(s) / n_heard * (u @ u.conj().T), np.complex128)
 

@@ -12,6 +12,7 @@ from rtserver.audio.file import Writer, info, read
 from rtserver.dsp.backfitting import Model, backfit
 from rtserver.dsp.hpss import HpssPreset
 from rtserver.dsp.proximity import Kernel, box, broad, check_kernel, steady
+from rtserver.dsp.spatial import Spatial
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.errors import ConfigError, SpecError
 from rtserver.node import Array, Spec
@@ -45,7 +46,7 @@ def separate_whole(
     kernels: Mapping[str, Kernel] | None = None,
     iterations: int = 2,
     *,
-    spatial: bool = True,
+    spatial: Spatial = "paper",
     progress: Callable[[int], object] | None = None,
 ) -> list[Path]:
     """Split `path` into ``folder/NAME.wav`` for each of `kernels`. They are aligned to it, as long, and sum to it.
