@@ -240,7 +240,7 @@ class Kam(Hpss):
         *,
         iterations: int = 2,
         spatial: Spatial = "power",
-        time_constant_s: float = 1.0,
+        time_constant_s: float = 3.0,
         loading: float = 0.05,
     ) -> None:
         super().__init__(n_past, n_around, past_step, masks, residual)
