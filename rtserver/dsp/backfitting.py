@@ -167,14 +167,14 @@ def _covariance(s: C128, *, equally: bool) -> C128:
 
 
 def _loaded(r: C128, loading: float) -> C128:
-    return (1.0 - loading) * r + loading * np.eye(len(r), dtype=np.complex128)
+    return np.asarray((1.0 - loading) * r + loading * np.eye(len(r)), np.complex128)
 
 
 def _inverse(r: C128) -> C128:
     if len(r) != 2:
-        return np.linalg.inv(r)
+        return np.asarray(np.linalg.inv(r), np.complex128)
     (a, b), (c, d) = r
-    return np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return np.asarray(np.array([[d, -b], [-c, a]]) / (a * d - b * c), np.complex128)
 
 
 def _whitened(s: C128, r: C128) -> F64:
@@ -190,4 +190,5 @@ def _solve(f: F64, covariances: C128, x: C128) -> C128:
         scale = 1.0 / (v[0, 0].real * v[1, 1].real - (v[0, 1].real ** 2 + v[0, 1].imag ** 2))
         y = np.stack([v[1, 1].real * x[0] - v[0, 1] * x[1], v[0, 0].real * x[1] - v[1, 0] * x[0]])
         return np.asarray(y * scale, np.complex128)
-    return np.linalg.solve(v.transpose(2, 0, 1), x.T[:, :, None])[:, :, 0].T
+    y = np.linalg.solve(v.transpose(2, 0, 1), x.T[:, :, None])[:, :, 0].T
+    return np.asarray(y, np.complex128)
