@@ -1,17 +1,18 @@
 """The map: what is connected to what. Read it top to bottom; it holds no logic.
 
-input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
-  │                              ├── percussive
-  │                              └── residual      (where an output asks for it)
-  └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
+input ── stft ── hpss ── istft ──┬── harmonic ──── harmony ──┐   (tracks, heard through the mixer)
+  │                              ├── percussive              │
+  │                              └── residual                │   (where an output asks for it)
+  └──── features ────────────────────────────────────────────┴── feature ring  (workers: follower → performer → midi)
 
-Every input has such a branch of its own; one of them, the followed one, has the features.
+Every input has such a branch of its own; one of them, the followed one, has the features, and the harmony where the performer wants it so.
 """
 
 from __future__ import annotations
 
 from rtserver.config import Config
-from rtserver.dsp.features import N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_HEARD
 from rtserver.fastlane import FastLane
 from rtserver.graph import Graph
 from rtserver.node import Spec
@@ -30,7 +31,12 @@ def build(config: Config) -> dict[str, Graph]:
         options = config.separation_of(name)
         chosen = preset(options.preset, config.audio.sample_rate)
         residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
-        graphs[name] = graph = separation(options, config.audio.sample_rate, residual) if name in separated else Graph()
+        listened = name == config.followed_input and config.generation.enabled and config.generation.harmony == "harmonic"
+        graphs[name] = graph = Graph()
+        if name in separated or listened:
+            graphs[name] = graph = separation(options, config.audio.sample_rate, residual, heard=name in separated)
+        if listened:  # before the features, which it is published with
+            graph.add("harmony", Features(config.audio.sample_rate, config.score.a4_hz), after="istft", label="harmonic")
         if name == config.followed_input:
             graph.add("features", Features(config.audio.sample_rate, config.score.a4_hz))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))
@@ -40,7 +46,7 @@ def build(config: Config) -> dict[str, Graph]:
 def plan_of(config: Config, graphs: dict[str, Graph]) -> Plan:
     """The delays of a configuration's outputs."""
     branches = [Branch(name, graph.block.hop_size, {o: graph.latency(o) for o in graph.outputs}) for name, graph in graphs.items()]
-    return plan(config, branches, N_FEATURES)
+    return plan(config, branches, N_HEARD)
 
 
 def fast_lanes(session: Session) -> list[FastLane]:
@@ -52,5 +58,7 @@ def fast_lanes(session: Session) -> list[FastLane]:
         lane = FastLane(session, name, graph, channels, [rings[name, source] for source in graph.outputs])
         if name == config.followed_input:
             graph.tap("features", lane.publish_features)
+            if "harmony" in graph:
+                graph.tap("harmony", lane.keep_harmonic)
         lanes.append(lane)
     return lanes

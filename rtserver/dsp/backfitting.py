@@ -162,8 +162,8 @@ def _covariance(s: C128, *, equally: bool) -> C128:
         return np.eye(len(s), dtype=np.complex128)
     if not equally:
         return np.asarray(len(s) / power.sum() * (s @ s.conj().T), np.complex128)
-    u = s[:, heard] / np.sqrt(power[heard])
-    return np.asarray(len(s) / n_heard * (u @ u.conj().T), np.complex128)
+    weights = np.where(heard, 1.0, 0.0) / np.where(heard, power, 1.0)
+    return np.asarray(len(s) / n_heard * ((s * weights) @ s.conj().T), np.complex128)
 
 
 def _loaded(r: C128, loading: float) -> C128:

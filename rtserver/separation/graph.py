@@ -26,8 +26,8 @@ def tracks(options: Separation, residual: bool | None = None) -> tuple[str, ...]
     return PARTS if (options.has_residual if residual is None else residual) else PARTS[:2]
 
 
-def separation(options: Separation, sample_rate: int, residual: bool | None = None) -> Graph:
-    """A graph, not yet prepared, with an output for each of `tracks`.
+def separation(options: Separation, sample_rate: int, residual: bool | None = None, heard: bool = True) -> Graph:
+    """A graph, not yet prepared, with an output for each of `tracks`; without outputs where they are not to be `heard`.
 
     It wants blocks of ``preset(options.preset, sample_rate).hop_size`` frames. Its node ``hpss``, of either method, takes new masks between
     two blocks: see `Hpss.set`. Raises `ConfigError` for an unknown preset.
@@ -43,6 +43,6 @@ def separation(options: Separation, sample_rate: int, residual: bool | None = No
     graph.add("stft", stft)
     graph.add("hpss", hpss, after="stft")
     graph.add("istft", istft, after="hpss")
-    for track in names:
+    for track in names if heard else ():
         graph.output(track, after="istft", label=track)
     return graph
