@@ -6,6 +6,7 @@ import difflib
 
 from rtserver.config import Separation
 from rtserver.dsp.hpss import PARTS, PRESETS, HpssPreset
+from rtserver.dsp.kam import Kam
 from rtserver.dsp.masks import Masks
 from rtserver.errors import ConfigError
 from rtserver.graph import Graph
@@ -28,12 +29,16 @@ def tracks(options: Separation, residual: bool | None = None) -> tuple[str, ...]
 def separation(options: Separation, sample_rate: int, residual: bool | None = None, heard: bool = True) -> Graph:
     """A graph, not yet prepared, with an output for each of `tracks`; without outputs where they are not to be `heard`.
 
-    It wants blocks of ``preset(options.preset, sample_rate).hop_size`` frames. Its node ``hpss`` takes new masks between two blocks: see
-    `Hpss.set`. Raises `ConfigError` for an unknown preset.
+    It wants blocks of ``preset(options.preset, sample_rate).hop_size`` frames. Its node ``hpss``, of either method, takes new masks between
+    two blocks: see `Hpss.set`. Raises `ConfigError` for an unknown preset.
     """
     masks = Masks(options.mask, options.exponent, options.margin_harmonic, options.margin_percussive)
     names = tracks(options, residual)
-    stft, hpss, istft = preset(options.preset, sample_rate).nodes(masks, residual="residual" in names)
+    chosen = preset(options.preset, sample_rate)
+    stft, hpss, istft = chosen.nodes(masks, residual="residual" in names)
+    if options.method == "kam":
+        kernels = chosen.n_past, chosen.n_around, chosen.past_step
+        hpss = Kam(*kernels, masks, "residual" in names, iterations=options.iterations, spatial=options.spatial)
     graph = Graph()
     graph.add("stft", stft)
     graph.add("hpss", hpss, after="stft")
