@@ -128,7 +128,7 @@ def to_toml(entries: dict[str, dict[str, Any]]) -> str:
 
     def value(x: Any) -> str:
         if isinstance(x, dict):
-            return "{ " + ", ".join(f"{k} = {value(y)}" for k, y in x.items()) + " }"
+            return "{ " + ", ".join(f"{k if k.replace('-', '_').isidentifier() else value(k)} = {value(y)}" for k, y in x.items()) + " }"
         if isinstance(x, list):
             return "[" + ", ".join(map(value, x)) + "]"
         if isinstance(x, str):

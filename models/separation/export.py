@@ -31,10 +31,10 @@ KIND = "separation"
 LICENCE = "MIT"
 DATA = (
     "songs of Freedoom (BSD 3-clause) played with samples of the DrumGizmo Muldjord kit by Lars Muldjord (CC BY 4.0), CC0 and "
-    "public-domain instruments, FluidR3_GM (MIT) and own synthesis; CC0 loops"
+    "public-domain instruments, FluidR3_GM and MuseScore_General (MIT), own synthesis; CC0 loops"
 )
 GOLDEN_HOPS = 12
-CLOSE, CLOSE_INT8 = 1e-4, 0.1  # how far ONNX Runtime's masks may be from torch's
+CLOSE, CLOSE_INT8 = 1e-4, 0.15  # how far ONNX Runtime's masks may be from torch's, at worst; the inputs are drawn harsh
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -157,7 +157,7 @@ def main(args: argparse.Namespace) -> None:
     if args.blend is not None:
         facts["blend"] = args.blend
     if args.figures is not None:
-        facts["figures"] = figures(args.figures, Path(args.start).name)
+        facts["figures"] = figures(args.figures, args.name)
     worst = export(network, args.zoo, args.name, facts, args.int8)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
 
