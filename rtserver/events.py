@@ -191,7 +191,7 @@ class Change(Event, frozen=True):
 
 
 class Setting(Event, frozen=True):
-    """The separation of `input` has another `key` (mask, exponent, a margin) from the hop at `frame` on."""
+    """The separation of `input` has another `key` (mask, exponent, a margin; blend, model) from the hop at `frame` on."""
 
     input: str
     key: str

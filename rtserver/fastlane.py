@@ -13,6 +13,7 @@ import numpy as np
 from rtserver.errors import SpecError
 from rtserver.graph import Graph
 from rtserver.node import Array
+from rtserver.separation.graph import separating_node
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import IN_RING_SIZE, Session
 
@@ -58,6 +59,10 @@ class FastLane:
         """Set a parameter of the separation from the first hop at or after `frame` on."""
         self._serial += 1
         heapq.heappush(self._settings, (frame, self._serial, name, value))
+
+    def set(self, name: str, value: float | str) -> None:
+        """Set a parameter of the separation from the next hop on."""
+        self.graph.set(separating_node(self.graph), name, value)
 
     def publish_features(self, x: Array, frame: int) -> None:
         """A tap: append a feature vector to the shared ring."""
@@ -108,7 +113,7 @@ class FastLane:
     def _run_hop(self, tracks: list[SampleRing] | None) -> None:
         while self._settings and self._settings[0][0] <= self.position:
             _, _, name, value = heapq.heappop(self._settings)
-            self.graph.set("hpss", name, value)
+            self.set(name, value)
             self.applied.append((self.position, name, value))
         if not self.input.read(self.position, self._x, self.channels):
             raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")

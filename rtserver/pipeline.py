@@ -3,6 +3,7 @@
 input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
   │                              ├── percussive
   │                              └── residual      (where an output asks for it)
+  │  or: ─────── separator ── (wiener) ── istft ── the stems of a model
   └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
 
 Every input has such a branch of its own; one of them, the followed one, has the features.
@@ -30,7 +31,11 @@ def build(config: Config) -> dict[str, Graph]:
         options = config.separation_of(name)
         chosen = preset(options.preset, config.audio.sample_rate)
         residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
-        graphs[name] = graph = separation(options, config.audio.sample_rate, residual) if name in separated else Graph()
+        graph = Graph()
+        if name in separated:
+            field = f"inputs.{name}.separation" if source.separation else "separation"
+            graph = separation(options, config.audio.sample_rate, residual, n_channels=len(source.channels), field=field)
+        graphs[name] = graph
         if name == config.followed_input:
             graph.add("features", Features(config.audio.sample_rate, config.score.a4_hz))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))
@@ -39,7 +44,15 @@ def build(config: Config) -> dict[str, Graph]:
 
 def plan_of(config: Config, graphs: dict[str, Graph]) -> Plan:
     """The delays of a configuration's outputs."""
-    branches = [Branch(name, graph.block.hop_size, {o: graph.latency(o) for o in graph.outputs}) for name, graph in graphs.items()]
+    branches = [
+        Branch(
+            name,
+            graph.block.hop_size,
+            {o: graph.latency(o) for o in graph.outputs},
+            config.separation_of(name).deferred_hops * graph.block.hop_size,
+        )
+        for name, graph in graphs.items()
+    ]
     return plan(config, branches, N_FEATURES)
 
 

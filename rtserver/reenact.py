@@ -111,7 +111,7 @@ class LaneScript:
                 return
             self._script.popleft()
             if isinstance(event, Setting):
-                lane.graph.set("hpss", event.key, event.value)
+                lane.set(event.key, event.value)
             elif event.reason == RESET:
                 lane.graph.reset()
             else:

@@ -24,7 +24,11 @@ def register(add: Add) -> None:
     sub.add_argument("--score", type=Path, metavar="SCORE", help="MusicXML or MIDI score to follow")
     sub.add_argument("--replay", type=Path, metavar="LOG", help="a recording's folder or events.jsonl: let that session happen again")
 
-    sub = add("separate", separate, "split a file into harmonic.wav, percussive.wav and, with a margin above 1, residual.wav")
+    sub = add(
+        "separate",
+        separate,
+        "split a file into harmonic.wav and percussive.wav (with a margin above 1 residual.wav), or a network's stems",
+    )
     sub.add_argument("input", type=Path, metavar="IN.wav")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     masks = Separation()
@@ -43,6 +47,10 @@ def register(add: Add) -> None:
             metavar="X",
             help=f"how much stronger {part} must be, 1 to 16 (default: %(default)s)",
         )
+
+    sub.add_argument("--model", default="", metavar="NAME|FILE.onnx", help="a network, whose stems are the files (default: medians alone)")
+    sub.add_argument("--blend", type=float, default=0.0, metavar="X", help="of a network: 0 to 1, how far the medians have a say")
+    sub.add_argument("--wiener", action="store_true", help="of a network: refine the stems of a stereo file by where they stand")
 
     sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")
     sub.add_argument("score", type=Path, metavar="SCORE")
@@ -152,7 +160,16 @@ def separate(arguments: Arguments) -> int:
     from rtserver.audio.file import info
     from rtserver.separation.offline import separate as split
 
-    options = Separation(arguments.preset, arguments.mask, arguments.exponent, arguments.margin_harmonic, arguments.margin_percussive)
+    options = Separation(
+        arguments.preset,
+        arguments.mask,
+        arguments.exponent,
+        arguments.margin_harmonic,
+        arguments.margin_percussive,
+        model=arguments.model,
+        blend=arguments.blend,
+        wiener=arguments.wiener,
+    )
     with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
         files = split(arguments.input, arguments.output, options, bar.update)
     print(*files, sep="\n")

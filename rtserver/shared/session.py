@@ -59,7 +59,10 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
 _COUNTED: dict[str, tuple[str, ...]] = {
-    "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
+    "engine": (
+        *("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
+        *("late_masks", "nonfinite_masks", "slow_networks"),  # hops without a network's masks, and runs of one beyond its budget
+    ),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),
     "performer": (
         *("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop", "clicks", "late_clicks"),
