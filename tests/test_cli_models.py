@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from separators import make
 
 from rtserver import cli, zoo
 from rtserver.separation.model import read_model
 from rtserver.separation.network import Heard, SeparationNetwork
-
-sys.path.insert(0, str(Path(__file__).parent / "support"))
-
-from separators import make
 
 WHOLE = [name for name, entry in zoo.manifest().items() if "part_of" not in entry]
 

@@ -11,7 +11,7 @@ from rtserver.config.cues import check_cues
 from rtserver.config.midi import check_midi, inputs_of
 from rtserver.config.music import check_following, check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
-from rtserver.config.separation import check_separation
+from rtserver.config.separation import MAX_DEFERRED, check_separation
 from rtserver.config.tree import Config
 from rtserver.config.wire import check_wire
 from rtserver.errors import ConfigError
@@ -37,6 +37,9 @@ def check(config: Config) -> None:
         raise ConfigError("following.keys", f"no MIDI input port {config.following.keys!r}; known are {known}")
     check_following(config.following)
     _check_outputs(config)
+    if len(config.deferred_inputs) > MAX_DEFERRED:
+        n = len(config.deferred_inputs)
+        raise ConfigError("inputs", f'expected at most {MAX_DEFERRED} with where = "worker", got {n}: let some run inline')
     check_separation(config.separation)
     check_score(config.score)
     check_following(config.following)

@@ -13,6 +13,7 @@ from rtserver.errors import ConfigError
 # What the masks may be set to, live too. Beyond it nothing changes that can be heard.
 MASK_LIMITS = {"exponent": (0.5, 8.0), "margin_harmonic": (1.0, 16.0), "margin_percussive": (1.0, 16.0)}
 MAX_WORKER_HOPS = 8
+MAX_DEFERRED = 4  # inputs whose networks run in the worker
 
 
 class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

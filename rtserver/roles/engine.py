@@ -69,7 +69,7 @@ class EngineRole:
         self.tail = session.config.audio.sample_rate  # frames that a song is served after its end: longer than any fade or delay
 
     def prepare(self) -> None:
-        self.lanes: list[FastLane] = fast_lanes(self.session)
+        self.lanes: list[FastLane] = fast_lanes(self.session, live=True)
         self.waker = self.session.waker("engine")
         self.workers = [self.session.waker(role) for role in ("follower", "performer")]  # who waits for features
         nodes = [lane.graph.node(SEPARATOR) for lane in self.lanes if SEPARATOR in lane.graph]

@@ -95,6 +95,14 @@ def separation(
     return graph
 
 
+def check_worker(options: Separation, block_size: int, hop_size: int, field: str) -> None:
+    """Whether the worker has time: a device block brings several hops at once where it is longer than a hop. Raises `ConfigError`."""
+    at_once = -(-block_size // hop_size)
+    if 0 < options.deferred_hops < at_once:
+        found = f"blocks of {block_size} bring up to {at_once} hops of {hop_size} at once"
+        raise ConfigError(_path(field, "worker_hops"), f"{found}: expected at least {at_once}, got {options.deferred_hops}")
+
+
 def separating_node(graph: Graph) -> str:
     """Name of the node of `separation` that `Graph.set` reaches; empty where there is none."""
     return next((name for name in (SEPARATOR, MEDIANS) if name in graph), "")

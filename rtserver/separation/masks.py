@@ -126,7 +126,7 @@ def settle(masks: F32, gain: F32, table: F32, percussive: int, blend: float, sta
         if held > np.float32(0.0):
             for s in range(n_stems - 1):
                 simple = g * table[0, s, k] + (one - g) * table[1, s, k]
-                out[s, k] += held * (simple - out[s, k])
+                out[s, k] = simple if held >= one else out[s, k] + held * (simple - out[s, k])
 
 
 @jit("void(float32[:,::1], complex64[:,::1], complex64[:,:,::1])")

@@ -14,7 +14,14 @@ from rtserver.errors import ModelError
 from rtserver.separation.model import HEARD, MASKS, N_BINS, N_FEATURES, N_SCORE, OUT, SeparationModel
 
 F32 = npt.NDArray[np.float32]
+FADE_S = 0.02  # from the network's masks to those that stand in for them, and back; from one network to another
+MISSING, GOOD, BAD = range(3)  # what became of a hop's masks; bad: not finite
 WARM_UP_RUNS = 20  # ONNX Runtime's first runs plan memory and are up to a hundred times slower
+
+
+def fade_hops(hop_s: float) -> int:
+    """How many hops a crossfade takes."""
+    return max(1, round(FADE_S / hop_s))
 
 
 def _zeros(n: int) -> F32:

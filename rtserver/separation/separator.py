@@ -14,12 +14,10 @@ from rtserver.node import Array, Spec, expect_spectrum
 from rtserver.separation.features import SpectrumFeatures
 from rtserver.separation.masks import apply, clean, settle, stand_in, whole
 from rtserver.separation.model import N_BINS, NETWORK_HOP, SeparationModel
-from rtserver.separation.network import F32, Heard, Slots
+from rtserver.separation.network import BAD, F32, GOOD, MISSING, Heard, Slots, fade_hops
 
-FADE_S = 0.02  # from the network's masks to those that stand in for them, and back; from one network to another
 BUDGET = 0.5  # of a hop: a network that takes longer leaves too little for everything else
 PARAMETERS = ("blend", "model")
-MISSING, GOOD, BAD = range(3)  # what became of a hop's masks; bad: not finite
 
 
 class Source(Protocol):
@@ -72,11 +70,6 @@ class Inline:
         self._slots.reset(chosen)
 
 
-def fade_hops(hop_s: float) -> int:
-    """How many hops a crossfade takes."""
-    return max(1, round(FADE_S / hop_s))
-
-
 class Separator:
     """Separation by a network's masks, with causal medians beside it that stand in where the network has nothing to say.
 
@@ -110,7 +103,7 @@ class Separator:
     and every hop has fresh masks. One mask holds for all channels.
 
     At the start, and where masks are missing or not finite, the medians' own masks stand in (`stand_in`): the last good ones are held and
-    faded to those of the medians over `FADE_S`, and back when masks come again. Masks that are not finite also reset the network's states.
+    faded to those of the medians over 20 ms, and back when masks come again. Masks that are not finite also reset the network's states.
     The masks that a model gives are clipped to 0..1 and, where they sum to more than 1, scaled down.
     """
 

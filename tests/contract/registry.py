@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from separators import make
 
 from rtserver.deferred import Deferred
 from rtserver.dsp.chroma import Chroma
@@ -26,10 +26,6 @@ from rtserver.reblock import Reblock
 from rtserver.separation.model import SeparationModel, read_model
 from rtserver.separation.separator import Separator
 from rtserver.separation.wiener import Wiener
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
-
-from separators import make
 
 RATE = 48000
 

@@ -18,8 +18,8 @@ from rtserver.node import Spec
 from rtserver.separation.features import SpectrumFeatures
 from rtserver.separation.masks import apply, settle, stand_in, whole
 from rtserver.separation.model import N_BINS, SeparationModel, read_model
-from rtserver.separation.network import Heard, SeparationNetwork
-from rtserver.separation.separator import BAD, GOOD, MISSING, Inline, Separator, fade_hops
+from rtserver.separation.network import BAD, GOOD, MISSING, Heard, SeparationNetwork, fade_hops
+from rtserver.separation.separator import Inline, Separator
 
 RATE = 48000
 F32 = np.float32
