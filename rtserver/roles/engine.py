@@ -7,7 +7,7 @@ import time
 from rtserver.audio import table as t
 from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
-from rtserver.events import Command, Gap, Late, Param, Resume, Setting
+from rtserver.events import Command, Gap, Late, Param, Resume, Setting, StandIn
 from rtserver.fastlane import RESET, FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
@@ -123,6 +123,9 @@ class EngineRole:
         for frame, key, value in lane.applied:
             self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
         lane.applied.clear()
+        for frame, n_hops, reason in lane.unmasked:
+            self.session.emit("engine", StandIn(frame, lane.position, lane.name, n_hops, reason))
+        lane.unmasked.clear()
 
     def _count_masks(self) -> None:
         if self.separators:

@@ -9,7 +9,7 @@ import pytest
 from separators import make
 
 from rtserver.audio import file as audio_file
-from rtserver.events import Miss
+from rtserver.events import Miss, StandIn
 from rtserver.node import Spec
 from rtserver.reenact import replay
 from rtserver.replay import Log
@@ -82,6 +82,7 @@ def test_a_killed_separator_is_stood_in_for_and_comes_back(own_jackd_of, live_se
     (folder,) = (tmp_path / "record").iterdir()
     log = Log.read(folder)
     assert late - before > 0.5 * (back - killed) / HOP, "hops without masks are counted"
+    assert late <= sum(e.n_hops for e in log.events if isinstance(e, StandIn)), "and told"
 
     x, played = audio_file.read(folder / "input.wav")[0], audio_file.read(folder / "played.wav")[0]
     replay(folder / "input.wav", tmp_path / "again", log)
@@ -95,11 +96,15 @@ def test_a_killed_separator_is_stood_in_for_and_comes_back(own_jackd_of, live_se
         for miss in (e for e in log.events if isinstance(e, Miss) and e.output == stem):
             heard[max(miss.frame - PERIOD, 0) : miss.frame + miss.n_frames + PERIOD] = False
         assert heard.mean() > 0.9
+        masked = heard.copy()
+        for hops in (e for e in log.events if isinstance(e, StandIn)):
+            masked[hops.frame + latencies[k] - PERIOD :][: hops.n_hops * HOP + 2 * PERIOD + 2 * FADE] = False
         alone = np.concatenate([np.zeros(latencies[k], np.float32), medians[stem][0]])[:n]
         outage = slice(killed + FADE + 4 * PERIOD + latencies[k], back)
         inside = heard[outage]
         np.testing.assert_array_equal(played[k, outage][inside], alone[outage][inside], err_msg=f"{stem}: the medians' own masks")
         for whole in (slice(RATE, killed), slice(back + RATE, n)):
-            inside = heard[whole]
+            inside = masked[whole]
+            assert inside.mean() > 0.5
             np.testing.assert_array_equal(played[k, whole][inside], again[k, whole][inside], err_msg=f"{stem}: as a replay has it")
             assert np.abs(again[k, whole] - alone[whole]).max() > 1e-3, "the network says something else than the medians"

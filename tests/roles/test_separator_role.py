@@ -115,6 +115,18 @@ def test_hops_that_came_late_are_heard_all_the_same(pair: Pair) -> None:
     np.testing.assert_array_equal(found[:, :, 60 * HOP :], expected[:, :, 60 * HOP :])
 
 
+def test_each_stretch_without_masks_is_told_with_its_place_and_length(pair: Pair) -> None:
+    """On the engine's way to its events, with the spectrum's own frames: masks of hop k are used at hop k + 2."""
+    lane, ring = pair.lane, pair.session.input_ring
+    ring.samples[0, : 60 * HOP] = noise(60)[0]
+    for k in range(60):
+        ring.span[1] = (k + 1) * HOP
+        assert lane.run_hop()
+        if not 20 <= k < 30 and k != 40:
+            pair.work()
+    assert lane.unmasked == [(20 * HOP, 9, "late")]
+
+
 def test_a_role_that_is_too_far_behind_skips_to_the_present(pair: Pair) -> None:
     pair.run(noise(N_HEARD + 20), range(0))
     pair.work()
