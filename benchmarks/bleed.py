@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from rtserver.audio.file import read
 from rtserver.demo import RECORDING, SCORE, TRUTH
-from rtserver.dsp.features import N_CHROMA, N_FEATURES
+from rtserver.dsp.layout import N_CHROMA, N_FEATURES
 from rtserver.events import Event, Note, Position
 from rtserver.following.bleed import OwnNote
 from rtserver.following.follower import Follower

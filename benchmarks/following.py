@@ -35,7 +35,8 @@ from machine import machine, write_result
 from tqdm import tqdm
 
 from rtserver.audio.file import read
-from rtserver.dsp.features import N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.events import Event, Position
 from rtserver.following.follower import HEARS_KEYS, METHODS, Follower
 from rtserver.following.offline import COLUMNS, MIDI_RATE, follow_midi

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rtserver.dsp.layout import HARMONIC_CHROMA, HARMONIC_LEVEL, LEVEL, N_CHROMA, N_FEATURES, N_HEARD
 from rtserver.errors import SpecError
 from rtserver.graph import Graph
 from rtserver.node import Array
@@ -49,6 +50,7 @@ class FastLane:
         n_channels = graph.block.shape[0]
         self._x = np.zeros((n_channels, self.hop_size), np.float32)
         self._out = np.zeros((len(graph.outputs), n_channels, self.hop_size), np.float32)
+        self._heard = np.zeros(N_HEARD, np.float32)
         self.position = 0  # session frame of the next hop
         self.window: tuple[int, int] = (-(1 << 62), 1 << 62)  # features that end in these frames are published: while its song plays
         self._publishing = True
@@ -69,10 +71,16 @@ class FastLane:
         """Set a parameter of the separation from the next hop on."""
         self.graph.set(separating_node(self.graph), name, value)
 
+    def keep_harmonic(self, x: Array, _frame: int) -> None:
+        """A tap: features of the harmonic track, to be published with those of the input that end at the same frame."""
+        self._heard[HARMONIC_CHROMA:HARMONIC_LEVEL] = x[:N_CHROMA]
+        self._heard[HARMONIC_LEVEL] = x[LEVEL]
+
     def publish_features(self, x: Array, frame: int) -> None:
-        """A tap: append a feature vector to the shared ring."""
+        """A tap: append a feature vector, and what was kept of the harmonic track, to the shared ring."""
         if self._publishing and self.window[0] <= frame < self.window[1]:
-            self.session.features.write(x, frame)
+            self._heard[:N_FEATURES] = x
+            self.session.features.write(self._heard, frame)
 
     def resume(self) -> tuple[int, int]:
         """Take up a running session, or go on after a loss: rebuild the state from past input, as far as there is some, and go on at the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,25 @@ def _ignore(_event: object) -> None:
     return None
 
 
+def _is_signal(spec: Spec) -> bool:
+    return spec.dtype == np.float32 and spec.shape[-1] == spec.hop_size
+
+
+def _index(spec: Spec, label: str, after: str, who: str) -> int:
+    """Which part of an edge is called `label`; -1 for all of it."""
+    if label and label not in spec.labels:
+        raise SpecError(f"{who}: no part {label!r} in {after!r}, which has {spec.labels or 'no parts'}")
+    return spec.labels.index(label) if label else -1
+
+
 @dataclass
 class _Edge:
     """A node and the buffer it writes. `children` are the edges that read it."""
 
     node: Node | None
     after: str
+    label: str = ""  # the part of that edge which it reads; all of it where empty
+    index: int = -1  # of that part
     process: Process | None = None  # the node's own, or what `Graph.watch` put in its place
     spec: Spec | None = None
     out: Array | None = None
@@ -59,10 +72,10 @@ class Graph:
         self._emit: Emit = _ignore
         self._end_frame = 0
 
-    def add(self, name: str, node: Node, after: str = "input") -> None:
-        """Connect `node` behind the edge `after`."""
+    def add(self, name: str, node: Node, after: str = "input", label: str = "") -> None:
+        """Connect `node` behind the edge `after`, or behind the part of it called `label`."""
         self._connect(after, name)
-        self._edges[name] = _Edge(node, after)
+        self._edges[name] = _Edge(node, after, label)
         self._edges[after].children.append(name)
 
     def track(self, tracker: Tracker, after: str) -> None:
@@ -139,10 +152,16 @@ class Graph:
         node, source = edge.node, self._edges[edge.after]
         assert node is not None and source.spec is not None
         spec = source.spec
+        if edge.label:
+            edge.index = _index(spec, edge.label, edge.after, name)
+            spec = replace(spec, shape=spec.shape[1:], labels=())
         wanted: Any = getattr(node, "hop_size", spec.hop_size)
         if wanted != spec.hop_size:
-            if edge.after != "input":
-                raise SpecError(f"{name} wants hops of {wanted} frames, {edge.after!r} gives {spec.hop_size}: connect it to the input")
+            if not _is_signal(spec):
+                raise SpecError(
+                    f"{name} wants hops of {wanted} frames, {edge.after!r} gives one {spec.shape} every {spec.hop_size}: only signals can"
+                    " be cut anew — connect it to the input?"
+                )
             edge.fifo = Fifo(spec.shape[:-1], spec.hop_size + wanted)
             spec = Spec(spec.sample_rate, wanted, (*spec.shape[:-1], wanted))
             edge.hop = spec.empty()
@@ -157,11 +176,9 @@ class Graph:
     def _prepare_output(self, name: str, output: _Output, index: int) -> None:
         edge = self._edges[output.after]
         assert edge.spec is not None
-        if output.label and output.label not in edge.spec.labels:
-            raise SpecError(f"output {name!r}: no part {output.label!r} in {output.after!r}, which has {edge.spec.labels or 'no parts'}")
-        if edge.spec.dtype != np.float32 or edge.spec.shape[-1] != edge.spec.hop_size:
+        output.index = _index(edge.spec, output.label, output.after, f"output {name!r}")
+        if not _is_signal(edge.spec):
             raise SpecError(f"output {name!r}: {output.after!r} is not a signal but {edge.spec.shape} {edge.spec.dtype}")
-        output.index = edge.spec.labels.index(output.label) if output.label else -1
         added = reblock_latency(self.block.hop_size, edge.spec.hop_size)
         if edge.spec.hop_size != self.block.hop_size:
             output.fifo = Fifo(self.block.shape[:-1], self.block.hop_size + 2 * edge.spec.hop_size)
@@ -198,12 +215,13 @@ class Graph:
         for child_name in edge.children:
             child = self._edges[child_name]
             assert child.process is not None and child.out is not None
+            part = x if child.index < 0 else x[child.index]
             if child.fifo is None:
-                child.process(x, child.out)
+                child.process(part, child.out)
                 self._run(child_name, child, child.out, end)
                 continue
             assert child.hop is not None
-            child.fifo.push(x)
+            child.fifo.push(part)
             size = child.hop.shape[-1]
             while child.fifo.count >= size:
                 child.fifo.pop(child.hop)

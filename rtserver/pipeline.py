@@ -1,12 +1,12 @@
 """The map: what is connected to what. Read it top to bottom; it holds no logic.
 
-input ── stft ── hpss ── istft ──┬── harmonic      (tracks, heard through the mixer)
-  │                              ├── percussive
-  │                              └── residual      (where an output asks for it)
-  │  or: ─────── separator ── (wiener) ── istft ── the stems of a model
-  └──── features ─────────────────── feature ring  (workers: follower → performer → midi)
+input ── stft ── hpss ── istft ──┬── harmonic ──── harmony ──┐   (tracks, heard through the mixer)
+  │                              ├── percussive              │
+  │                              └── residual                │   (where an output asks for it)
+  │  or: ─────── separator ── (wiener) ── istft ── the stems of a network
+  └──── features ────────────────────────────────────────────┴── feature ring  (workers: follower → performer → midi)
 
-Every input has such a branch of its own; one of them, the followed one, has the features.
+Every input has such a branch of its own; one of them, the followed one, has the features, and the harmony where the performer wants it so.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rtserver.config import Config
-from rtserver.dsp.features import N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_HEARD
+from rtserver.errors import ConfigError
 from rtserver.fastlane import FastLane
 from rtserver.graph import Graph
 from rtserver.node import Spec
 from rtserver.plan import Branch, Plan, plan
 from rtserver.separation.elsewhere import Elsewhere
-from rtserver.separation.graph import check_worker, preset, separation
+from rtserver.separation.graph import check_worker, preset, separation, tracks
 from rtserver.separation.separator import Source
 from rtserver.shared.maskring import MaskRing
 from rtserver.shared.session import Session
@@ -40,14 +42,27 @@ def build(config: Config, sources: Mapping[str, Source] | None = None) -> dict[s
         options = config.separation_of(name)
         chosen = preset(options.preset, config.audio.sample_rate)
         residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
+        listened = name == config.followed_input and config.generation.enabled and config.generation.harmony == "harmonic"
         graph = Graph()
-        if name in separated:
+        if name in separated or listened:
             field = f"inputs.{name}.separation" if source.separation else "separation"
             graph = separation(
-                options, config.audio.sample_rate, residual, n_channels=len(source.channels), source=sources.get(name), field=field
+                options,
+                config.audio.sample_rate,
+                residual,
+                heard=name in separated,
+                n_channels=len(source.channels),
+                source=sources.get(name),
+                field=field,
             )
             check_worker(options, config.audio.block_size, chosen.hop_size, field)
         graphs[name] = graph
+        if listened:  # before the features, which it is published with
+            if "harmonic" not in (stems := tracks(options)):
+                raise ConfigError(
+                    "generation.harmony", f'"harmonic" wants a harmonic stem, and the network has {", ".join(stems)}; try "whole"'
+                )
+            graph.add("harmony", Features(config.audio.sample_rate, config.score.a4_hz), after="istft", label="harmonic")
         if name == config.followed_input:
             graph.add("features", Features(config.audio.sample_rate, config.score.a4_hz))
         graph.prepare(Spec.signal(config.audio.sample_rate, len(source.channels), chosen.hop_size))
@@ -65,7 +80,7 @@ def plan_of(config: Config, graphs: dict[str, Graph]) -> Plan:
         )
         for name, graph in graphs.items()
     ]
-    return plan(config, branches, N_FEATURES)
+    return plan(config, branches, N_HEARD)
 
 
 def fast_lanes(session: Session, live: bool = False) -> list[FastLane]:
@@ -81,5 +96,7 @@ def fast_lanes(session: Session, live: bool = False) -> list[FastLane]:
         lane = FastLane(session, name, graph, channels, [rings[name, source] for source in graph.outputs])
         if name == config.followed_input:
             graph.tap("features", lane.publish_features)
+            if "harmony" in graph:
+                graph.tap("harmony", lane.keep_harmonic)
         lanes.append(lane)
     return lanes

@@ -202,7 +202,7 @@ def warm() -> None:
     importlib.import_module("rtserver.audio.tape")
     for hop in (NETWORK_HOP // 2, NETWORK_HOP):  # the medians beside a network
         spectrum = Spec(48000, hop, (2, WINDOW_SIZE // 2 + 1), np.dtype(np.complex64))
-        Hpss(31, 17, NETWORK_HOP // hop).prepare(spectrum)
+        Hpss(15, 17, 2 * (NETWORK_HOP // hop)).prepare(spectrum)
     with tempfile.TemporaryDirectory() as scratch:
         shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000, 96000) for preset in PRESETS]
         for show in tqdm(shows, desc="kernels", disable=not sys.stderr.isatty()):

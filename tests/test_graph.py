@@ -61,6 +61,58 @@ def test_a_tap_sees_every_hop_with_the_frame_at_its_end():
     assert frames == [128 * k for k in range(1, 8)]
 
 
+class Sum:
+    """Sums of hops of 100 frames."""
+
+    hop_size = 100
+    latency = 0
+
+    def prepare(self, spec):
+        return Spec(spec.sample_rate, spec.hop_size, (1,))
+
+    def process(self, x, out):
+        out[0] = x.sum(dtype=np.float64)
+
+    def reset(self):
+        pass
+
+
+def parted(block):
+    graph = chain(block)
+    graph.add("sum", Sum(), after="istft", label="harmonic")
+    sums = []
+    graph.tap("sum", lambda x, frame: sums.append((frame, float(x[0]))))
+    graph.prepare(Spec.signal(48000, 1, block))
+    return graph, sums
+
+
+@pytest.mark.parametrize("block", [128, 100])
+def test_a_node_may_read_a_part_of_an_edge_cut_into_hops_of_its_own(signal, block):
+    graph, sums = parted(block)
+    track = []
+    graph.tap("istft", lambda x, frame: track.append(x[0].copy()))
+    graph.freewheel(signal)
+    harmonic = np.concatenate(track, axis=1)
+    assert [frame for frame, _ in sums[:30]] == [100 * (k + 1) for k in range(30)]
+    expected = [harmonic[:, 100 * k : 100 * (k + 1)].sum(dtype=np.float64) for k in range(30)]
+    np.testing.assert_allclose([value for _, value in sums[:30]], expected, atol=1e-5)
+
+
+def test_a_spectrum_cannot_be_cut_anew():
+    graph = Graph()
+    graph.add("stft", Stft(512, 128, 256))
+    graph.add("sum", Sum(), after="stft")
+    with pytest.raises(SpecError, match="only signals can be cut anew"):
+        graph.prepare(Spec.signal(48000, 1, 128))
+
+
+def test_a_node_behind_an_unknown_part_is_refused():
+    graph = chain(128)
+    graph.add("sum", Sum(), after="istft", label="drums")
+    with pytest.raises(SpecError, match="sum: no part 'drums' in 'istft'"):
+        graph.prepare(Spec.signal(48000, 1, 128))
+
+
 def test_an_unknown_edge_is_named_with_those_that_exist():
     with pytest.raises(SpecError, match="after 'stfd', which is not there; known: input"):
         Graph().add("hpss", Hpss(), after="stfd")

@@ -12,6 +12,7 @@ import pytest
 from rtserver.audio.table import FOREVER
 from rtserver.config import Config, Generation, parse
 from rtserver.config import Recording as RecordingConfig
+from rtserver.dsp.layout import N_HEARD
 from rtserver.events import (
     Absent,
     Change,
@@ -45,7 +46,7 @@ N_HOPS = 1200
 
 def new_session(folder: Path, config: Config | None = None) -> Session:
     layout = Layout()
-    Session.declare(layout, 1, 1, 208)
+    Session.declare(layout, 1, 1, N_HEARD)
     config = config or Config(generation=Generation(tempo_bpm=140.0, grid=6, temperature=1.0), recording=RecordingConfig(folder="shows"))
     return Session.create(layout, Setup(config, str(folder)))
 
@@ -234,7 +235,7 @@ def test_a_line_says_the_deck(event: Event, deck: int) -> None:
 def the_feature(k: int) -> np.ndarray:
     """Chords that change every half second, with a rest now and then."""
     rng = np.random.default_rng(k // 50)
-    x = np.zeros(208, np.float32)
+    x = np.zeros(N_HEARD, np.float32)
     x[rng.integers(0, 12, 3)] = 0.57
     x[100] = -120.0 if k // 50 % 7 == 6 else -25.0
     return x

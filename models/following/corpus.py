@@ -27,7 +27,8 @@ from models.following.acoustics import heard
 from models.following.textures import texture
 from models.generation.pieces import FILES
 from rtserver.audio.file import read
-from rtserver.dsp.features import N_FEATURES, N_SEMITONES, SEMITONES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_FEATURES, N_SEMITONES, SEMITONES
 from rtserver.node import Spec
 
 SAMPLE_RATE = 44100

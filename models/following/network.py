@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtserver.dsp.features import N_SEMITONES
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following.onsetnet import N_AGES, N_HOPS, N_PITCHES
 
 OFFSETS = (-24, -12, -7, -5, -2, -1, 0, 1, 2, 5, 7, 12, 16, 19, 24, 28, 31, 36)  # semitones: neighbours, partials, and whose partial it is

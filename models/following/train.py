@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from models.following.corpus import ONSET, PITCH, RELEASE
 from models.following.network import Network, State, nats_of
-from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following.onsetnet import N_AGES, N_HOPS, N_PITCHES
 
 HOPS_A_SECOND = 100

@@ -127,7 +127,7 @@ def describe(arguments: Arguments) -> int:
         f"network_hop = {NETWORK_HOP}",
         "hops = [128, 256]",
         f"sample_rates = [{arguments.rates.replace(',', ', ')}]",
-        "hpss = { n_past = 31, n_around = 17 }",
+        "hpss = { n_past = 15, past_step = 2, n_around = 17 }",
         'licence = ""',
     ):
         print(line)

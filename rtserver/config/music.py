@@ -87,6 +87,7 @@ class Generation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: Literal["accompany", "continue", "call_response", "along", "free"] = "accompany"
     start: Literal["at_once", "first_note"] = "at_once"  # of the clock, where neither a score nor a MIDI clock drives it
     listen: Literal["auto", "keys", "sound"] = "auto"  # auto: to the keys, once one has been struck, and to the sound until then
+    harmony: Literal["whole", "harmonic"] = "whole"  # of which sound: all of it, or what separation calls its harmonic part
     patience: float = 1.0  # quarters of silence of the player before the performer takes its turn
     parts: list[str | int] = msgspec.field(default_factory=list[str | int])  # of the score, played as written; empty: those not followed
     fill: bool = True  # along: whether the performer plays in the long rests of these parts

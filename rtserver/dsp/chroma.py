@@ -12,7 +12,6 @@ import numpy.typing as npt
 from rtserver.dsp.features import (
     CHROMA_PITCHES,
     COMPRESSION,
-    N_CHROMA,
     expect_hops,
     hop_size_at,
     normalise_chroma,
@@ -21,6 +20,7 @@ from rtserver.dsp.features import (
     window_sizes,
 )
 from rtserver.dsp.fft import fft_plan, unfold
+from rtserver.dsp.layout import N_CHROMA
 from rtserver.dsp.mixdown import mix_down
 from rtserver.kernels import jit
 from rtserver.node import Array, Spec

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.fft import fft_plan, unfold
+from rtserver.dsp.layout import LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, N_SEMITONES, SEMITONES
 from rtserver.dsp.mixdown import mix_down
 from rtserver.errors import SpecError
 from rtserver.kernels import jit
@@ -23,12 +24,6 @@ from rtserver.node import Array, Spec, expect_signal
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-N_CHROMA = 12  # out[0:12], C first
-N_DIFFERENCE = 88  # out[12:100], MIDI pitches 21..108
-LEVEL = N_CHROMA + N_DIFFERENCE  # out[100], dB
-SEMITONES = LEVEL + 1  # where they begin: out[101:208], log magnitudes of MIDI pitches 21..127
-N_SEMITONES = 107
-N_FEATURES = SEMITONES + N_SEMITONES
 FIRST_PITCH = 21
 CHROMA_PITCHES = range(48, 108)  # five whole octaves, each pitch class five times; below, windows of 0.09 s do not tell semitones apart
 

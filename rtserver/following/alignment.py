@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import SEMITONES
+from rtserver.dsp.layout import SEMITONES
 from rtserver.errors import AudioFileError
 from rtserver.following.oltw import half_square
 from rtserver.following.reference import HOP_S, N_MATCH, build_reference, to_match

@@ -15,19 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import (
-    CHROMA_PITCHES,
-    COMPRESSION,
-    DIFFERENCE_LAG,
-    FIRST_PITCH,
-    LEVEL,
-    N_CHROMA,
-    N_DIFFERENCE,
-    N_FEATURES,
-    N_SEMITONES,
-    SEMITONES,
-    SILENCE_DB,
-)
+from rtserver.dsp.features import CHROMA_PITCHES, COMPRESSION, DIFFERENCE_LAG, FIRST_PITCH, SILENCE_DB
+from rtserver.dsp.layout import LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, N_SEMITONES, SEMITONES
 from rtserver.following.ownsound import BEGINS_HOPS, OwnSound
 
 F32 = npt.NDArray[np.float32]
@@ -85,6 +74,11 @@ class Bleed:
              chroma and level as they follow from that
     Latency  0 frames
 
+    Attributes
+    ----------
+    left : float32 (12,)
+        How much of each pitch class of the last hop is not our own, 0 to 1.
+
     Notes
     -----
     Chroma comes from windows of its own: it is scaled by what is left of the semitones of each pitch class. The level is lowered by the
@@ -96,6 +90,7 @@ class Bleed:
         for pitch in CHROMA_PITCHES:
             self._classes[pitch % N_CHROMA, pitch - FIRST_PITCH] = 1.0
         self._out = np.zeros(N_FEATURES, np.float32)
+        self.left = np.ones(N_CHROMA, np.float32)
         self._past = np.zeros((DIFFERENCE_LAG, N_SEMITONES), np.float32)  # what was let through
         self.reset()
 
@@ -123,6 +118,7 @@ class Bleed:
 
     def process(self, x: F32) -> F32:
         """Take a hop (208,), finite. Returns `x` itself where nothing was taken away, else an array that the next call writes to."""
+        self.left.fill(1.0)
         if not self._active:
             return x
         power: F64 = np.square(np.expm1(x[SEMITONES:].astype(np.float64)) / COMPRESSION)
@@ -186,7 +182,8 @@ class Bleed:
         rise = out[SEMITONES:] - self._past[self._n % DIFFERENCE_LAG]
         np.maximum(rise[:N_DIFFERENCE], np.float32(0.0), out=out[N_CHROMA : N_CHROMA + N_DIFFERENCE])
         was, stays = self._classes @ semitones, self._classes @ out[SEMITONES:]
-        out[:N_CHROMA] *= stays / np.maximum(was, np.float32(1e-9))
+        np.divide(stays, np.maximum(was, np.float32(1e-9)), out=self.left)
+        out[:N_CHROMA] *= self.left
         out[:N_CHROMA] /= max(float(np.linalg.norm(out[:N_CHROMA])), 1e-9)
         share = 1.0 - float(ours.sum()) / max(float(power.sum()), FAINT)
         out[LEVEL] = max(float(x[LEVEL]) + 10.0 * np.log10(max(share, FAINT)), SILENCE_DB)

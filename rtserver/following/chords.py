@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following.onsets import Onsets
 from rtserver.following.written import ORNAMENTS
 

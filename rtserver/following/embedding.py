@@ -33,7 +33,8 @@ import numpy.typing as npt
 from rtserver import zoo
 from rtserver.dsp.chroma import Chroma
 from rtserver.dsp.cqt import N_CQT, Cqt
-from rtserver.dsp.features import N_CHROMA, N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_CHROMA, N_FEATURES
 from rtserver.dsp.mel import MAX_MELS, MIN_MELS, Mel
 from rtserver.errors import ModelError
 from rtserver.following.oltw import EUCLIDEAN, HALF_SQUARE, local_distance

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Position
 from rtserver.following.arzt import Arzt

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following import odds
 from rtserver.following.chords import Chords
 from rtserver.following.learned import Learned

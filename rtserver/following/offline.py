@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import LEVEL, N_FEATURES, SILENCE_DB, Features
+from rtserver.dsp.features import SILENCE_DB, Features
+from rtserver.dsp.layout import LEVEL, N_FEATURES
 from rtserver.errors import AudioFileError, ScoreError
 from rtserver.events import Event, Position
 from rtserver.following.follower import HEARS_KEYS, Follower

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver import zoo
-from rtserver.dsp.features import N_SEMITONES
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.errors import ModelError
 
 F32 = npt.NDArray[np.float32]

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 
 F64 = npt.NDArray[np.float64]
 

@@ -18,18 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import (
-    CHROMA_PITCHES,
-    COMPRESSION,
-    DIFFERENCE_LAG,
-    FIRST_PITCH,
-    LEVEL,
-    N_CHROMA,
-    N_DIFFERENCE,
-    N_FEATURES,
-    N_SEMITONES,
-    SEMITONES,
-)
+from rtserver.dsp.features import CHROMA_PITCHES, COMPRESSION, DIFFERENCE_LAG, FIRST_PITCH
+from rtserver.dsp.layout import LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, N_SEMITONES, SEMITONES
 from rtserver.errors import ScoreError
 from rtserver.following.score import Notes, Score
 from rtserver.kernels import jit

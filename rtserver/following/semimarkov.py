@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import SEMITONES
+from rtserver.dsp.layout import SEMITONES
 from rtserver.following.chords import Chords, chords_of
 from rtserver.following.heard import HELD_WEIGHT, ONSET, Heard
 from rtserver.following.onsets import Onsets

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.features import LEVEL, N_CHROMA
+from rtserver.dsp.layout import LEVEL, N_CHROMA
 from rtserver.errors import SpecError
 from rtserver.following.oltw import HALF_SQUARE, OnlineTimeWarping
 from rtserver.following.reference import HOP_S, N_MATCH, Reference, build_reference, to_match

@@ -77,10 +77,14 @@ class Listener:
         return True
 
     def chroma(self, chroma: npt.ArrayLike, loud: bool = True) -> None:
-        """What sounds from now on, as chroma (12,) from audio, and whether that is loud enough for somebody to play."""
+        """What sounds from now on, as chroma (12,) from audio, and whether that is loud enough for somebody to play.
+
+        What stands above the mean counts: overtones and drums lie under all classes, and notes, as the model knows them, do not.
+        """
         if self.by_keys:
             return
-        self.active[:] = np.nan_to_num(np.asarray(chroma, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        found = np.nan_to_num(np.asarray(chroma, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        np.maximum(found - found.mean(), 0.0, out=self.active)
         self.anything = True
         self._is(loud)
 

@@ -140,17 +140,6 @@ class Accompanist:
         self._begin = -math.inf  # tick before which the present mode plays nothing
         self.hands.reset()
 
-    def prompt(self, events: list[NoteEvent]) -> None:
-        """History before the first note, for example a phrase to continue; its steps are counted back from where the transport is."""
-        self._drop_plan()
-        for event in events:
-            self.performer.feed(event, sounding=False)
-        last = self.performer.last
-        # The phrase ends now: the next onset is counted from its last one, a whole number of quarters before the present beat.
-        self.performer.seek(math.ceil(self.now) * v.TICKS_PER_QUARTER - max(1, last.duration))
-        if events:
-            self.turns.prompt()
-
     def enter(self) -> None:
         """The next note of its own comes at once, on the present tick: it begins together with the player."""
         self.planner.enters = True

@@ -52,10 +52,6 @@ class Turns:
         self.until += ticks
         self._since = None if self._since is None else self._since + ticks
 
-    def prompt(self) -> None:
-        """There is something to go on from, and nobody to wait for."""
-        self.ours = True
-
     def hear(self, tick: float) -> None:
         """The player has done something."""
         if self._since is None and (self.phrase or self.listener.sounding):

@@ -8,7 +8,7 @@ that it finds waiting as late: what is not among that went with its predecessor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from rtserver.events import Beat, Command, Event, Late, MidiIn, Note, Param, Position
 from rtserver.roles.hops import HOPS_A_SECOND
@@ -80,14 +80,15 @@ class Agenda:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def at_once(self, wanted: Callable[[Event], bool]) -> list[Event]:
+    def at_once(self, wanted: Callable[[Event], bool]) -> Iterator[Event]:
         """What is `wanted` and waits, to take effect now, between the hop that was taken last and the next one, whatever it declares.
 
-        Each is told as `Late`, with the frame after the last hop. When a session happens again, what was taken so then is taken so.
+        Each is told as `Late`, with the frame after the last hop, once the caller has done with it: what that does is in more of a hurry.
+        When a session happens again, what was taken so then is taken so.
         """
         if self._taken is None:
-            return []
-        now: list[Event] = []
+            return
+        now: list[tuple[Event, Late]] = []
         waiting: list[Event] = []
         taken = self._taken + 1
         for event in self._waiting:
@@ -96,10 +97,11 @@ class Agenda:
             if not (self._postponed.get(key) == taken if self._again else wanted(event)):
                 waiting.append(event)
                 continue
-            self.session.emit(self.role, Late(event.frame, declared, self.session.own(self.role), key[0], taken), "gateway")
-            now.append(event)
+            now.append((event, Late(event.frame, declared, self.session.own(self.role), key[0], taken)))
         self._waiting = waiting
-        return sorted(now, key=lambda event: event.frame)
+        for event, late in sorted(now, key=lambda pair: pair[0].frame):
+            yield event
+            self.session.emit(self.role, late, "gateway")
 
     def due(self, frame: int) -> list[Event]:
         """What takes effect at the hop that ends at `frame`, in its order. Call it once for every hop."""

@@ -27,6 +27,8 @@ class Clicking:
     session : Session
     transport : Transport
         The performer's.
+    score : Score, optional
+        The one that is followed.
     free : bool
         Whether the transport runs at a fixed tempo, by itself.
 
@@ -36,11 +38,11 @@ class Clicking:
         The quarter before which the performer plays nothing.
     """
 
-    def __init__(self, session: Session, transport: Transport, free: bool) -> None:
+    def __init__(self, session: Session, transport: Transport, score: Score | None, free: bool) -> None:
         config = session.config
         self._session, self._transport, self._free = session, transport, free
-        self._score = Score.from_npz(session.setup.score_file) if session.setup.score_file else None
-        metre = Metre.of_score(self._score) if self._score is not None else Metre.fixed(config.generation.metre)
+        self._score = score
+        metre = Metre.of_score(score) if score is not None else Metre.fixed(config.generation.metre)
         mine = config.click
         strokes = Strokes(mine.pitch, mine.accent_pitch, mine.velocity, mine.accent_velocity, mine.channel - 1)
         self._click = Click(transport, metre, strokes, enabled=mine.enabled, subdivision=mine.subdivision, deck=session.deck)

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import ScoreError
 from rtserver.events import Command, Event, MidiIn, Note, Position
 from rtserver.following.follower import Follower
@@ -39,14 +40,13 @@ class FollowerRole:
         config = session.config
         sample_rate = config.audio.sample_rate
         self.effect = round(EFFECT_S * sample_rate)
-        vectors = session.features.vectors
         score_file, reference = Path(session.setup.score_file), None
         if config.following.reference != "score":
             reference = Reference.from_npz(score_file.with_name(REFERENCE_FILE))
         self.follower = Follower(Score.from_npz(score_file), config.following.method, reference)
-        self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (vectors.shape[1],)))
+        self.follower.prepare(Spec(sample_rate, round(sample_rate / 100), (N_FEATURES,)))
         self.position = session.block[f"deck{session.deck}.position"]
-        self.x = np.zeros(vectors.shape[1], np.float32)
+        self.x = np.zeros(N_FEATURES, np.float32)
         self.keys = config.following.keys
         self.agenda = Agenda(session, "follower")
         self.own = OwnNotes(config, self.follower)

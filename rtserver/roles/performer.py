@@ -11,7 +11,9 @@ import numpy as np
 
 from rtserver.config.click import COUNT_IN
 from rtserver.config.midi import ports_of
+from rtserver.dsp.layout import N_HEARD
 from rtserver.events import Beat, Command, Event, MidiIn, Param, Position
+from rtserver.following.score import Score
 from rtserver.following.states import FOLLOWING, JUMPED
 from rtserver.roles.agenda import Agenda
 from rtserver.roles.clicking import Clicking
@@ -36,10 +38,11 @@ class PerformerRole:
         self.clock_from = "" if self.follows else session.config.midi.clock_from
         free = not self.follows and not self.clock_from
         self.playing: Playing | None = None  # a click needs no network
+        score = Score.from_npz(session.setup.score_file) if self.follows else None
         if generation.enabled:
-            self.playing = Playing(session, self.transport, waits=free and generation.start == "first_note")
-        self.clicking = Clicking(session, self.transport, free=free)
-        self.x = np.zeros(session.features.vectors.shape[1], np.float32)
+            self.playing = Playing(session, self.transport, score, waits=free and generation.start == "first_note")
+        self.clicking = Clicking(session, self.transport, score, free=free)
+        self.x = np.zeros(N_HEARD, np.float32)
         self.agenda = Agenda(session, "performer")
         self.reader = HopReader(session, "performer")
         self.forgotten = -1  # positions of audio up to this frame are of before the last reset

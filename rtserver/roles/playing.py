@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rtserver.config.lookahead import lookahead_s
-from rtserver.dsp.features import LEVEL, N_CHROMA
+from rtserver.dsp.layout import HARMONIC_CHROMA, HARMONIC_LEVEL, LEVEL, N_CHROMA, N_FEATURES
 from rtserver.errors import ConfigError
 from rtserver.events import Event, MidiIn, Note, Param, Plan
 from rtserver.following.bleed import Bleed, OwnNote
@@ -28,6 +28,7 @@ from rtserver.verdict import WHOLE_FILE
 COMMIT_S = 0.03
 PLAN_EVERY_S = 0.1  # the plan is told at most so often
 SOFT_DB, LOUD_DB = -50.0, -10.0  # levels of the player that mean velocities 40 and 100
+HARMONY_DB = 12.0  # the harmonic part so much softer than the whole is what drums leave in it, not somebody who plays chords
 OWN_DB = 6.0  # so much less without our own notes: what is left is what we cannot tell from them, and nobody plays
 NOTES, NOTE_ON = 0x80, 0x90  # MIDI status bytes, without channel: of both kinds of note messages, of note-on
 
@@ -48,6 +49,8 @@ class Playing:
     session : Session
     transport : Transport
         The performer's.
+    score : Score, optional
+        The one that is followed.
     waits : bool
         Whether the clock is to wait for the player's first key.
 
@@ -59,11 +62,10 @@ class Playing:
         Whether it waits now.
     """
 
-    def __init__(self, session: Session, transport: Transport, waits: bool) -> None:
+    def __init__(self, session: Session, transport: Transport, score: Score | None, waits: bool) -> None:
         self._session, self._transport = session, transport
         self._generation = session.config.generation
-        score, whole = _scores(session)
-        self.accompanist = accompanist_of(self._generation, transport, score, whole, session.config.score.parts)
+        self.accompanist = accompanist_of(self._generation, transport, score, _whole(session), session.config.score.parts)
         self._own = OwnKeys(session.config)
         self._bleed = Bleed() if session.config.following.own_notes == "ignore" else None
         self._hop_size = round(transport.sample_rate / HOPS_A_SECOND)
@@ -98,18 +100,12 @@ class Playing:
         """Nobody knows what sounded from `frame` on: let what was heard fade."""
         self.accompanist.hear_chroma(frame, np.zeros(N_CHROMA, np.float32))
 
-    def advance(self, frame: int, features: Array) -> None:
-        """Hear the hop that ends at `frame`, and play what is due soon after it."""
+    def advance(self, frame: int, heard: Array) -> None:
+        """Hear the hop that ends at `frame`, a vector (N_HEARD,) of `rtserver.dsp.layout`, and play what is due soon after it."""
         session, accompanist = self._session, self.accompanist
         self._frame = frame
         self._own.advance(frame)
-        theirs = features if self._bleed is None else self._bleed.process(features)
-        level = float(theirs[LEVEL])
-        if level > SOFT_DB and float(features[LEVEL]) - level < OWN_DB:
-            share = min((level - SOFT_DB) / (LOUD_DB - SOFT_DB), 1.0)
-            accompanist.hear_chroma(frame, theirs[:N_CHROMA], 40.0 + 60.0 * share)
-        else:
-            self.miss(frame)
+        self._listen(frame, heard)
         if self.waiting:
             accompanist.foresee()
         start = time.perf_counter_ns()
@@ -117,6 +113,20 @@ class Playing:
         session.count_max("performer", "query_ns_max", time.perf_counter_ns() - start)
         self._count()
         self._show(frame)
+
+    def _listen(self, frame: int, heard: Array) -> None:
+        """Whether somebody plays and how loud, from all of the sound; what is in harmony with it, from that or from its harmonic part."""
+        features = heard[:N_FEATURES]
+        theirs = features if self._bleed is None else self._bleed.process(features)
+        level = float(theirs[LEVEL])
+        if level <= SOFT_DB or float(features[LEVEL]) - level >= OWN_DB:
+            self.miss(frame)
+            return
+        chroma = theirs[:N_CHROMA]
+        if self._generation.harmony == "harmonic":
+            chroma = chroma_of(heard) * (self._bleed.left if self._bleed is not None else 1.0)
+        share = min((level - SOFT_DB) / (LOUD_DB - SOFT_DB), 1.0)
+        self.accompanist.hear_chroma(frame, chroma, 40.0 + 60.0 * share)
 
     def set(self, param: Param, frame: int) -> None:
         """A parameter has another value from the hop that ends at `frame` on."""
@@ -179,6 +189,13 @@ class Playing:
                 self._session.count("performer", "late_notes")
 
 
+def chroma_of(heard: Array) -> Array:
+    """Chroma (12,) of the harmonic part in a vector (N_HEARD,), or silence where that is what drums leave in it."""
+    if heard[HARMONIC_LEVEL] < max(SOFT_DB, heard[LEVEL] - HARMONY_DB):
+        return np.zeros(N_CHROMA, np.float32)
+    return heard[HARMONIC_CHROMA:HARMONIC_LEVEL]
+
+
 def is_key(event: Event) -> bool:
     """Whether it is a note-on or note-off."""
     return isinstance(event, MidiIn) and len(event.data) == 3 and event.data[0] & 0xE0 == NOTES
@@ -189,10 +206,7 @@ def strikes(event: Event) -> bool:
     return isinstance(event, MidiIn) and is_key(event) and event.data[0] & NOTE_ON == NOTE_ON and event.data[2] > 0
 
 
-def _scores(session: Session) -> tuple[Score | None, Score | None]:
-    """The score that is followed, and the same with all parts where that has not."""
-    if not session.setup.score_file:
-        return None, None
-    score = Path(session.setup.score_file)
-    whole = score.with_name(WHOLE_FILE)
-    return Score.from_npz(score), Score.from_npz(whole) if whole.exists() else None
+def _whole(session: Session) -> Score | None:
+    """The score with all parts, where the one that is followed has not."""
+    file = Path(session.setup.score_file).with_name(WHOLE_FILE) if session.setup.score_file else None
+    return Score.from_npz(file) if file is not None and file.exists() else None

@@ -39,11 +39,12 @@ def separation(
     sample_rate: int,
     residual: bool | None = None,
     *,
+    heard: bool = True,
     n_channels: int = 2,
     source: Source | None = None,
     field: str = "separation",
 ) -> Graph:
-    """A graph, not yet prepared, with an output for each of `tracks`.
+    """A graph, not yet prepared, with an output for each of `tracks`; without outputs where they are not to be `heard`.
 
     It wants blocks of ``preset(options.preset, sample_rate).hop_size`` frames. Its node that separates takes new settings between two
     blocks: see `separating_node`.
@@ -90,7 +91,7 @@ def separation(
         graph.add("stft", stft)
         graph.add(MEDIANS, hpss, after="stft")
         graph.add("istft", istft, after=MEDIANS)
-    for track in names:
+    for track in names if heard else ():
         graph.output(track, after="istft", label=track)
     return graph
 

@@ -53,8 +53,8 @@ class SeparationModel:
         In the order of the masks; the last one is what the others leave of the input.
     hops, sample_rates : tuple of int
         Frames and Hz for which the network was made.
-    n_past, n_around : int
-        Spectra, `NETWORK_HOP` apart, and bins in the medians behind ``prior`` and ``features``.
+    n_past, past_step, n_around : int
+        Of the medians behind ``prior`` and ``features``: spectra along time, every which network hop one enters, and bins along frequency.
     heard : tuple of str
         Which of `HEARD` it takes.
     states : dict
@@ -69,6 +69,7 @@ class SeparationModel:
     hops: tuple[int, ...]
     sample_rates: tuple[int, ...]
     n_past: int
+    past_step: int
     n_around: int
     heard: tuple[str, ...]
     states: Mapping[str, tuple[int, ...]]
@@ -114,13 +115,25 @@ def read_model(model: str) -> SeparationModel:
     hops, rates = tuple(facts.hops), tuple(facts.sample_rates)
     medians = facts.hpss
     return SeparationModel(
-        model_name(model), name, folder, path, tuple(facts.stems), hops, rates, medians.n_past, medians.n_around, heard, states
+        model_name(model),
+        name,
+        folder,
+        path,
+        tuple(facts.stems),
+        hops,
+        rates,
+        medians.n_past,
+        medians.past_step,
+        medians.n_around,
+        heard,
+        states,
     )
 
 
 class _Medians(msgspec.Struct):
     n_past: int
     n_around: int
+    past_step: int = 1
 
 
 class _Facts(msgspec.Struct):
@@ -153,6 +166,8 @@ def _facts(where: str, entry: dict[str, Any]) -> _Facts:
     if not facts.sample_rates or min(facts.sample_rates) < 1:
         raise ModelError(f"{where}: expected sample_rates in Hz, at least one, got {facts.sample_rates}")
     n_past, n_around = facts.hpss.n_past, facts.hpss.n_around
+    if facts.hpss.past_step < 1:
+        raise ModelError(f"{where}: expected hpss with past_step >= 1 (hops of the network), got {facts.hpss.past_step}")
     if n_past < 1 or n_past % 2 == 0 or not 1 <= n_around <= MAX_AROUND or n_around % 2 == 0:
         raise ModelError(f"{where}: expected hpss with odd n_past and n_around, this at most {MAX_AROUND}, got {n_past} and {n_around}")
     return facts

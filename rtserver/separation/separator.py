@@ -160,7 +160,7 @@ class Separator:
                 f"Separator expects spectra of 1 or 2 channels and {N_BINS} bins, got {spec.shape}: a window of {2 * (N_BINS - 1)}"
             )
         for m in self.models:
-            if m.stems != model.stems or (m.n_past, m.n_around) != (model.n_past, model.n_around):
+            if m.stems != model.stems or (m.n_past, m.past_step, m.n_around) != (model.n_past, model.past_step, model.n_around):
                 raise SpecError(
                     f"Separator: {m.name!r} has other stems or medians than {model.name!r}, so one cannot take the other's place"
                 )
@@ -174,7 +174,7 @@ class Separator:
         self._fade = fade_hops(spec.hop_s)
         self._percussive = model.percussive
         self._table = stand_in(model, spec.sample_rate)
-        self._hpss = Hpss(model.n_past, model.n_around, NETWORK_HOP // spec.hop_size)
+        self._hpss = Hpss(model.n_past, model.n_around, model.past_step * (NETWORK_HOP // spec.hop_size))
         self._parts = self._hpss.prepare(spec).empty()
         self._features = SpectrumFeatures(self._n_phases)
         self._heard = Heard()

@@ -100,13 +100,16 @@ class VectorRing:
         self.count[0] = n + 1
 
     def read(self, index: int, out: Array) -> int | None:
-        """Copy vector `index` into `out` and return its frame; None if it is not there yet. Raises `IndexError` if it is gone."""
+        """Copy vector `index`, or as much of its beginning as `out` holds, into `out` and return its frame; None if it is not there yet.
+
+        Raises `IndexError` if it is gone.
+        """
         n = int(self.count[0])
         if index >= n:
             return None
         if index <= n - self.capacity:
             raise IndexError(f"vector {index} is gone, the oldest is {n - self.capacity + 1}")
-        out[:] = self.vectors[index % self.capacity]
+        out[:] = self.vectors[index % self.capacity, : len(out)]
         return int(self.frames[index % self.capacity])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.node import Array
 from rtserver.shared.ring import SampleRing, VectorRing
 from rtserver.shared.session import Session
@@ -82,7 +83,7 @@ class FeatureTap:
         vectors: list[Array] = []
         frames: list[int] = []
         while self._index < written:
-            out = np.empty(ring.vectors.shape[1], np.float32)
+            out = np.empty(N_FEATURES, np.float32)
             try:
                 frame = ring.read(self._index, out)
             except IndexError:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtserver.demo import SCORE
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.following.follower import METHODS, Follower
 from rtserver.following.reference import build_reference

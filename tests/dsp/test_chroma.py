@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rtserver.dsp.chroma import Chroma
-from rtserver.dsp.features import N_CHROMA, N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_CHROMA, N_FEATURES
 from rtserver.node import Spec
 
 

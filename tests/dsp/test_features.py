@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH, LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, SEMITONES, Features
+from rtserver.dsp.features import DIFFERENCE_LAG, FIRST_PITCH, Features
+from rtserver.dsp.layout import LEVEL, N_CHROMA, N_DIFFERENCE, N_FEATURES, SEMITONES
 from rtserver.errors import SpecError
 from rtserver.node import Spec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.events import Event, Position
 from rtserver.following.follower import Follower
 from rtserver.following.score import Notes, Score

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_FEATURES
 from rtserver.errors import SpecError
 from rtserver.events import Event, Position
 from rtserver.following import backforward, oltw, pathtempo

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from rtserver.audio.file import read
 from rtserver.demo import RECORDING, SCORE
-from rtserver.dsp.features import N_FEATURES, SEMITONES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_FEATURES, SEMITONES
 from rtserver.events import Event
 from rtserver.following.bleed import Bleed, OwnNote
 from rtserver.following.follower import Follower

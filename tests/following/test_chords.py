@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following.chords import HELD, RINGING, Chords, chords_of
 from rtserver.following.score import Score
 

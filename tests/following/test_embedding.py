@@ -12,7 +12,7 @@ import pytest
 
 from rtserver import zoo
 from rtserver.dsp.cqt import N_CQT, Cqt
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_FEATURES
 from rtserver.errors import ModelError, SpecError
 from rtserver.following import follower as followers
 from rtserver.following.embedding import FrameEmbedding

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtserver.demo import SCORE
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import ScoreError
 from rtserver.events import Command, Event, Position
 from rtserver.following.follower import Follower

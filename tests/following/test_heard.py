@@ -7,7 +7,7 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtserver.dsp.features import N_SEMITONES, SEMITONES
+from rtserver.dsp.layout import N_SEMITONES, SEMITONES
 from rtserver.following import odds
 from rtserver.following.chords import chords_of
 from rtserver.following.heard import ONSET, Heard

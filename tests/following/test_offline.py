@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rtserver.demo
-from rtserver.dsp.features import LEVEL
+from rtserver.dsp.layout import LEVEL
 from rtserver.errors import ScoreError
 from rtserver.following.follower import Follower
 from rtserver.following.offline import COLUMNS, follow, follow_audio, follow_midi, midi_features

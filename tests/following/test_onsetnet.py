@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtserver import zoo
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import ModelError
 from rtserver.following import follower as followers
 from rtserver.following import learned, onsetnet

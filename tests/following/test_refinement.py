@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtserver.demo import SCORE
-from rtserver.dsp.features import SEMITONES
+from rtserver.dsp.layout import SEMITONES
 from rtserver.following.offline import audio_features
 from rtserver.following.refinement import refine
 from rtserver.following.score import load_score

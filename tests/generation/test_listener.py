@@ -24,6 +24,13 @@ def test_until_a_key_is_struck_the_sound_counts_and_then_the_keys() -> None:
     assert listener.condition()[:12].argmax() == D.argmax()
 
 
+def test_of_a_sound_what_stands_above_its_mean_counts() -> None:
+    listener = Listener("sound")
+    listener.chroma(np.full(12, 0.3) + 0.6 * C)
+    listener.advance(24.0)
+    np.testing.assert_allclose(listener.condition()[:12], C, atol=1e-6)
+
+
 def test_keys_alone_can_be_listened_to() -> None:
     listener = Listener("keys")
     listener.chroma(C)

@@ -15,14 +15,12 @@ from rtserver.generation.constraints import Constraints
 from rtserver.generation.hands import GATE, LONGEST_S, SHORTEST_S, velocity
 from rtserver.generation.modes import Accompanist
 from rtserver.generation.performer import Performer
-from rtserver.generation.vocabulary import NoteEvent
 from rtserver.transport import Transport
 
 RATE = 48000
 BLOCK = 480  # 10 ms between two calls
 HORIZON = 2400  # 50 ms
 LIMITS = Constraints("C major", 48, 84, 3, grid=6)
-PHRASE = [NoteEvent(0, 60, 24), NoteEvent(24, 64, 24), NoteEvent(24, 67, 24)]
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +192,6 @@ actions = st.lists(
 def test_whatever_happens_the_promises_hold(make: Callable[..., Accompanist], moves: list[tuple[Any, ...]], mode: str) -> None:
     """Notes inside the horizon, ids used once, limits kept in frames, silence while the transport stands."""
     accompanist = make(mode)
-    accompanist.prompt(PHRASE)
     transport, frame = accompanist.transport, 0
     notes: list[Note] = []
     for name, *values in [("fix", 0.0, 120.0), *moves]:
@@ -337,21 +334,23 @@ def test_continue_waits_for_the_end_of_the_phrase(make: Callable[..., Accompanis
 def test_continue_yields_when_the_player_comes_in_again(make: Callable[..., Accompanist]) -> None:
     accompanist = make("continue")
     accompanist.transport.start(0)
-    accompanist.prompt(PHRASE)
-    assert run(accompanist, 0, 4)
-    accompanist.hear(4 * RATE, 60, 80)
-    assert run(accompanist, 4 * RATE, 4) == []
+    accompanist.hear(0, 60, 80)
+    accompanist.hear(BLOCK, 60, 0)
+    assert run(accompanist, BLOCK, 4)
+    accompanist.hear(5 * RATE, 60, 80)
+    assert run(accompanist, 5 * RATE, 4) == []
 
 
-def test_continue_goes_on_from_a_prompt(make: Callable[..., Accompanist]) -> None:
-    def once(phrase: list[NoteEvent]) -> list[Note]:
+def test_continue_goes_on_from_what_was_played(make: Callable[..., Accompanist]) -> None:
+    def once(pitch: int) -> list[Note]:
         accompanist = make("continue")
         accompanist.transport.start(0)
-        accompanist.prompt(phrase)
-        return run(accompanist, 0, 5)
+        accompanist.hear(0, pitch, 80)
+        accompanist.hear(BLOCK, pitch, 0)
+        return run(accompanist, BLOCK, 5)
 
-    assert once(PHRASE) == once(PHRASE)
-    assert once(PHRASE) != once([NoteEvent(0, 61, 6)] * 3)
+    assert once(60) == once(60)
+    assert once(60) != once(66)
 
 
 def test_continue_without_anything_to_continue_is_silent(make: Callable[..., Accompanist]) -> None:

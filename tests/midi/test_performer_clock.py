@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rtserver.config import Config, Midi
+from rtserver.dsp.layout import N_HEARD
 from rtserver.events import Beat
 from rtserver.roles.performer import PerformerRole
 from rtserver.shared.memory import Layout
@@ -18,7 +19,7 @@ HOP = 480
 def make(tmp_path):
     def make(midi: Midi) -> tuple[Session, PerformerRole]:
         layout = Layout()
-        Session.declare(layout, n_in=1, n_out=2, n_features=208)
+        Session.declare(layout, n_in=1, n_out=2, n_features=N_HEARD)
         session = Session.create(layout, Setup(config=Config(midi=midi), run_folder=str(tmp_path)))
         role = PerformerRole(session)
         role.prepare()
@@ -31,7 +32,7 @@ def hops(session: Session, role: PerformerRole, n: int) -> list[Beat]:
     """Let `n` hops of silence pass; the beats that midi was told."""
     for _ in range(n):
         done = int(session.features.count[0])
-        session.features.write(np.zeros(208, np.float32), (done + 1) * HOP)
+        session.features.write(np.zeros(N_HEARD, np.float32), (done + 1) * HOP)
         role.step()
     return [e for e in session.receive("midi") if isinstance(e, Beat)]
 

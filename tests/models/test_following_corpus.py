@@ -8,7 +8,8 @@ import pytest
 from renderings import SECONDS, render, write_notes
 
 from models.following import acoustics, corpus, fit, textures
-from rtserver.dsp.features import FIRST_PITCH, N_SEMITONES
+from rtserver.dsp.features import FIRST_PITCH
+from rtserver.dsp.layout import N_SEMITONES
 from rtserver.following import odds
 from rtserver.following.score import load_score
 

@@ -11,7 +11,7 @@ import pytest
 
 from rtserver.config import parse
 from rtserver.demo import SCORE
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_HEARD
 from rtserver.events import Beat, Command, Note, Param, Position, Refused
 from rtserver.following.score import load_score
 from rtserver.roles.performer import PerformerRole
@@ -35,7 +35,7 @@ class Stage:
             file = str(folder / "score.npz")
             load_score(SCORE).to_npz(file)
         layout = Layout()
-        Session.declare(layout, 1, 1, N_FEATURES)
+        Session.declare(layout, 1, 1, N_HEARD)
         self.session = Session.create(layout, Setup(config, str(folder), file))
         self.role = PerformerRole(self.session)
         self.role.prepare()
@@ -45,7 +45,7 @@ class Stage:
 
     def run(self, n_hops: int) -> list[Note]:
         """Let hops of silence pass: the clicks that were told."""
-        x, before = np.zeros(N_FEATURES, np.float32), len(self.told)
+        x, before = np.zeros(N_HEARD, np.float32), len(self.told)
         x[LEVEL] = -120.0
         for _ in range(n_hops):
             self.frame += HOP

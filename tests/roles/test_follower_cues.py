@@ -10,7 +10,7 @@ import pytest
 
 from rtserver.config import Config, Cue, Cues, Following, Recording
 from rtserver.demo import SCORE
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.events import Bar, Command, Event, MidiIn, Note, Param, Position, Refused, State, Tempo, to_json
 from rtserver.events import Cue as Fired
 from rtserver.following.score import load_score

@@ -7,7 +7,7 @@ import pytest
 
 from rtserver.config import Config, Following, parse
 from rtserver.demo import SCORE
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import ConfigError
 from rtserver.events import MidiIn, Position
 from rtserver.following.score import load_score

@@ -10,7 +10,7 @@ import pytest
 from rtserver.config import Config, Cue, Cues, Following, Midi, Recording
 from rtserver.config.midi import MidiPort
 from rtserver.demo import SCORE
-from rtserver.dsp.features import N_FEATURES
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.events import Event, Late, MidiIn, Note, Position, to_json
 from rtserver.following.score import load_score
 from rtserver.recording.log import header

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rtserver.config import Config, Generation, Recording
+from rtserver.dsp.layout import N_HEARD
 from rtserver.events import Entry, Note
 from rtserver.roles.hops import HopReader
 from rtserver.roles.performer import PerformerRole
@@ -20,7 +21,7 @@ HOP = 480
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
     layout = Layout()
-    Session.declare(layout, 1, 1, 208)
+    Session.declare(layout, 1, 1, N_HEARD)
     config = Config(generation=Generation(tempo_bpm=150.0, grid=6), recording=Recording(folder="shows"))
     return Session.create(layout, Setup(config, str(tmp_path)))
 
@@ -28,11 +29,11 @@ def session(tmp_path: Path) -> Session:
 def write(session: Session, first: int, n: int, offset: int = 0) -> None:
     """Hops `first` to `first` + n, each at its frame; the vector holds the number of its hop."""
     for k in range(first, first + n):
-        session.features.write(np.full(208, k, np.float32), (k + 1) * HOP + offset)
+        session.features.write(np.full(N_HEARD, k, np.float32), (k + 1) * HOP + offset)
 
 
 def read(reader: HopReader) -> list[tuple[int, int]]:
-    x = np.zeros(208, np.float32)
+    x = np.zeros(N_HEARD, np.float32)
     return list(reader.hops(reader.written, x))
 
 
@@ -90,7 +91,7 @@ def test_over_a_gap_the_transport_goes_on_and_no_notes_pile_up(session: Session)
     """Two seconds of input never came: what was due meanwhile is left out, and what comes after lies on the same beat."""
     performer = PerformerRole(session)
     performer.prepare()
-    silence = np.zeros(208, np.float32)
+    silence = np.zeros(N_HEARD, np.float32)
     silence[100] = -120.0
     notes: list[Note] = []
     hops = [*range(600), *range(800, 1400)]

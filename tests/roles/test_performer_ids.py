@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rtserver.config import Config, Generation
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_HEARD
 from rtserver.events import Note
 from rtserver.roles.performer import PerformerRole
 from rtserver.roles.playing import first_note_id
@@ -20,7 +20,7 @@ def play(session: Session, first_hop: int) -> list[int]:
     """The ids of what a performer plays that enters at a hop."""
     role = PerformerRole(session)
     role.prepare()
-    silence = np.zeros(N_FEATURES, np.float32)
+    silence = np.zeros(N_HEARD, np.float32)
     silence[LEVEL] = -120.0
     ids: list[int] = []
     for k in range(first_hop, first_hop + 500):
@@ -33,7 +33,7 @@ def play(session: Session, first_hop: int) -> list[int]:
 
 def test_a_performer_that_takes_a_dead_ones_place_counts_elsewhere(tmp_path: Path) -> None:
     layout = Layout()
-    Session.declare(layout, 1, 1, N_FEATURES)
+    Session.declare(layout, 1, 1, N_HEARD)
     session = Session.create(layout, Setup(Config(generation=Generation(tempo_bpm=150.0, grid=6)), str(tmp_path)))
     before, after = play(session, 0), play(session, 500)
     assert before

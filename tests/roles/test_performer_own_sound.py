@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rtserver.config import Config, Following, Generation
-from rtserver.dsp.features import LEVEL, N_FEATURES, Features
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import LEVEL, N_FEATURES, N_HEARD
 from rtserver.events import Note
 from rtserver.node import Spec
 from rtserver.roles.performer import PerformerRole
@@ -21,7 +22,7 @@ N_HOPS = 1500
 
 def performer(folder: Path, own_notes: str) -> PerformerRole:
     layout = Layout()
-    Session.declare(layout, 1, 1, N_FEATURES)
+    Session.declare(layout, 1, 1, N_HEARD)
     generation = Generation(mode="free", tempo_bpm=120.0, seed=3, scale="C major", listen="sound")
     config = Config(generation=generation, following=Following(own_notes=own_notes))  # pyright: ignore[reportArgumentType]
     role = PerformerRole(Session.create(layout, Setup(config, str(folder))))
@@ -35,7 +36,7 @@ def play(role: PerformerRole, x: np.ndarray) -> tuple[list[Note], list[bool]]:
     heard: list[bool] = []
     assert role.playing is not None
     for k, row in enumerate(x):
-        role.session.features.write(row, (k + 1) * HOP)
+        role.session.features.write(np.pad(row, (0, N_HEARD - N_FEATURES)), (k + 1) * HOP)
         role.step()
         notes += [e for e in role.session.receive("midi") if isinstance(e, Note)]
         role.session.receive("gateway")

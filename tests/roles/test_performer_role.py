@@ -11,7 +11,7 @@ import pytest
 
 from rtserver.config import Config, Generation, Midi, Recording
 from rtserver.demo import SCORE
-from rtserver.dsp.features import LEVEL, N_FEATURES
+from rtserver.dsp.layout import LEVEL, N_HEARD
 from rtserver.events import Command, Event, Late, MidiIn, Note, Param, Plan, Position, Refused, to_json
 from rtserver.following.score import Score, load_score
 from rtserver.recording.log import header
@@ -25,13 +25,13 @@ T = TypeVar("T")
 HOP, RATE = 480, 48000
 EFFECT = 960
 QUARTER = RATE // 2
-SILENCE = np.zeros(N_FEATURES, np.float32)
+SILENCE = np.zeros(N_HEARD, np.float32)
 SILENCE[LEVEL] = -120.0
 
 
 def new_session(folder: Path, generation: Generation, score: Score | None = None, whole: Score | None = None) -> Session:
     layout = Layout()
-    Session.declare(layout, 1, 1, N_FEATURES)
+    Session.declare(layout, 1, 1, N_HEARD)
     file = ""
     if score is not None:
         file = str(folder / "score.npz")

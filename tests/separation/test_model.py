@@ -31,7 +31,7 @@ def test_the_contract_is_what_the_features_are() -> None:
 
 def test_a_manifest_is_read_for_what_the_graph_needs(tiny: model.SeparationModel) -> None:
     assert tiny.stems == ("drums", "bass", "other")
-    assert (tiny.hops, tiny.sample_rates, tiny.n_past, tiny.n_around) == ((128, 256), (44100, 48000), 5, 5)
+    assert (tiny.hops, tiny.sample_rates, tiny.n_past, tiny.past_step, tiny.n_around) == ((128, 256), (44100, 48000), 5, 1, 5)
     assert (tiny.heard, tiny.states, tiny.percussive) == (("features", "prior"), {"h": (1, 8)}, 0)
 
 
@@ -52,6 +52,7 @@ def test_a_manifest_is_read_for_what_the_graph_needs(tiny: model.SeparationModel
         ({"sample_rates": ["fast"]}, r"Expected `int`, got `str` - at `\$.sample_rates"),
         ({"hpss": {"n_past": 4, "n_around": 5}}, "odd n_past and n_around"),
         ({"hpss": {"n_past": 5, "n_around": 65}}, "at most 63"),
+        ({"hpss": {"n_past": 5, "n_around": 5, "past_step": 0}}, "past_step >= 1"),
     ],
 )
 def test_a_manifest_out_of_the_contract_is_refused(facts: dict[str, Any], said: str, tmp_path: Path) -> None:

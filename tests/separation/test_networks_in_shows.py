@@ -18,7 +18,7 @@ from rtserver.node import Spec
 from rtserver.pipeline import build, plan_of
 from rtserver.render import Stepper, render
 from rtserver.separation.graph import own_settings, separation
-from rtserver.separation.model import SeparationModel
+from rtserver.separation.model import SeparationModel, read_model
 from rtserver.separation.offline import separate
 from rtserver.show import load_show
 from rtserver.verdict import Verdict, keep, recall, write_verdict
@@ -200,3 +200,11 @@ def test_a_song_that_passed_is_looked_at_again_when_its_model_has_changed(tmp_pa
     assert recall(config, tmp_path / "again")
     make(tmp_path / "nets", "another")
     assert not recall(config, tmp_path / "again")
+
+
+def test_harmony_of_a_harmonic_part_wants_a_network_that_has_one(tiny: SeparationModel, tmp_path: Path) -> None:
+    generation = {"enabled": True, "harmony": "harmonic"}
+    with pytest.raises(ConfigError, match=r"generation\.harmony: .* the network has drums, bass, other"):
+        build(parse(show(tiny) | {"generation": generation}))
+    hp = read_model(str(make(tmp_path, "hp", stems=("harmonic", "percussive"))))
+    assert "harmony" in build(parse(show(hp) | {"generation": generation}))["main"]

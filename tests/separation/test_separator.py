@@ -87,6 +87,18 @@ def test_masks_are_the_networks_once_it_has_been_faded_in(hop: int, tiny: Separa
             np.testing.assert_allclose(found[k, :2], masks[:, None] * x[k], atol=1e-3)
 
 
+@pytest.mark.parametrize(("hop", "past_step"), [(256, 2), (128, 4)])
+def test_the_medians_span_the_same_time_at_any_hop(hop: int, past_step: int, tmp_path: Path) -> None:
+    model = read_model(str(make(tmp_path, facts={"hpss": {"n_past": 5, "past_step": 2, "n_around": 5}})))
+    x = spectra(30, hop)
+    found = run(Separator(model, source=Unreliable(set(range(30)))), x, hop)
+    hpss = Hpss(5, 5, past_step)
+    parts = hpss.prepare(spectrum_spec(hop)).empty()
+    for k in range(len(x)):
+        hpss.process(x[k], parts)
+        np.testing.assert_allclose(found[k, 0], parts[1], atol=1e-3)
+
+
 @pytest.mark.parametrize("n_channels", [1, 2])
 def test_stems_add_up_to_the_input(n_channels: int, tiny: SeparationModel) -> None:
     x = spectra(20, n_channels=n_channels)
@@ -243,7 +255,7 @@ STEMS = [("drums", "bass", "other"), ("harmonic", "percussive"), ("percussive", 
 
 
 def named(stems: tuple[str, ...]) -> SeparationModel:
-    return SeparationModel("m", "m", Path(), Path(), stems, (128, 256), (RATE,), 5, 5, ("prior",), {})
+    return SeparationModel("m", "m", Path(), Path(), stems, (128, 256), (RATE,), 5, 1, 5, ("prior",), {})
 
 
 @pytest.mark.parametrize("stems", STEMS, ids="-".join)
