@@ -125,7 +125,8 @@ def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
             while time.monotonic() < begun_s + seconds:
                 counts.append((time.monotonic(), int(table[t.LONG_INTERVALS]), int(table[t.MISSES])))
                 time.sleep(0.05)
-            spent = times.since(before)
+            died = {name: child.restarts for name, child in server.supervisor.children.items() if child.restarts}
+            spent = times if "engine" in died else times.since(before)  # a new engine begins to count anew
             now, ended = server.session.counters("engine"), server.session.frame
             peaks = {role: peak_mb(server.process(role).pid) for role in ("engine", "separator") if role in server.supervisor.children}
             tape.process.kill()
@@ -151,6 +152,7 @@ def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
         "blocks_missed": float(blocks.sum()),
         "plain_blocks_missed": float(plain.sum()),
         "frames_lacking": lacking,
+        "role_restarts": sum(died.values()),
         "peak_mb": peaks,
     }
     return found | {name: now[name] - engine[name] for name in ("late_masks", "slow_networks", "lagged_frames", "restarts")}
@@ -172,8 +174,10 @@ def print_hops(figures: dict[str, dict[str, float]]) -> None:
 
 
 def print_live(figures: dict[str, dict[str, Any]]) -> None:
-    print("| live | s | hop p50, p99 µs | output misses (excess) | frames lacking | blocks, plain | late masks | slow | peak MB |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    print(
+        "| live | s | hop p50, p99 µs | output misses (excess) | frames lacking | blocks, plain | late masks | slow | restarts | peak MB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for name, row in figures.items():
         memory = ", ".join(f"{mb:.0f}" for mb in row["peak_mb"].values())
         misses = f"{row['output_misses']:.0f} ({row['excess_output_misses']:.0f} in {row['calm_s']:.0f} s)"

@@ -62,18 +62,18 @@ def test_a_killed_separator_is_stood_in_for_and_comes_back(own_jackd_of, live_se
     with own_jackd_of(PERIOD):
         server = live_server(settings)
         session = server.session
-        tape = server.play(music(12.0))
-        server.wait(lambda: False, 2.0)
+        tape = server.play(music(9.0))
+        server.wait(lambda: False, 1.5)
         before = session.counters("engine")["late_masks"]
         killed = session.frame
         server.kill("separator")
         assert server.wait(lambda: server.restarted("separator"), 20.0)
         back = session.frame
-        server.wait(lambda: False, 1.0)
+        server.wait(lambda: False, 0.5)
         late = session.counters("engine")["late_masks"]
         hops = session.counters("separator")["hops"]
-        server.wait(lambda: False, 1.0)
-        assert session.counters("separator")["hops"] > hops + 300, "it works again, hop by hop"
+        server.wait(lambda: False, 1.5)
+        assert session.counters("separator")["hops"] > hops + 400, "it works again, hop by hop"
         latencies = [output.latency for output in server.supervisor.plan.outputs]
         options = server.config.separation
         server.close()
