@@ -35,11 +35,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 from liveserver import RATE, LiveServer
 
 from rtserver.audio import table as t
-from rtserver.config import Separation
+from rtserver.config import Config, Separation, parse
 from rtserver.events import Absent
+from rtserver.preflight import check
 from rtserver.separation.model import read_model
 from rtserver.separation.network import Heard, SeparationNetwork
 from rtserver.shared.histogram import HopTimes
+from rtserver.verdict import keep, write_verdict
 from rtserver.zoo.pace import hop_of, timed
 
 PERIOD = 128
@@ -94,6 +96,14 @@ def peak_mb(pid: int) -> float:
     return int(found.group(1)) / 1024 if found else 0.0
 
 
+def _let_pass(config: Config, folder: Path) -> None:
+    """The preflight refuses networks that cannot keep up; here they are to be seen failing."""
+    verdict = folder / "verdict"
+    verdict.mkdir()
+    write_verdict(check(config, verdict), verdict)
+    keep(config, verdict)
+
+
 def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
     """One server for `seconds`."""
     outputs = {stem: {"source": stem, "channels": [k + 1]} for k, stem in enumerate(case.stems)}
@@ -113,6 +123,7 @@ def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
     }
     counts: list[tuple[float, int, int]] = []
     log = folder / "plain.jsonl"
+    _let_pass(parse(raw), folder)
     with plain_stream(PERIOD, log):
         server = LiveServer(folder, raw)
         try:

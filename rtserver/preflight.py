@@ -174,6 +174,15 @@ def check(config: Config, folder: Path) -> Verdict:
     return Verdict(plan, warnings)
 
 
+def check_paces(config: Config) -> None:
+    """Whether the networks are quick enough to be live. Raises `ConfigError`."""
+    from rtserver.separation.graph import check_pace
+
+    for name, source in config.inputs.items():
+        field = f"inputs.{name}.separation" if source.separation else "separation"
+        check_pace(config.separation_of(name), config.audio.sample_rate, field)
+
+
 def check_parts(config: Config, whole: Score) -> None:
     """Whether the score has the parts that are to be played. Raises `ConfigError`."""
     from rtserver.following.parse import choose
@@ -222,6 +231,7 @@ def main() -> int:
         for song, config, folder in zip(orders.names, orders.configs, orders.folders, strict=True):
             name = song
             write_verdict(check(config, Path(folder)), Path(folder))
+            check_paces(config)
             keep(config, Path(folder))
     except RtserverError as error:
         print(f"song {name!r}: {error}" if len(orders.names) > 1 else error, file=sys.stderr)

@@ -12,6 +12,8 @@ from rtserver.separation.network import Heard, Slots
 from rtserver.shared.maskring import MaskRing
 from rtserver.shared.session import Session
 
+WORK_S = 0.1  # a role that is behind shows all the same that it lives
+
 
 class Desk:
     """The networks of one input, and how far they have come."""
@@ -26,10 +28,13 @@ class Desk:
         self._next = ring.count + 1  # a role that comes back goes on at the present
         self._begun = 0
 
-    def work(self) -> None:
-        """Run every hop that has come."""
+    def work(self) -> bool:
+        """Run the hops that have come, for `WORK_S` at most. Whether there are more."""
+        until = time.perf_counter_ns() + round(1e9 * WORK_S)
         while self._next <= self._ring.count:
             start = time.perf_counter_ns()
+            if start > until:
+                return True
             told = self._ring.take(self._next, self._heard)
             if told is None:  # overwritten: we are too far behind
                 skipped = self._ring.count - self._next
@@ -47,6 +52,7 @@ class Desk:
             self._session.count("separator", "hops")
             self._session.count("separator", "nonfinite", int(not good))
             self._session.count_max("separator", "run_ns_max", time.perf_counter_ns() - start)
+        return False
 
 
 class SeparatorRole:
@@ -61,11 +67,13 @@ class SeparatorRole:
             Desk(session, name, MaskRing(session.block, session.deck, k)) for k, name in enumerate(session.config.deferred_inputs)
         ]
         self.waker = session.waker("separator")
+        self._busy = False
 
     def turn(self) -> bool:
-        self.waker.wait(TURN_S)
-        for desk in self.desks:
-            desk.work()
+        if not self._busy:
+            self.waker.wait(TURN_S)
+        more = [desk.work() for desk in self.desks]
+        self._busy = any(more)
         return True
 
     def close(self) -> None:

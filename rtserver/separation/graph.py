@@ -11,6 +11,7 @@ from rtserver.dsp.masks import Masks
 from rtserver.errors import ConfigError
 from rtserver.graph import Graph
 from rtserver.separation.model import WINDOW_SIZE, SeparationModel, read_model
+from rtserver.separation.network import BUDGET, SeparationNetwork
 from rtserver.separation.separator import Separator, Source
 from rtserver.separation.wiener import Wiener
 
@@ -102,6 +103,23 @@ def check_worker(options: Separation, block_size: int, hop_size: int, field: str
     if 0 < options.deferred_hops < at_once:
         found = f"blocks of {block_size} bring up to {at_once} hops of {hop_size} at once"
         raise ConfigError(_path(field, "worker_hops"), f"{found}: expected at least {at_once}, got {options.deferred_hops}")
+
+
+def check_pace(options: Separation, sample_rate: int, field: str = "separation") -> None:
+    """Whether this machine runs the networks in the time that they have, with nothing else to do. Loads them. Raises `ConfigError`."""
+    hop_s = preset(options.preset, sample_rate).hop_size / sample_rate
+    inline = not options.deferred_hops
+    limit_s = (BUDGET if inline else 1.0) * hop_s
+    for model, key in zip(options.models, ("model", "other_model"), strict=False):
+        fastest_s = SeparationNetwork(read_model(model)).fastest_s
+        if fastest_s > limit_s:
+            found = f"{model_name(model)!r} takes {fastest_s * 1e3:.1f} ms a hop at best on this machine"
+            remedy = (
+                'where = "worker" gives it a whole one; else a smaller network'
+                if inline and fastest_s < hop_s
+                else "take a smaller network"
+            )
+            raise ConfigError(_path(field, key), f"{found}, expected at most {limit_s * 1e3:.1f}; {remedy}")
 
 
 def separating_node(graph: Graph) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from rtserver.separation.model import HEARD, MASKS, N_BINS, N_FEATURES, N_SCORE,
 F32 = npt.NDArray[np.float32]
 FADE_S = 0.02  # from the network's masks to those that stand in for them, and back; from one network to another
 MISSING, GOOD, BAD = range(3)  # what became of a hop's masks; bad: not finite
+BUDGET = 0.5  # of a hop: a network in the engine that takes longer leaves too little for everything else
 WARM_UP_RUNS = 20  # ONNX Runtime's first runs plan memory and are up to a hundred times slower
 
 
@@ -50,6 +52,8 @@ class SeparationNetwork:
     ----------
     masks : float32 (n_stems − 1, 1025)
         What the last run gave.
+    fastest_s : float
+        What a run takes when nothing else is in its way, as far as warming up could tell.
 
     Raises
     ------
@@ -74,10 +78,14 @@ class SeparationNetwork:
         ]
         self._now = [0] * n_phases  # which of A and B holds the state of each phase
         try:
+            spent: list[float] = []
             for k in range(WARM_UP_RUNS):
+                start = time.perf_counter()
                 self.run(k % n_phases, Heard())
+                spent.append(time.perf_counter() - start)
         except Exception as error:  # ONNX Runtime raises a class of its own for each way in which a graph can fail
             raise ModelError(f"{path} cannot be run: {error} — export the model anew") from error
+        self.fastest_s = min(spent)
         self.reset()
 
     def run(self, phase: int, heard: Heard) -> None:

@@ -14,9 +14,8 @@ from rtserver.node import Array, Spec, expect_spectrum
 from rtserver.separation.features import SpectrumFeatures
 from rtserver.separation.masks import apply, clean, settle, stand_in, whole
 from rtserver.separation.model import N_BINS, NETWORK_HOP, SeparationModel
-from rtserver.separation.network import BAD, F32, GOOD, MISSING, Heard, Slots, fade_hops
+from rtserver.separation.network import BAD, BUDGET, F32, GOOD, MISSING, Heard, Slots, fade_hops
 
-BUDGET = 0.5  # of a hop: a network that takes longer leaves too little for everything else
 PARAMETERS = ("blend", "model")
 
 

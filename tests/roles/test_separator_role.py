@@ -21,6 +21,7 @@ from rtserver.separation.network import BAD, GOOD, MISSING, Heard
 from rtserver.shared.maskring import N_HEARD, MaskRing
 from rtserver.shared.memory import Block, Layout
 from rtserver.shared.session import Session, Setup
+from rtserver.wire.bulk import audio_taps
 
 HOP = 128
 
@@ -96,6 +97,18 @@ def test_a_role_in_time_is_the_network_inline_bit_for_bit(pair: Pair) -> None:
     np.testing.assert_array_equal(pair.run(x), pair.expected(x))
     assert pair.separator.n_missing == 0
     assert pair.session.counters("separator")["hops"] == 60
+
+
+def test_a_role_that_is_behind_shows_that_it_lives(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtserver.roles.separator.WORK_S", -1.0)
+    pair.run(noise(3), range(0))
+    assert pair.role.turn() and pair.session.counters("separator")["hops"] == 0
+    monkeypatch.undo()
+    assert pair.role.turn() and pair.session.counters("separator")["hops"] == 3, "without waiting for a hop to come"
+
+
+def test_each_stem_is_a_topic(pair: Pair) -> None:
+    assert [tap.topic for tap in audio_taps(pair.session)] == ["audio.drums", "audio.bass", "audio.other"]
 
 
 def test_a_role_that_stands_still_is_stood_in_for(pair: Pair) -> None:

@@ -16,9 +16,11 @@ from rtserver.errors import ConfigError, ModelError
 from rtserver.fastlane import FastLane
 from rtserver.node import Spec
 from rtserver.pipeline import build, plan_of
+from rtserver.preflight import check_paces
 from rtserver.render import Stepper, render
 from rtserver.separation.graph import own_settings, separation
 from rtserver.separation.model import SeparationModel, read_model
+from rtserver.separation.network import SeparationNetwork
 from rtserver.separation.offline import separate
 from rtserver.show import load_show
 from rtserver.verdict import Verdict, keep, recall, write_verdict
@@ -200,6 +202,29 @@ def test_a_song_that_passed_is_looked_at_again_when_its_model_has_changed(tmp_pa
     assert recall(config, tmp_path / "again")
     make(tmp_path / "nets", "another")
     assert not recall(config, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("where", "fastest_s", "said"),
+    [
+        ("inline", 0.0012, ""),
+        ("inline", 0.0015, r"takes 1\.5 ms a hop at best .* expected at most 1\.3; where = \"worker\" gives it"),
+        ("inline", 0.0030, r"expected at most 1\.3; take a smaller network"),
+        ("worker", 0.0025, ""),
+        ("worker", 0.0030, r"expected at most 2\.7; take a smaller network"),
+    ],
+)
+def test_a_network_that_cannot_keep_up_is_refused_before_the_show(
+    where: Any, fastest_s: float, said: str, tiny: SeparationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SeparationNetwork, "fastest_s", property(lambda _: fastest_s, lambda _, value: None), raising=False)
+    config = parse(show(tiny, where=where))
+    if not said:
+        check_paces(config)
+        return
+    with pytest.raises(ConfigError, match=said) as error:
+        check_paces(config)
+    assert error.value.field == "separation.model"
 
 
 def test_harmony_of_a_harmonic_part_wants_a_network_that_has_one(tiny: SeparationModel, tmp_path: Path) -> None:
