@@ -11,9 +11,9 @@ from rtserver import zoo
 from rtserver.separation.model import KIND, N_BINS, N_FEATURES, NETWORK_HOP, WINDOW_SIZE
 
 STEMS = ("drums", "bass", "other")
-# (networks side by side, LSTM layers, width). small: one LSTM of two layers. large: 41.8 million weights, as many as X-UMX with a width of
+# (networks side by side, LSTM layers, width). small: one LSTM of two layers. large: 41.9 million weights, as many as X-UMX with a width of
 # 512 (R. Sawata et al., ICASSP 2021: one network of three layers for each of four stems), here with layers that look back only.
-SIZES = {"small": (1, 2, 224), "large": (4, 3, 588)}
+SIZES = {"small": (1, 2, 224), "large": (4, 3, 610)}
 
 
 def random_network(folder: Path, size: str) -> tuple[Path, int]:
