@@ -147,7 +147,10 @@ def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
         finally:
             server.close()
     lacking = sum(max(0, min(e.frame + e.n_frames, ended) - max(e.frame, begun)) for e in absent)
-    lacking = max(lacking, ended - begun - (now["hops"] - engine["hops"]) * PERIOD)  # what is still absent has not been told
+    short = ended - begun - (now["hops"] - engine["hops"]) * PERIOD
+    lacking = (
+        short if short > 0.1 * RATE else lacking
+    )  # an absence is told when it ends; one that lasts is seen by the hops that were not made
     limit = [tuple(json.loads(line)) for line in log.read_text().splitlines() if line.endswith("]")]
     n = int((seconds - 1.0) / WINDOW_S)
     plain = growth(limit, 1, begun_s, n)
