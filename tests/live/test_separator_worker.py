@@ -90,6 +90,9 @@ def test_a_killed_separator_is_stood_in_for_and_comes_back(own_jackd_of, live_se
     graph = separation(options, RATE, n_channels=1, source=Nowhere())
     graph.prepare(Spec.signal(RATE, 1, HOP))
     medians = graph.freewheel(x)
+    away = [e for e in log.events if isinstance(e, StandIn) and e.n_hops > 50]  # a dead role's hops, told a second at a time
+    first, last = min(e.frame for e in away), max(e.frame + e.n_hops * HOP for e in away)
+    assert killed - 8 * HOP < first < killed + 8 * HOP + PERIOD and last < back + PERIOD
     n = min(played.shape[1], again.shape[1], x.shape[1])
     for k, stem in enumerate(STEMS):
         heard = np.ones(n, bool)
@@ -100,7 +103,7 @@ def test_a_killed_separator_is_stood_in_for_and_comes_back(own_jackd_of, live_se
         for hops in (e for e in log.events if isinstance(e, StandIn)):
             masked[hops.frame + latencies[k] - PERIOD :][: hops.n_hops * HOP + 2 * PERIOD + 2 * FADE] = False
         alone = np.concatenate([np.zeros(latencies[k], np.float32), medians[stem][0]])[:n]
-        outage = slice(killed + FADE + 4 * PERIOD + latencies[k], back)
+        outage = slice(first + FADE + PERIOD + latencies[k], last + latencies[k] - PERIOD)
         inside = heard[outage]
         np.testing.assert_array_equal(played[k, outage][inside], alone[outage][inside], err_msg=f"{stem}: the medians' own masks")
         for whole in (slice(RATE, killed), slice(back + RATE, n)):
