@@ -20,7 +20,8 @@ from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import IN_RING_SIZE, Session
 
 RESET = "reset"  # why a graph forgot its past at a client's wish: its tracks go on
-REPLAY_S = 0.75  # input replayed into a restarted graph: longer than any node remembers, so that its state is the lost one's, bit for bit
+# Input replayed into a restarted graph: longer than any `Hpss` remembers, so that its state is the lost one's, bit for bit.
+REPLAY_S = 0.75  # of `Kam` docs/kam.md tells
 
 
 class FastLane:

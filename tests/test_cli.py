@@ -128,6 +128,38 @@ def test_separate_writes_what_margins_leave_too(take: Path, tmp_path: Path, caps
     assert written == [str(tmp_path / "out" / f"{part}.wav") for part in ("harmonic", "percussive", "residual")]
 
 
+def test_separate_by_kernels_writes_every_source(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [
+        "--method",
+        "kam",
+        "--iterations",
+        "1",
+        "--identity",
+        *(f"--kernel={name}" for name in ("hum=1x31", "voice=5x5", "hit=17x1")),
+    ]
+    assert cli.main(["separate", str(take), "-o", str(tmp_path / "out"), *options]) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"{name}.wav") for name in ("hum", "voice", "hit")]
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (["--iterations", "2"], "--iterations"),
+        (["--identity"], "--spatial"),
+        (["--method", "kam", "--preset", "stage"], "--preset"),
+        (["--method", "kam", "--margin-harmonic", "2"], "--margin-harmonic"),
+        (["--method", "kam", "--iterations", "0"], "--iterations"),
+        (["--method", "kam", "--kernel", "hum=1x2", "--kernel", "hit=17x1"], "--kernel"),
+        (["--method", "kam", "--kernel", "hum=1x31"], "--kernel"),
+    ],
+)
+def test_separate_refuses_what_the_method_does_not_take(
+    options: list[str], field: str, take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, 2, "separate", take, "-o", tmp_path / "out", *options).startswith(f"rtserver separate: {field}: ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_render_writes_every_output_as_long_as_the_input(take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "show.toml").write_text("[generation]\nenabled = false\n")
     assert cli.main(["render", str(take), "-o", str(tmp_path / "out"), "-c", str(tmp_path / "show.toml")]) == 0

@@ -16,15 +16,15 @@ import torch
 
 from models.generation import frame_data, frame_marginals
 from models.generation.frame_network import FrameNetwork
-from models.generation.frame_train import restore
+from models.generation.frame_train import Network, restore
 
 MAX_FRAMES = 8192  # padded frames run at once: a gigabyte
 N_BOOTSTRAP = 2000
 
 
-def members(*runs: Path) -> list[FrameNetwork]:
+def members(*runs: Path) -> list[Network]:
     """The networks of folders of `frame_train`, or of single files in them. Exits where there is none."""
-    made: list[FrameNetwork] = []
+    made: list[Network] = []
     for run in runs:
         paths = sorted(run.glob("member-*.pt")) if run.is_dir() else [run]
         if not paths:
@@ -35,7 +35,7 @@ def members(*runs: Path) -> list[FrameNetwork]:
 
 @torch.no_grad()
 def components(
-    networks: list[FrameNetwork], pieces: list[np.ndarray], shifts: list[int], device: str = "cpu", draws: int = 0
+    networks: list[Network], pieces: list[np.ndarray], shifts: list[int], device: str = "cpu", draws: int = 0
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """For each piece the log-probability of each frame by each component (networks x shifts, frames), and of Bernoulli networks the
     probabilities (networks x shifts, frames, 88), brought back to the written key; None of joint ones.
@@ -53,10 +53,10 @@ def components(
             rows = [(m, frame_data.transpose(seen, s), place) for m, s in zip(moved, shifts, strict=True)]
             for a in range(0, len(rows), at_once):
                 batch = frame_data.collate(rows[a : a + at_once]).to(device)
-                if network.head == "joint" and not draws:
+                if isinstance(network, FrameNetwork) and network.head == "joint" and not draws:
                     logs.append(network.log_joint(batch).double().cpu().numpy())
                 else:
-                    if network.head == "joint":
+                    if isinstance(network, FrameNetwork) and network.head == "joint":
                         p = frame_marginals.marginals(network, batch, draws).double().cpu().numpy()
                     else:
                         p = torch.sigmoid(network.key_logits(batch).double()).cpu().numpy()

@@ -19,20 +19,27 @@ from torch import Tensor
 from models import loop
 from models.generation import frame_data
 from models.generation.frame_network import HEADS, FrameNetwork
+from models.generation.frame_tcn import FrameTcn
 
 WATCHED = "nats"
 SHAPE = ("head", "hidden", "layers", "dropout", "lags")
+Network = FrameNetwork | FrameTcn
 
 
-def restore(path: Path) -> FrameNetwork:
+def network_of(head: str, **shape: Any) -> Network:
+    """A new network: ``tcn`` beside the heads of `FrameNetwork`."""
+    return FrameTcn(**shape) if head == "tcn" else FrameNetwork(head, **shape)
+
+
+def restore(path: Path) -> Network:
     """The network of a checkpoint, with the averaged weights that were best on the validation pieces."""
     checkpoint = loop.read(path)
-    network = FrameNetwork(**checkpoint["settings"])
+    network = network_of(**checkpoint["settings"])
     network.load_state_dict(checkpoint["best"][WATCHED])
     return network.eval()
 
 
-def score(network: FrameNetwork, pieces: list[np.ndarray], device: str, size: int = 32) -> dict[str, Any]:
+def score(network: Network, pieces: list[np.ndarray], device: str, size: int = 32) -> dict[str, Any]:
     """Nats a frame, first frames of the pieces left out as in the published code (Bai 2018)."""
     total, n = 0.0, 0
     ordered = sorted(pieces, key=len)
@@ -54,7 +61,7 @@ def train(args: argparse.Namespace) -> list[list[float]]:
     end = None if args.minutes is None else time.monotonic() + args.minutes * 60.0
     for member in range(args.members):
         torch.manual_seed(args.seed + member)
-        network = FrameNetwork(**settings).to(args.device)
+        network = network_of(**settings).to(args.device)
 
         def draw(worker: int, member: int = member) -> Iterator[frame_data.Batch]:
             rng = np.random.default_rng([args.seed, member, worker])
@@ -62,7 +69,7 @@ def train(args: argparse.Namespace) -> list[list[float]]:
 
         stream = loop.prefetch(draw, args.workers)
 
-        def loss_of(_: int, network: FrameNetwork = network, stream: Iterator[frame_data.Batch] = stream) -> Tensor:
+        def loss_of(_: int, network: Network = network, stream: Iterator[frame_data.Batch] = stream) -> Tensor:
             batch = next(stream).to(args.device)
             return network.nats(batch).sum() / batch.real.sum()
 
@@ -79,7 +86,9 @@ def train(args: argparse.Namespace) -> list[list[float]]:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("data", type=Path, help=".npz with the three splits, see frame_data.py")
-    p.add_argument("--head", choices=HEADS, default="joint", help="class of the likelihood, see frame_network.py")
+    p.add_argument(
+        "--head", choices=(*HEADS, "tcn"), default="joint", help="class of the likelihood, see frame_network.py; tcn: frame_tcn.py"
+    )
     p.add_argument("--hidden", type=int, default=256)
     p.add_argument("--layers", type=int, default=1)
     p.add_argument("--lags", type=int, nargs="+", default=list(frame_data.LAGS), help="frames back that are shown beside the state")

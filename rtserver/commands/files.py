@@ -47,6 +47,25 @@ def register(add: Add) -> None:
             metavar="X",
             help=f"how much stronger {part} must be, 1 to 16 (default: %(default)s)",
         )
+    sub.add_argument(
+        "--method",
+        choices=("hpss", "kam"),
+        default="hpss",
+        help="hpss: as live; kam: kernel additive modelling of the whole file, which takes none of the above (default: %(default)s)",
+    )
+    whole = sub.add_argument_group("with --method kam")
+    whole.add_argument("--iterations", type=int, metavar="N", help="1 to 20 (default: 2)")
+    place = whole.add_mutually_exclusive_group()
+    place.add_argument(
+        "--spatial", choices=("paper", "power"), help="learn where sources lie: as the paper has it (default), or weighted by their power"
+    )
+    place.add_argument("--identity", action="store_const", const="off", dest="spatial", help="learn nothing of that")
+    whole.add_argument(
+        "--kernel",
+        action="append",
+        metavar="NAME=BINSxSPECTRA",
+        help="a source, by the box of bins that are like a bin of it; repeatable (default: harmonic=1x17 percussive=17x1)",
+    )
 
     sub.add_argument("--model", default="", metavar="NAME|FILE.onnx", help="a network, whose stems are the files (default: medians alone)")
     sub.add_argument("--blend", type=float, default=0.0, metavar="X", help="of a network: 0 to 1, how far the medians have a say")
@@ -160,6 +179,11 @@ def separate(arguments: Arguments) -> int:
     from rtserver.audio.file import info
     from rtserver.separation.offline import separate as split
 
+    if arguments.method == "kam":
+        return _separate_whole(arguments)
+    for name in ("iterations", "spatial", "kernel"):
+        if getattr(arguments, name) is not None:
+            raise ConfigError(f"--{name}", "belongs to --method kam")
     options = Separation(
         arguments.preset,
         arguments.mask,
@@ -172,6 +196,23 @@ def separate(arguments: Arguments) -> int:
     )
     with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
         files = split(arguments.input, arguments.output, options, bar.update)
+    print(*files, sep="\n")
+    return 0
+
+
+def _separate_whole(arguments: Arguments) -> int:
+    from rtserver.separation.wholefile import n_steps, parse_kernel, separate_whole
+
+    live = Separation()
+    for name in ("preset", "mask", "exponent", "margin_harmonic", "margin_percussive", "model", "blend", "wiener"):
+        if getattr(arguments, name) != getattr(live, name):
+            raise ConfigError(f"--{name.replace('_', '-')}", "belongs to --method hpss; for a whole file kam has its own")
+    kernels = None if arguments.kernel is None else dict(map(parse_kernel, arguments.kernel))
+    iterations = live.iterations if arguments.iterations is None else arguments.iterations
+    with progress(n_steps(arguments.input, iterations), "separate", " bins") as bar:
+        files = separate_whole(
+            arguments.input, arguments.output, kernels, iterations, spatial=arguments.spatial or "paper", progress=bar.update
+        )
     print(*files, sep="\n")
     return 0
 

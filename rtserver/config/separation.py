@@ -15,6 +15,8 @@ MASK_LIMITS = {"exponent": (0.5, 8.0), "margin_harmonic": (1.0, 16.0), "margin_p
 MAX_WORKER_HOPS = 8
 MAX_DEFERRED = 4  # inputs whose networks run in the worker
 
+ITERATIONS = (1, 10)
+
 
 class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which causal separation an input has, and how it shares out what it finds: medians (`rtserver.dsp.masks`) or a network.
@@ -30,6 +32,8 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Of the medians alone, mask : soft shares out each bin of a spectrum, hard gives it to the stronger part.
     exponent : of the soft mask, on magnitudes, 0.5 to 8; larger is harder. margin_harmonic, margin_percussive : 1 to 16, as a
     ratio of magnitudes; how much stronger than the other a part must be. Above 1 what neither takes becomes a third part, the residual.
+    method : hpss looks once (`rtserver.dsp.hpss`), kam again and again at what it found (`rtserver.dsp.kam`). iterations : of kam, 1 to 10.
+    spatial : of kam; what is learnt of where sources lie between two channels: nothing, as the paper has it, or weighted by power.
     """
 
     preset: str = "default"
@@ -37,6 +41,9 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exponent: float = 2.0  # a Wiener mask
     margin_harmonic: float = 1.0
     margin_percussive: float = 1.0
+    method: Literal["hpss", "kam"] = "hpss"
+    iterations: int = 2
+    spatial: Literal["off", "paper", "power"] = "power"
     model: str = ""
     other_model: str = ""
     where: Literal["inline", "worker"] = "inline"
@@ -62,12 +69,16 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def check_separation(separation: Separation, path: str = "separation.") -> None:
     """Refuse what is out of range or contradicts itself. Raises `ConfigError` with the field behind `path`."""
+    within(f"{path}iterations", separation.iterations, *ITERATIONS)
     for name, (low, high) in MASK_LIMITS.items():
         within(f"{path}{name}", getattr(separation, name), low, high)
     within(f"{path}blend", separation.blend, 0, 1)
     within(f"{path}worker_hops", separation.worker_hops, 1, MAX_WORKER_HOPS)
     plain = Separation()
-    of_models, of_medians = ("other_model", "where", "worker_hops", "blend", "wiener"), ("mask", *MASK_LIMITS)
+    of_models, of_medians = (
+        ("other_model", "where", "worker_hops", "blend", "wiener"),
+        ("mask", *MASK_LIMITS, "method", "iterations", "spatial"),
+    )
     for name in of_medians if separation.model else of_models:
         if getattr(separation, name) != getattr(plain, name):
             why = "belongs to the medians, and model names a network" if separation.model else "belongs to a network: name it with model"

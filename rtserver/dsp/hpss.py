@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.dsp.masks import HARMONIC_FACTOR, N_SETTINGS, PERCUSSIVE_FACTOR, SOFT, Masks, shares
+from rtserver.dsp.masks import N_SETTINGS, SOFT, Masks, apportion, shares
 from rtserver.dsp.median import MAX_NETWORK, exchange_sorted, median_of
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.errors import SpecError
@@ -93,29 +93,7 @@ def _kernel(n_bins: int, n_past: int, past_step: int, n_around: int, n_fill: int
                     scratch[h_at + k] = median_of(state, rows + k, n_bins, n_past)
 
         shares(scratch, h_at, p_at, n_bins, settings)
-        complete = settings[HARMONIC_FACTOR] == 1.0 and settings[PERCUSSIVE_FACTOR] == 1.0
-        for c in range(x.shape[0]):
-            harmonic, percussive = outs[0, c], outs[1, c]
-            if complete:
-                for k in range(n_bins):
-                    re, im = percussive[2 * k], percussive[2 * k + 1]
-                    hr, hi = scratch[h_at + k] * re, scratch[h_at + k] * im
-                    harmonic[2 * k], harmonic[2 * k + 1] = hr, hi
-                    percussive[2 * k], percussive[2 * k + 1] = re - hr, im - hi
-                if out.shape[0] == 3:
-                    residual = outs[2, c]
-                    for k in range(2 * n_bins):
-                        residual[k] = np.float32(0.0)
-            else:
-                if out.shape[0] == 3:
-                    residual = outs[2, c]
-                    for k in range(n_bins):
-                        rest = np.float32(1.0) - scratch[h_at + k] - scratch[p_at + k]
-                        residual[2 * k], residual[2 * k + 1] = rest * percussive[2 * k], rest * percussive[2 * k + 1]
-                for k in range(n_bins):
-                    re, im = percussive[2 * k], percussive[2 * k + 1]
-                    harmonic[2 * k], harmonic[2 * k + 1] = scratch[h_at + k] * re, scratch[h_at + k] * im
-                    percussive[2 * k], percussive[2 * k + 1] = scratch[p_at + k] * re, scratch[p_at + k] * im
+        apportion(outs, scratch, h_at, p_at, n_bins, settings)
         return n_nonfinite
 
     return separate
@@ -188,20 +166,13 @@ class Hpss:
     def set(self, name: str, value: float | str) -> None:
         """Change one attribute of `masks`, from the next hop on. Raises `SpecError`, and changes nothing, if it makes no sense."""
         if name not in MASK_PARAMETERS:
-            raise SpecError(f"Hpss has no parameter {name!r}; known: {', '.join(MASK_PARAMETERS)}")
+            raise SpecError(f"{type(self).__name__} has no parameter {name!r}; known: {', '.join(MASK_PARAMETERS)}")
         self.masks = replace(self.masks, **{name: value})  # pyright: ignore[reportArgumentType]
         self.masks.write(self._settings)
 
     def prepare(self, spec: Spec) -> Spec:
         """Raises `SpecError` for anything but a spectrum, and for even or too long medians."""
-        expect_spectrum(spec, "Hpss")
-        n_channels, n_bins = spec.shape
-        if self.n_past < 1 or self.n_past % 2 == 0:
-            raise SpecError(f"Hpss expects an odd n_past, got {self.n_past} — try {max(1, self.n_past - 1)}?")
-        if not 1 <= self.n_around <= min(MAX_AROUND, n_bins) or self.n_around % 2 == 0:
-            raise SpecError(f"Hpss expects an odd n_around in 1..{min(MAX_AROUND, n_bins)}, got {self.n_around}")
-        if self.past_step < 1:
-            raise SpecError(f"Hpss expects past_step >= 1, got {self.past_step}")
+        n_bins = self._check(spec)
         rows = self.n_past * self.past_step * (2 if self.n_past > MAX_NETWORK else 1) + 1
         self._state = np.zeros(rows * n_bins, np.float32)
         self._scratch = np.zeros(3 * n_bins + self.n_around - 1, np.float32)
@@ -209,8 +180,25 @@ class Hpss:
         self.kernel = _kernel(n_bins, self.n_past, self.past_step, self.n_around, n_fill)
         self.shares = self._scratch[-2 * n_bins :].reshape(2, n_bins)
         self.reset()
+        return self._parts(spec)
+
+    def _check(self, spec: Spec) -> int:
+        """How many bins `spec` has."""
+        who = type(self).__name__
+        expect_spectrum(spec, who)
+        n_bins = spec.shape[1]
+        if self.n_past < 1 or self.n_past % 2 == 0:
+            raise SpecError(f"{who} expects an odd n_past, got {self.n_past} — try {max(1, self.n_past - 1)}?")
+        if not 1 <= self.n_around <= min(MAX_AROUND, n_bins) or self.n_around % 2 == 0:
+            raise SpecError(f"{who} expects an odd n_around in 1..{min(MAX_AROUND, n_bins)}, got {self.n_around}")
+        if self.past_step < 1:
+            raise SpecError(f"{who} expects past_step >= 1, got {self.past_step}")
+        return n_bins
+
+    def _parts(self, spec: Spec) -> Spec:
+        """What `spec` becomes."""
         labels = PARTS if self.residual else PARTS[:2]
-        return replace(spec, shape=(len(labels), n_channels, n_bins), labels=labels)
+        return replace(spec, shape=(len(labels), *spec.shape), labels=labels)
 
     def process(self, x: Array, out: Array) -> None:
         self.n_nonfinite += self.kernel(x, out, self._settings, self._state, self._scratch, self._n_hops)

@@ -103,3 +103,34 @@ def shares(medians: F32, h_at: int, p_at: int, n_bins: int, settings: F32) -> No
         rest, other = one - share, ratio / (ratio + b)
         medians[h_at + k] = share
         medians[p_at + k] = other if other < rest else rest
+
+
+@jit("void(float32[:,:,::1], float32[::1], int64, int64, int64, float32[::1])", forceinline=True)
+def apportion(outs: F32, scratch: F32, h_at: int, p_at: int, n_bins: int, settings: F32) -> None:  # noqa: PLR0917
+    """Hand ``outs[1]``, a spectrum with real and imaginary parts in turn, out to the parts, by the shares that begin at `h_at` and `p_at`.
+
+    Where nothing is left for a residual, the percussive part is what the harmonic one leaves: then the sum is the input.
+    """
+    complete = settings[HARMONIC_FACTOR] == 1.0 and settings[PERCUSSIVE_FACTOR] == 1.0
+    for c in range(outs.shape[1]):
+        harmonic, percussive = outs[0, c], outs[1, c]
+        if complete:
+            for k in range(n_bins):
+                re, im = percussive[2 * k], percussive[2 * k + 1]
+                hr, hi = scratch[h_at + k] * re, scratch[h_at + k] * im
+                harmonic[2 * k], harmonic[2 * k + 1] = hr, hi
+                percussive[2 * k], percussive[2 * k + 1] = re - hr, im - hi
+            if outs.shape[0] == 3:
+                residual = outs[2, c]
+                for k in range(2 * n_bins):
+                    residual[k] = np.float32(0.0)
+        else:
+            if outs.shape[0] == 3:
+                residual = outs[2, c]
+                for k in range(n_bins):
+                    rest = np.float32(1.0) - scratch[h_at + k] - scratch[p_at + k]
+                    residual[2 * k], residual[2 * k + 1] = rest * percussive[2 * k], rest * percussive[2 * k + 1]
+            for k in range(n_bins):
+                re, im = percussive[2 * k], percussive[2 * k + 1]
+                harmonic[2 * k], harmonic[2 * k + 1] = scratch[h_at + k] * re, scratch[h_at + k] * im
+                percussive[2 * k], percussive[2 * k + 1] = scratch[p_at + k] * re, scratch[p_at + k] * im

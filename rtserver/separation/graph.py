@@ -7,6 +7,7 @@ import difflib
 from rtserver.config import Separation
 from rtserver.config.separation import model_name
 from rtserver.dsp.hpss import MASK_PARAMETERS, PARTS, PRESETS, HpssPreset
+from rtserver.dsp.kam import Kam
 from rtserver.dsp.masks import Masks
 from rtserver.errors import ConfigError
 from rtserver.graph import Graph
@@ -89,6 +90,9 @@ def separation(
         masks = Masks(options.mask, options.exponent, options.margin_harmonic, options.margin_percussive)
         names = tracks(options, residual)
         stft, hpss, istft = chosen.nodes(masks, residual="residual" in names)
+        if options.method == "kam":
+            kernels = chosen.n_past, chosen.n_around, chosen.past_step
+            hpss = Kam(*kernels, masks, "residual" in names, iterations=options.iterations, spatial=options.spatial)
         graph.add("stft", stft)
         graph.add(MEDIANS, hpss, after="stft")
         graph.add("istft", istft, after=MEDIANS)

@@ -18,6 +18,7 @@ from rtserver.dsp.chroma import Chroma
 from rtserver.dsp.cqt import Cqt
 from rtserver.dsp.features import Features
 from rtserver.dsp.hpss import PRESETS, Hpss
+from rtserver.dsp.kam import Kam
 from rtserver.dsp.masks import SOFT, Masks
 from rtserver.dsp.mel import Mel
 from rtserver.dsp.stft import Istft, Stft
@@ -108,6 +109,17 @@ def stereo_parts() -> Chain:
     return Chain(spectra(), Hpss(5, 5))
 
 
+def kam(masks: Masks = SOFT, iterations: int = 3) -> Kam:
+    """Places forget in a tenth of a second: law 3 and what is forgotten would take a minute else."""
+    return Kam(5, 5, masks=masks, iterations=iterations, time_constant_s=0.01)
+
+
+def small_kam(masks: Masks) -> Chain:
+    """`small` with kernel additive modelling."""
+    stft = spectra()
+    return Chain(stft, kam(masks), Istft(stft))
+
+
 SIGNAL = Spec.signal(RATE, 2, 128)
 SPECTRUM = Spec(RATE, 128, (2, 257), np.dtype(np.complex64))
 HARD = Masks("hard")
@@ -130,6 +142,10 @@ NODES = [
     Entry("hpss long", lambda: Hpss(23, 5), SPECTRUM, memory=31, feed=spectra),
     Entry("hpss hard", lambda: Hpss(5, 5, masks=HARD), SPECTRUM, memory=13, feed=spectra),
     Entry("hpss residual", lambda: Hpss(5, 5, masks=WITH_RESIDUAL), SPECTRUM, memory=13, feed=spectra),
+    Entry("kam", kam, SPECTRUM, memory=100, feed=spectra, covers=(Kam,)),
+    Entry("kam residual", lambda: kam(WITH_RESIDUAL, 4), SPECTRUM, memory=140, feed=spectra),
+    Entry("parts kam", lambda: small_kam(SOFT), SIGNAL, memory=100, sums=True),
+    Entry("parts kam residual", lambda: small_kam(WITH_RESIDUAL), SIGNAL, memory=100, sums=True),
     Entry("parts hard", lambda: small(HARD), SIGNAL, memory=18, sums=True),
     Entry("parts residual", lambda: small(WITH_RESIDUAL), SIGNAL, memory=18, sums=True),
     Entry("parts residual hard", lambda: small(replace(WITH_RESIDUAL, mask="hard")), SIGNAL, memory=18, sums=True),

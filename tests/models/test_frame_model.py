@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 
 from models.generation import evaluate as evaluation  # noqa: E402
-from models.generation import frame_data, frame_evaluate, frame_marginals, frame_network, frame_train  # noqa: E402  (needs torch)
+from models.generation import frame_data, frame_evaluate, frame_marginals, frame_network, frame_tcn, frame_train  # noqa: E402  (needs torch)
 
 Roll = np.ndarray
 
@@ -123,6 +123,20 @@ def test_a_frame_of_the_joint_head_is_normalised() -> None:
     assert total == pytest.approx(1.0, abs=1e-5)
 
 
+def test_the_convolutions_see_the_past_alone_and_as_much_of_it_as_they_say() -> None:
+    network = frame_tcn.FrameTcn(8, layers=3).eval()
+    piece = roll(np.random.default_rng(4), 60)
+    changed = piece.copy()
+    changed[20] = 1 - changed[20]
+    with torch.no_grad():
+        a, b = (network.key_logits(frame_data.collate([(p, *frame_data.past(p, frame_data.ages(p), network.lags))]).to("cpu"))[0]
+                for p in (piece, changed))  # fmt: skip
+    differ = (a != b).any(-1).nonzero().flatten().tolist()
+    reach = 1 + 2 * (frame_tcn.SIZE - 1) * (2**3 - 1)
+    assert min(differ) == 21
+    assert max(differ) == 20 + reach
+
+
 def test_the_loss_falls(trained: tuple[Path, list[list[float]]]) -> None:
     for losses in trained[1]:
         assert len(losses) == 60
@@ -203,7 +217,7 @@ def test_joint_and_bernoulli_networks_mix_key_by_key(benchmark_file: Path, tmp_p
     assert (scored["head"], scored["members"]) == ("bernoulli", 2)
 
 
-@pytest.mark.parametrize(("head", "array", "shape"), [("joint", "logp", ()), ("bernoulli", "probs", (88,))])
+@pytest.mark.parametrize(("head", "array", "shape"), [("joint", "logp", ()), ("bernoulli", "probs", (88,)), ("tcn", "probs", (88,))])
 def test_predictions_are_written_for_every_frame(
     benchmark_file: Path, tmp_path: Path, head: str, array: str, shape: tuple[int, ...]
 ) -> None:
