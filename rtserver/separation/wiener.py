@@ -48,6 +48,9 @@ def refine(x: C64, out: C64, state: F32, keep: float, gains: F32) -> None:
             lr, li, rr, ri = xs[s, 0, 2 * k], xs[s, 0, 2 * k + 1], xs[s, 1, 2 * k], xs[s, 1, 2 * k + 1]
             mlr, mli, mrr, mri = mlr + lr, mli + li, mrr + rr, mri + ri
             loudest = max(loudest, abs(lr), abs(li), abs(rr), abs(ri))
+        power = min(mlr * mlr + mli * mli + mrr * mrr + mri * mri, np.float32(4.0) * _LOUDEST * _LOUDEST)
+        for s in range(n_stems):
+            lr, li, rr, ri = xs[s, 0, 2 * k], xs[s, 0, 2 * k + 1], xs[s, 1, 2 * k], xs[s, 1, 2 * k + 1]
             lr, li = min(max(lr, -_LOUDEST), _LOUDEST), min(max(li, -_LOUDEST), _LOUDEST)
             rr, ri = min(max(rr, -_LOUDEST), _LOUDEST), min(max(ri, -_LOUDEST), _LOUDEST)
             left, right = lr * lr + li * li, rr * rr + ri * ri
@@ -56,7 +59,7 @@ def refine(x: C64, out: C64, state: F32, keep: float, gains: F32) -> None:
             state[s, 2, k] = k32 * state[s, 2, k] + fresh * (lr * rr + li * ri)
             state[s, 3, k] = k32 * state[s, 3, k] + fresh * (li * rr - lr * ri)
             mean = half * (state[s, 0, k] + state[s, 1, k]) + _FLOOR
-            v = half * (left + right)
+            v = half * math.sqrt((left + right) * power)
             gains[s, 0] = v
             gains[s, 1] = v * state[s, 0, k] / mean
             gains[s, 2] = v * state[s, 1, k] / mean
@@ -93,7 +96,8 @@ class Wiener:
 
     A mask gives a stem the same share of both channels of a bin. Here each stem has, in each bin, a spatial covariance R, learned from
     what the separation gave it lately, and its power v now; the stem is v R (Σ v R)⁻¹ of the mixture, as in [1]_ and [2]_, with the sums
-    over time replaced by recursive ones. The inverse is written out.
+    over time replaced by recursive ones. The inverse is written out. v is the geometric mean of the power of the estimate and that of the
+    mixture: so a stem that stands where the others stand keeps what its mask gave it.
 
     Input    stems ``(n_stems, 2, n_bins)`` complex64 that add up to the mixture
     Output   the same shape and labels; they add up to the mixture as well: the last stem is what the others leave

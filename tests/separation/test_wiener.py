@@ -44,12 +44,13 @@ def test_it_is_the_definition() -> None:
     keep, sums = np.exp(-SPEC.hop_s / 0.05), np.zeros((3, N_BINS, 2, 2), complex)
     for k, hop in enumerate(x.astype(complex)):
         sums = keep * sums + (1 - keep) * np.einsum("scf,sdf->sfcd", hop, hop.conj())
-        power = np.einsum("scf,scf->sf", hop, hop.conj()).real / 2
+        mixture = hop.sum(axis=0)
+        power = np.sqrt((np.abs(hop) ** 2).sum(axis=1) * (np.abs(mixture) ** 2).sum(axis=0)) / 2
         r = sums / (np.trace(sums, axis1=2, axis2=3).real[..., None, None] / 2)
         of = power[..., None, None] * r
         total = of.sum(axis=0)
         total = total + 1e-4 * np.trace(total, axis1=1, axis2=2)[:, None, None] * np.eye(2)
-        wanted = np.einsum("sfab,fbc,cf->saf", of, np.linalg.inv(total), hop.sum(axis=0))
+        wanted = np.einsum("sfab,fbc,cf->saf", of, np.linalg.inv(total), mixture)
         np.testing.assert_allclose(found[k, :2], wanted[:2], atol=2e-3)
 
 
@@ -64,6 +65,14 @@ def test_it_tells_apart_by_place_what_masks_mixed_up() -> None:
         return float((np.abs(x[:, 0] - left[100:]) ** 2).sum() / (np.abs(left[100:]) ** 2).sum())
 
     assert error(out) < 0.6 * error(mixed[100:])
+
+
+def test_stems_that_stand_in_one_place_keep_what_their_masks_gave_them() -> None:
+    mono = noise(200, N_BINS, seed=1)
+    mixture = np.stack([0.8 * mono, 0.6 * mono], axis=1)
+    shares = np.random.default_rng(0).dirichlet((1.0, 1.0, 1.0), N_BINS).T.astype(np.float32)
+    masked = np.ascontiguousarray(shares[None, :, None] * mixture[:, None], np.complex64)
+    np.testing.assert_allclose(run(Wiener(), masked), masked, atol=2e-3)
 
 
 def test_silence_stays_silent_and_what_follows_is_as_new() -> None:
