@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver.kernels import jit
+from rtserver.separation.features import LIMIT
 from rtserver.separation.model import BASS, N_BINS, SeparationModel
 
 F32 = npt.NDArray[np.float32]
 C64 = npt.NDArray[np.complex64]
-PRIOR_LIMIT = 8.0  # of the logits: gains between 0.0003 and 0.9997
 CROSSOVER_HZ = 180.0  # between what is taken for bass and the rest of the harmonic part, where medians stand in for a network
 _LARGEST = np.float32(np.finfo(np.float32).max)
 _LEAST = np.float32(1e-6)  # shares below it are not divided by, nor taken the logit of
@@ -99,7 +99,7 @@ def settle(masks: F32, gain: F32, table: F32, percussive: int, blend: float, sta
     """
     one = np.float32(1.0)
     n_stems = table.shape[1]
-    limit, blend32, held = np.float32(PRIOR_LIMIT), np.float32(blend), np.float32(standing_in)
+    limit, blend32, held = np.float32(LIMIT), np.float32(blend), np.float32(standing_in)
     for k in range(gain.shape[0]):
         last = one
         for s in range(n_stems - 1):
