@@ -129,6 +129,8 @@ def to_toml(entries: dict[str, dict[str, Any]]) -> str:
     def value(x: Any) -> str:
         if isinstance(x, dict):
             return "{ " + ", ".join(f"{k} = {value(y)}" for k, y in x.items()) + " }"
+        if isinstance(x, list):
+            return "[" + ", ".join(map(value, x)) + "]"
         if isinstance(x, str):
             return '"' + x.replace("\\", "\\\\").replace('"', '\\"') + '"'
         return str(x).lower() if isinstance(x, bool) else repr(x)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.generation import frame_data, loop
+from models import loop
+from models.generation import frame_data
 from models.generation.frame_network import HEADS, FrameNetwork
 from models.generation.frame_tcn import FrameTcn
 

@@ -1,6 +1,6 @@
 """Train the performer: ``python -m models.generation.train DATA --out FOLDER``.
 
-One process and its helpers, CPU or GPU, deterministic by seed on one machine. See `loop.py` for what it leaves and how it goes on.
+One process and its helpers, CPU or GPU, deterministic by seed on one machine. See `models/loop.py` for what it leaves and how it goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.generation import data, imported, loop, pieces
+from models import loop
+from models.generation import data, imported, pieces
 from models.generation.evaluate import evaluate
 from models.generation.network import Network, tensors
 from rtserver import zoo

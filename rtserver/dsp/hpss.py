@@ -137,6 +137,8 @@ class Hpss:
     of a spectrum, its power less its median along frequency, is taken to have sounded before; so a tone that starts with the stream
     is harmonic and a click is percussive from the beginning. After that the past is what it was.
 
+    `shares`, ``(2, n_bins)`` float32, is a view of what the harmonic and the percussive part got of each bin of the newest spectrum.
+
     A bin that is NaN or infinite is taken as 0 and counted in `n_nonfinite`. Memory: ``past_step * n_past * n_bins`` float32, twice that
     where `n_past` is above 21.
 
@@ -176,6 +178,7 @@ class Hpss:
         self._scratch = np.zeros(3 * n_bins + self.n_around - 1, np.float32)
         n_fill = -(-2 * (n_bins - 1) // spec.hop_size)
         self.kernel = _kernel(n_bins, self.n_past, self.past_step, self.n_around, n_fill)
+        self.shares = self._scratch[-2 * n_bins :].reshape(2, n_bins)
         self.reset()
         return self._parts(spec)
 

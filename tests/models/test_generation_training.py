@@ -22,7 +22,8 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-tra
 
 from scalesheets import folder_of_scales  # noqa: E402  (needs torch)
 
-from models.generation import data, evaluate, export, imported, int8, loop, metre, network, pieces, train  # noqa: E402  (needs torch)
+from models import loop  # noqa: E402  (needs torch)
+from models.generation import data, evaluate, export, imported, int8, metre, network, pieces, train  # noqa: E402  (needs torch)
 from models.generation import exported as exporting  # noqa: E402
 
 

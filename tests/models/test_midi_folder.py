@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 
-from models.generation import loop, midi_folder, pieces, train  # noqa: E402  (needs torch)
+from models import loop  # noqa: E402  (needs torch)
+from models.generation import midi_folder, pieces, train  # noqa: E402  (needs torch)
 from models.generation.evaluate import evaluate  # noqa: E402
 
 Note = tuple[float, float, int]  # onset and duration in quarters, MIDI pitch

@@ -1,6 +1,8 @@
-"""The training loop that both models share: AdamW, a cosine by steps or by the clock, averaged weights, checks, checkpoints, a log.
+"""The training loop that several models share: AdamW, a cosine by steps or by the clock, averaged weights, checks, checkpoints, a log.
 
 Everything a run leaves lies in its folder: checkpoint.pt, written at each check, at the end and on SIGTERM, and train.log (JSON lines).
+
+Started by torchrun and after `join`, each process draws batches of its own, gradients are averaged over all, and the first one writes.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import argparse
 import copy
 import json
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -57,6 +61,37 @@ def read(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError) as e:
         raise SystemExit(f"{path} is not a checkpoint that can be read: {e}: train one, or name the folder of a run") from e
+
+
+def join(device: str) -> tuple[int, int]:
+    """This process's place among those that torchrun started, and how many there are; (0, 1) without torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _average_gradients(network: nn.Module) -> None:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        p.grad = part.view_as(p)
+
+
+def _anyone(said: bool, device: Any) -> bool:
+    """Whether any of the processes says so: all end with the same step."""
+    if not _several():
+        return said
+    flag = torch.tensor(float(said), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag.item())
 
 
 class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
@@ -112,6 +147,8 @@ def fit(
     The checkpoint holds ``network`` (the last weights), ``average``, ``best`` {figure: weights}, ``figures``, ``settings``, ``step``.
     """
     path = args.out / file
+    first_process = not _several() or dist.get_rank() == 0
+    device = next(network.parameters()).device
     optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)
     average = copy.deepcopy(network)
     first, used, best, least = 0, 0.0, {}, {}
@@ -136,7 +173,8 @@ def fit(
     previous = signal.signal(signal.SIGTERM, stop)
     path.parent.mkdir(parents=True, exist_ok=True)
     total = None if seconds else args.steps
-    with (args.out / "train.log").open("a") as log, tqdm(total=total, initial=first, unit="step", mininterval=5) as bar:
+    log_file = args.out / "train.log" if first_process else Path(os.devnull)
+    with log_file.open("a") as log, tqdm(total=total, initial=first, unit="step", mininterval=5, disable=not first_process) as bar:
 
         def write(**facts: Any) -> None:
             log.write(json.dumps({"file": file, "step": step, "seconds": round(time.monotonic() - started, 1), **facts}) + "\n")
@@ -147,13 +185,16 @@ def fit(
 
         done = progress()
         checked = int(done * args.checks)
-        while done < 1.0 and not stopped:
+        over = _anyone(done >= 1.0 or stopped, device)
+        while not over:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(done, step, args.rate)
             network.train()
             loss = loss_of(step)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            if _several():
+                _average_gradients(network)
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             pending.append(loss.detach())
@@ -163,14 +204,14 @@ def fit(
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - keep)
             done = progress()
-            last = done >= 1.0 or stopped
-            if step % 20 == 0 or last:
+            over = _anyone(done >= 1.0 or stopped, device)
+            if step % 20 == 0 or over:
                 fresh = torch.stack(pending).tolist()
                 losses += fresh
                 pending.clear()
                 bar.set_postfix(loss=f"{np.mean(fresh):.3f}")
                 write(loss=round(float(np.mean(fresh)), 4))
-            if int(done * args.checks) > checked or last:
+            if first_process and (int(done * args.checks) > checked or over):
                 checked = int(done * args.checks)
                 average.eval()
                 with torch.no_grad():

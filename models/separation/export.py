@@ -1,0 +1,157 @@
+"""Put a network into a zoo: ``python -m models.separation.export FOLDER ZOO --name NAME``.
+
+FOLDER is a run (or an ONNX file, or a model of a zoo). Writes NAME.onnx, the golden vectors that torch computes for it, and its manifest
+entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three stems gives harmonic and percussive alone. ONNX
+Runtime must reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from models.generation.export import OPSET, to_toml
+from models.generation.int8 import quantise
+from models.separation import frames
+from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step, two_stems
+from models.separation.train import FILE, begin, restore
+from rtserver import zoo
+from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, NETWORK_HOP, WINDOW_SIZE
+
+KIND = "separation"
+LICENCE = "MIT"
+DATA = (
+    "songs of Freedoom (BSD 3-clause) played with samples of the DrumGizmo Muldjord kit by Lars Muldjord (CC BY 4.0), CC0 and "
+    "public-domain instruments, FluidR3_GM (MIT) and own synthesis; CC0 loops"
+)
+GOLDEN_HOPS = 12
+CLOSE, CLOSE_INT8 = 1e-4, 0.03  # how far ONNX Runtime's masks may be from torch's
+
+
+def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
+    """Hops in a row from a fresh start, computed by torch: ``in_NAME`` and ``out_NAME``, hops on the first axis; a score comes half-way.
+
+    The inputs are drawn with the mean and scale of training material. States are not among them: they are carried on.
+    """
+    rng = np.random.default_rng(seed)
+    mean, scale = network.mean.numpy(), network.scale.numpy()
+    features = (mean + rng.standard_normal((GOLDEN_HOPS, N_FEATURES)) / scale).astype(np.float32)
+    prior = np.clip(rng.normal(1.0, 3.0, (GOLDEN_HOPS, N_BINS)), -LIMIT, LIMIT).astype(np.float32)
+    score = (rng.random((GOLDEN_HOPS, N_SCORE)) < 0.05).astype(np.float32)
+    score[:, -1] = 1.0
+    score[: GOLDEN_HOPS // 2] = 0.0
+    given = {"features": features, "prior": prior, "score": score}
+    with torch.no_grad():
+        rows = [torch.from_numpy(x)[None] for x in given.values()]
+        masks, _, _ = network(*rows, *network.start(1))
+    made = torch.stack([m[0] for m in masks[:-1]], dim=1).numpy()
+    return {**{f"in_{k}": x[:, None] for k, x in given.items()}, "out_masks": made}
+
+
+def graph(network: Network, path: Path) -> None:
+    """Write the step as ONNX."""
+    given = (torch.zeros(1, N_FEATURES), torch.zeros(1, N_BINS), torch.zeros(1, N_SCORE), *network.start(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracing exporter is deprecated, yet it is the one that carries LSTM state well
+        torch.onnx.export(
+            Step(network).eval(), given, str(path), dynamo=False, opset_version=OPSET,
+            input_names=list(INPUTS), output_names=list(OUTPUTS),
+        )  # fmt: skip
+
+
+def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
+    """Largest difference between ONNX Runtime's masks, state carried on, and those of the golden vectors."""
+    session = zoo.open_session(path)
+    given = {k.removeprefix("in_"): x for k, x in rows.items() if k.startswith("in_")}
+    state = {x.name: np.zeros(x.shape, np.float32) for x in session.get_inputs() if x.name not in given}
+    worst = 0.0
+    for i in range(len(rows["out_masks"])):
+        masks, *after = session.run(list(OUTPUTS), {k: x[i] for k, x in given.items()} | state)
+        state = dict(zip(state, after, strict=True))
+        worst = max(worst, float(np.abs(masks - rows["out_masks"][i]).max()))
+    return worst
+
+
+def export(network: Network, folder: Path, name: str, facts: dict[str, Any], int8: bool = False) -> float:
+    """Write graph, golden vectors and manifest entry into `folder`; returns the largest difference to torch."""
+    network = network.eval().cpu()
+    close = CLOSE_INT8 if int8 else CLOSE
+    rows = golden(network)
+    with tempfile.TemporaryDirectory() as beside:
+        path = Path(beside) / f"{name}.onnx"
+        graph(network, path)
+        if int8:
+            (Path(beside) / "int8").mkdir()
+            path = quantise({name: path}, name, name, Path(beside) / "int8")[name]
+        worst = replay(path, rows)
+        if worst > close:
+            raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
+        path = Path(shutil.copy(path, folder))
+    np.savez_compressed(folder / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
+    session = zoo.open_session(path)
+    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
+    entries[name] = {
+        "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
+        "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
+        "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
+        "sample_rates": [44100, 48000],
+        "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
+        "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
+    }  # fmt: skip
+    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
+    zoo.load_model(name, folder)
+    return worst
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("start", help="folder of the run, an ONNX file, or a model of a zoo")
+    p.add_argument("zoo", type=Path)
+    p.add_argument("--name", required=True)
+    p.add_argument("--stems", choices=STEMS, help="hp: harmonic and percussive alone, of a network of three stems")
+    p.add_argument("--int8", action="store_true", help="weights of a quarter of the size, in half the time")
+    p.add_argument("--card", help="file of the model card, beside the manifest (default: NAME.md)")
+    p.add_argument("--figures", type=Path, help="what evaluate --json wrote")
+    p.add_argument("--blend", type=float, help="the blend with HPSS to play with unless told otherwise")
+    p.add_argument("--source", default=DATA, help="what it was trained on and under which licence, for the manifest (default: %(default)s)")
+    return p
+
+
+def main(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    path = Path(args.start) / FILE
+    training = {}
+    if path.exists():
+        network, checkpoint = restore(path)
+        training = {"training": "{step} steps of {batch} x {hops} hops, seed {seed}".format(**checkpoint["settings"] | checkpoint)}
+    else:
+        network = begin(args.start)
+    if args.stems is not None and args.stems != network.stems:
+        if args.stems != "hp":
+            raise SystemExit(f"{args.start} gives {', '.join(STEMS[network.stems])}: three stems cannot be made of them")
+        network = two_stems(network)
+    facts: dict[str, Any] = {
+        "card": args.card or f"{args.name}.md",
+        "data": args.source,
+        **training,
+        "date": datetime.date.today().isoformat(),
+    }
+    if args.blend is not None:
+        facts["blend"] = args.blend
+    if args.figures is not None:
+        facts["figures"] = json.loads(args.figures.read_text())["figures"]
+    worst = export(network, args.zoo, args.name, facts, args.int8)
+    print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())

@@ -1,0 +1,142 @@
+"""Recorded stems of one's own into a pool: ``python -m models.separation.recordings ROOT --out POOL``.
+
+ROOT is a folder of stems, ROOT/TRACK/drums.wav, bass.wav, other.wav and perhaps vocals.wav (WAV or FLAC), or ROOT/TRACK/harmonic.wav and
+percussive.wav; or MUSDB18-HQ, ROOT/train/TRACK/… and ROOT/test/TRACK/…. Vocals join other, percussive is drums, harmonic is other without
+a bass. Tracks are cut into excerpts of 24 s, whose stems belong together; their notes are not known. POOL may hold other excerpts already;
+those of an earlier import of ROOT are replaced.
+
+Of a folder of stems every tenth track is kept for validation; of MUSDB18-HQ the fourteen tracks that are customary, and test stays test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from models.separation.effects import cut_out
+from models.separation.excerpts import SECONDS, Excerpt, Part
+from models.separation.pool import INDEX, write_excerpt
+from models.separation.stems import SAMPLE_RATE
+from rtserver.audio.file import info, read
+from rtserver.errors import AudioFileError
+
+JOINED = {"drums": "drums", "bass": "bass", "other": "other", "vocals": "other", "percussive": "drums", "harmonic": "other"}
+WHOLE = ({"drums", "bass", "other"}, {"percussive", "harmonic"})  # what a track has at least
+ENDINGS = (".wav", ".flac")
+SAMPLE_RATES = (44100, 48000)
+EVERY_TENTH = 10
+SHORTEST_S = 1.0
+MUSDB_VALIDATION = (
+    "Actions - One Minute Smile", "Clara Berry And Wooldog - Waltz For My Victims", "Johnny Lokke - Promises & Lies",
+    "Patrick Talbot - A Reason To Leave", "Triviul - Angelsaint", "Alexander Ross - Goodbye Bolero", "Fergessen - Nos Palpitants",
+    "Leaf - Summerghost", "Skelpolu - Human Mistakes", "Young Griffo - Pennies", "ANiMAL - Rockshow", "James May - On The Line",
+    "Meaxic - Take A Step", "Traffic Experiment - Sirens",
+)  # fmt: skip
+
+
+def tracks(root: Path) -> list[tuple[Path, str]]:
+    """The tracks of a folder and the split of each. Exits with a line that says what was looked for where there are none."""
+    if (root / "train").is_dir() and not _parts(root / "train"):
+        found = [(t, "validation" if t.name in MUSDB_VALIDATION else "train") for t in _folders(root / "train")]
+        found += [(t, "test") for t in _folders(root / "test")]
+    else:
+        found = [(t, "validation" if i % EVERY_TENTH == EVERY_TENTH // 2 else "train") for i, t in enumerate(_folders(root))]
+    if not found:
+        raise SystemExit(
+            f"{root} has no tracks: expected {root}/TRACK/ with drums, bass and other, or harmonic and percussive (.wav or .flac)"
+        )
+    return found
+
+
+def read_track(folder: Path) -> dict[str, np.ndarray]:
+    """The stems of a track at 44.1 kHz: (2, n_frames) float32. Exits with a line naming the file where something is missing or wrong."""
+    files = _parts(folder)
+    missing = min((whole - files.keys() for whole in WHOLE), key=len)
+    if missing:
+        raise SystemExit(f"{folder} has no {' and no '.join(sorted(missing))} (.wav or .flac): each track needs all of its stems")
+    made: dict[str, np.ndarray] = {}
+    lengths: dict[str, int] = {}
+    for name, path in sorted(files.items()):
+        try:
+            about = info(path)
+            sound, sample_rate = read(path)
+        except AudioFileError as e:
+            raise SystemExit(str(e)) from e
+        if sample_rate not in SAMPLE_RATES or about.n_channels > 2:
+            raise SystemExit(
+                f"{path}: {sample_rate} Hz, {about.n_channels} channels: expected 44100 or 48000 Hz, one or two channels; convert it"
+            )
+        lengths[name] = about.n_frames
+        sound = _resampled(np.repeat(sound, 3 - len(sound), axis=0) if len(sound) == 1 else sound, sample_rate)
+        stem = JOINED[name]
+        if stem in made and made[stem].shape == sound.shape:
+            made[stem] += sound
+        else:
+            made[stem] = sound
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {n}" for name, n in lengths.items())
+        raise SystemExit(f"{folder}: stems of different lengths ({told} frames): export them from the same start to the same end")
+    return made
+
+
+def cut(track: dict[str, np.ndarray], name: str) -> Iterator[Excerpt]:
+    """Excerpts of 24 s, the last one overlapping the one before; a shorter track whole."""
+    n = next(iter(track.values())).shape[1]
+    size = min(n, int(SECONDS * SAMPLE_RATE))
+    if size < SHORTEST_S * SAMPLE_RATE:
+        return
+    for i in range(math.ceil(n / size)):
+        first = min(i * size, n - size)
+        yield Excerpt(name, {stem: Part(sound[:, first : first + size], "recorded", name) for stem, sound in track.items()})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    p.add_argument("root", type=Path)
+    p.add_argument("--out", type=Path, required=True, help="a pool, new or not")
+    args = p.parse_args(arguments)
+    found = tracks(args.root)
+    args.out.mkdir(parents=True, exist_ok=True)
+    index, dataset = args.out / INDEX, args.root.resolve().name
+    lines: list[dict[str, Any]] = [json.loads(line) for line in index.read_text().splitlines()] if index.is_file() else []
+    lines = [line for line in lines if line.get("dataset") != dataset]
+    n = 0
+    for folder, split in tqdm(found, unit="track"):
+        for excerpt in cut(read_track(folder), folder.name):
+            line = write_excerpt(args.out, f"{dataset}_{n:05d}", split, excerpt)
+            n += 1
+            if line:
+                lines.append(line | {"dataset": dataset})
+    unfinished = index.with_suffix(".part")
+    unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unfinished.replace(index)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(t for t in root.iterdir() if t.is_dir() and _parts(t)) if root.is_dir() else []
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    return {f.stem: f for f in sorted(folder.iterdir()) if f.stem in JOINED and f.suffix.lower() in ENDINGS}
+
+
+def _resampled(sound: np.ndarray, sample_rate: int) -> np.ndarray:
+    if sample_rate == SAMPLE_RATE:
+        return sound
+    whole = np.round(np.clip(sound, -1.0, 1.0) * 32767.0).astype(np.int16)
+    ratio = sample_rate / SAMPLE_RATE
+    out = np.zeros((2, int(sound.shape[1] / ratio)), np.float32)
+    one, none = np.float32(1.0 / 32767.0), np.float32(0.0)
+    cut_out(whole, 0, ratio, one, none, none, one, out)
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Train a separation network: ``python -m models.separation.train POOL --out FOLDER``.
+
+CPU, one GPU (``--device cuda``) or several (``torchrun --nproc-per-node N -m models.separation.train …``); deterministic by seed on one
+machine and number of processes. See `models/loop.py` for what it leaves and how it goes on. The weights that are kept are those that are
+furthest ahead of HPSS in the group of validation mixtures in which they are worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models import loop
+from models.separation import frames, imported, losses, validation
+from models.separation.mixing import examples
+from models.separation.network import STEMS, Network, parameters
+from rtserver.separation.features import NETWORK_HOP
+
+FILE = "checkpoint.pt"
+SHAPE = ("stems", "hidden", "layers")
+WATCHED = "behind"
+N_NORMALISED = 6400  # hops that mean and scale of the features are taken of
+WEIGHTS = {"hp": (1.0, 1.0), "stems3": (1.0, 0.5, 0.5)}
+
+
+def restore(path: Path) -> tuple[Network, dict[str, Any]]:
+    """The network of a checkpoint, with the averaged weights that were best on the validation mixtures, and the checkpoint."""
+    checkpoint = loop.read(path)
+    network = Network(**{k: checkpoint["settings"][k] for k in SHAPE})
+    network.load_state_dict(checkpoint["best"][WATCHED])
+    return network.eval(), checkpoint
+
+
+def begin(start: str) -> Network:
+    """The network to go on from: the one of a run, where `start` is its folder, else that of an ONNX file, or of a model of the zoo."""
+    path = Path(start)
+    return restore(path / FILE)[0] if (path / FILE).exists() else imported.network(start)
+
+
+def train(args: argparse.Namespace) -> list[float]:
+    """Run the training that `args` asks for (see `parser`); returns the loss of every step."""
+    rank, _ = loop.join(args.device)
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    device = torch.device(args.device, rank % max(torch.cuda.device_count(), 1)) if args.device == "cuda" else torch.device(args.device)
+    if args.start is not None:
+        network = begin(args.start)
+    else:
+        network = Network(args.stems, args.hidden, args.layers)
+    settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed")}
+    view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
+    wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time)
+    seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
+    helpers = max(1, args.workers)
+    if args.batch % helpers:
+        raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
+
+    def pick(rng: np.random.Generator) -> Iterator[Any]:
+        return examples(args.pool, "train", seconds, rng)
+
+    def draw(worker: int) -> Iterator[frames.Hops]:
+        # A resumed run draws the same mixtures again in the same order: more of the same kind, not the rest of the first pass.
+        rows = list(range(rank * args.batch + worker, (rank + 1) * args.batch, helpers))
+        return frames.streams(pick, view, rows, args.chunks, args.hops, args.seed)
+
+    if args.start is None:
+        heard = frames.streams(pick, frames.View(network.stems), list(range(8)), args.chunks, args.hops, args.seed + 1)
+        n_batches = -(-N_NORMALISED // (8 * args.hops))
+        network.normalise_by(np.concatenate([next(heard)["features"].reshape(-1, network.mean.numel()) for _ in range(n_batches)]))
+    network.to(device)
+    checked = validation.material(args.pool, network.stems, args.check) if rank == 0 else []
+    if rank == 0:
+        groups = [group for group, _ in checked]
+        print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
+    stream = loop.prefetch(draw, args.workers, ahead=2)
+    state = network.start(args.batch, device)
+
+    def of_values(values: Tensor, prior: Tensor, power: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
+        return losses.spectral(network.masks(values, prior), power, cross, energy, wanted)
+
+    spectral = torch.compile(of_values) if args.compile else of_values
+
+    def loss_of(_: int) -> Tensor:
+        nonlocal state
+        parts = [next(stream) for _ in range(helpers)]
+        batch = {k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]}
+        keep = (~batch["fresh"]).float()[None, :, None]
+        values, h, c = network.values(batch["features"], batch["score"], state[0] * keep, state[1] * keep)
+        state = (h.detach(), c.detach())
+        loss = spectral(values, batch["prior"], batch["power"], batch["cross"], batch["energy"])
+        if args.time > 0.0:
+            stems = batch["stems"].transpose(1, 2)
+            masks = network.masks(values, batch["prior"])
+            loss = loss + args.time * losses.in_time(masks, stems.sum(dim=1), stems, wanted)
+        return loss
+
+    def check(averaged: nn.Module) -> dict[str, Any]:
+        return validation.score(averaged, checked, device)  # type: ignore[arg-type]
+
+    return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("pool", type=Path, help="what models.separation.pool made, or a folder of stems")
+    p.add_argument("--stems", choices=STEMS, default="stems3")
+    p.add_argument("--start", help="go on from the run in this folder, from this ONNX file, or from this model of the zoo")
+    p.add_argument("--hidden", type=int, default=224)
+    p.add_argument("--layers", type=int, default=2)
+    p.add_argument("--batch", type=int, default=16, help="streams side by side, a process")
+    p.add_argument("--hops", type=int, default=192, help="hops through which the gradient flows (256 frames each)")
+    p.add_argument("--chunks", type=int, default=4, help="so many times the hops are taken from a mixture, the state carried on")
+    p.add_argument("--magnitude", type=float, default=0.5, help="0: errors of spectra, 1: errors of their magnitudes, or between")
+    p.add_argument("--combine", type=float, default=0.0, help="weight of the errors of sums of stems")
+    p.add_argument("--time", type=float, default=0.0, help="weight of the weighted SDR in the time domain")
+    p.add_argument("--score", type=float, default=0.5, help="how often a score that is there is shown")
+    p.add_argument("--check", type=int, default=12, help="validation mixtures of each group")
+    p.add_argument("--compile", action="store_true", help="fuse the loss by torch.compile (a minute at the start; needs a C++ compiler)")
+    loop.arguments(p, rate=2e-3, steps=20_000)
+    return p
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())

@@ -1,0 +1,133 @@
+"""Recorded stems of a user's own: folders of stems and MUSDB18-HQ, as the same examples."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from models.separation import mixing, pool, recordings
+
+RATE = 44100
+
+
+def write_track(folder: Path, stems: dict[str, float], seconds: float = 3.0, rate: int = RATE, ending: str = "wav") -> None:
+    """Sines of so many Hz."""
+    folder.mkdir(parents=True)
+    for name, hz in stems.items():
+        y = 0.3 * np.sin(2.0 * np.pi * hz * np.arange(int(seconds * rate)) / rate)
+        soundfile.write(folder / f"{name}.{ending}", np.stack([y, 0.5 * y], axis=1), rate)
+
+
+THREE = {"drums": 4000.0, "bass": 80.0, "other": 500.0}
+
+
+def frequency(y: np.ndarray) -> float:
+    return float(np.argmax(np.abs(np.fft.rfft(y * np.hanning(len(y)), 1 << 17))) * RATE / (1 << 17))
+
+
+def test_a_folder_of_stems_gives_examples_without_a_score(tmp_path: Path) -> None:
+    for i in range(3):
+        write_track(tmp_path / "mine" / f"t{i}", THREE, ending="flac" if i else "wav")
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    draw = mixing.examples(tmp_path / "pool", "train", 0.5, np.random.default_rng(0))
+    for _ in range(10):
+        example = next(draw)
+        assert not example.has_score and example.group == "recorded" and len(example.notes) == 0
+        for stem, hz in zip(example.stems, THREE.values(), strict=True):
+            if stem.any():
+                heard = frequency(stem[np.abs(stem).max(axis=1).argmax()])
+                assert 0.8 * hz < heard < 1.12 * hz
+
+
+def test_every_tenth_track_is_kept_for_validation(tmp_path: Path) -> None:
+    for i in range(11):
+        write_track(tmp_path / f"{i:02d}", THREE, seconds=0.1)
+    assert [(t.name, split) for t, split in recordings.tracks(tmp_path) if split == "validation"] == [("05", "validation")]
+
+
+def test_musdb_keeps_its_own_splits(tmp_path: Path) -> None:
+    root = tmp_path / "musdb18hq"
+    full = {"mixture": 100.0, **THREE, "vocals": 300.0}
+    for split, name in (("train", "A - B"), ("train", recordings.MUSDB_VALIDATION[0]), ("test", "C - D")):
+        write_track(root / split / name, full)
+    recordings.main([str(root), "--out", str(tmp_path / "pool")])
+    assert {line["song"]: line["split"] for line in pool.read_index(tmp_path / "pool")} == {
+        "A - B": "train",
+        recordings.MUSDB_VALIDATION[0]: "validation",
+        "C - D": "test",
+    }
+
+
+def test_vocals_join_the_other_stem(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", {**THREE, "vocals": 900.0})
+    made = recordings.read_track(tmp_path / "t")
+    spectrum = np.abs(np.fft.rfft(made["other"][0][:RATE]))
+    assert made.keys() == THREE.keys()
+    assert spectrum[500] > 1000.0 and spectrum[900] > 1000.0
+
+
+def test_harmonic_and_percussive_are_other_and_drums(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", {"harmonic": 500.0, "percussive": 4000.0})
+    made = recordings.read_track(tmp_path / "t")
+    assert {stem: round(frequency(y[0])) for stem, y in made.items()} == {"other": 500, "drums": 4000}
+
+
+def test_another_rate_is_resampled(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", THREE, rate=48000)
+    made = recordings.read_track(tmp_path / "t")
+    assert made["other"].shape == (2, 3 * RATE)
+    assert frequency(made["other"][0]) == pytest.approx(500.0, abs=1.0)
+
+
+def test_a_long_track_is_cut_into_excerpts_that_cover_it() -> None:
+    n = 60 * RATE
+    track = {"drums": np.arange(n, dtype=np.float32)[None].repeat(2, axis=0)}
+    parts = [e.parts["drums"].sound for e in recordings.cut(track, "t")]
+    assert {p.shape[1] for p in parts} == {24 * RATE}
+    assert parts[0][0, 0] == 0.0 and parts[-1][0, -1] == n - 1
+    assert all(b[0, 0] <= a[0, -1] + 1 for a, b in pairwise(parts))
+
+
+def test_importing_again_replaces_what_was_imported(tmp_path: Path) -> None:
+    write_track(tmp_path / "mine" / "a", THREE)
+    for _ in range(2):
+        recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    assert len(pool.read_index(tmp_path / "pool")) == 1
+
+
+def test_stems_that_belong_together_keep_their_balance(tmp_path: Path) -> None:
+    write_track(tmp_path / "mine" / "a", THREE)
+    y, _ = soundfile.read(tmp_path / "mine" / "a" / "bass.wav")
+    soundfile.write(tmp_path / "mine" / "a" / "bass.wav", 0.1 * y, RATE)
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    (line,) = pool.read_index(tmp_path / "pool")
+    levels = {}
+    for stem, told in line["stems"].items():
+        levels[stem] = told["balance"] * pool.loudness(np.load(tmp_path / "pool" / f"{line['name']}_{stem}.npy").astype(np.float32))
+    assert levels["bass"] / levels["drums"] == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_missing_stem_is_named(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", {"drums": 100.0, "bass": 50.0})
+    with pytest.raises(SystemExit, match="no other"):
+        recordings.read_track(tmp_path / "t")
+
+
+def test_stems_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", THREE)
+    soundfile.write(tmp_path / "t" / "bass.wav", np.zeros((100, 2)), RATE)
+    with pytest.raises(SystemExit, match="bass 100"):
+        recordings.read_track(tmp_path / "t")
+
+
+def test_a_rate_that_is_not_supported_is_told(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", THREE, rate=96000)
+    with pytest.raises(SystemExit, match="96000 Hz"):
+        recordings.read_track(tmp_path / "t")
+
+
+def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="drums, bass and other"):
+        recordings.tracks(tmp_path)

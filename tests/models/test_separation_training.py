@@ -1,0 +1,200 @@
+"""The training side of separation, from a pool made here to a model in a zoo and its figures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from rtserver import zoo
+
+torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+
+from remixes import tiny_pool  # noqa: E402  (needs torch)
+
+from models import loop  # noqa: E402
+from models.separation import estimates, evaluate, export, imported, train  # noqa: E402
+from models.separation.network import Network, two_stems  # noqa: E402
+
+TINY = ["--hidden", "16", "--batch", "2", "--hops", "24", "--chunks", "2", "--check", "1", "--checks", "1"]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_pool(tmp_path_factory.mktemp("pool"))
+
+
+def run(pool: Path, out: Path, *more: str) -> list[float]:
+    return train.train(train.parser().parse_args([str(pool), "--out", str(out), *TINY, *more]))
+
+
+@pytest.fixture(scope="module")
+def trained(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    out = tmp_path_factory.mktemp("run")
+    return out, run(pool, out, "--steps", "80", "--rate", "0.005")
+
+
+def test_training_gets_ahead_of_hpss(trained: tuple[Path, list[float]]) -> None:
+    figures = loop.read(trained[0] / train.FILE)["figures"]
+    assert figures["behind"] < 0.0
+    assert figures["midi"]["blend 0"]["percussive"] > figures["midi"]["hpss"]["percussive"]
+
+
+def test_the_same_seed_gives_the_same_losses(pool: Path, tmp_path: Path) -> None:
+    assert run(pool, tmp_path / "a", "--steps", "2") == run(pool, tmp_path / "b", "--steps", "2")
+
+
+def test_a_run_goes_on_from_its_checkpoint(pool: Path, tmp_path: Path) -> None:
+    run(pool, tmp_path, "--steps", "2")
+    run(pool, tmp_path, "--steps", "3", "--resume")
+    assert loop.read(tmp_path / train.FILE)["step"] == 3
+
+
+def test_every_loss_can_be_on(pool: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    """Fine-tuning a trained network with the time domain and the sums of stems."""
+    losses = run(pool, tmp_path, "--steps", "2", "--start", str(trained[0]), "--time", "10", "--combine", "0.5", "--magnitude", "1")
+    assert np.isfinite(losses).all()
+    plain = run(pool, tmp_path / "plain", "--steps", "2", "--start", str(trained[0]), "--magnitude", "1")
+    assert losses[0] < plain[0] - 5.0, "ten times a weighted SDR, which is -1 at best"
+
+
+def test_two_processes_train_one_network(pool: Path, tmp_path: Path) -> None:
+    """Two that draw a stream each do what one does that draws both, but for rounding."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+            "-m", "models.separation.train", str(pool), "--out", str(tmp_path), *TINY, "--batch", "1", "--steps", "2",
+        ],
+        cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run(pool, tmp_path / "one", "--steps", "2")
+    both, one = (loop.read(folder / train.FILE)["network"] for folder in (tmp_path, tmp_path / "one"))
+    moved = Network("stems3", 16, 2).head.bias
+    assert not torch.equal(both["head.bias"], moved)
+    for name, x in both.items():
+        torch.testing.assert_close(x, one[name], atol=2e-4, rtol=1e-3)
+
+
+def test_a_pool_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"excerpts\.jsonl is missing"):
+        run(tmp_path / "nothing", tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def exported(trained: tuple[Path, list[float]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("zoo")
+    for more in (["--name", "stems3"], ["--name", "stems3-int8", "--int8"], ["--name", "hp", "--stems", "hp", "--blend", "0.4"]):
+        export.main(export.parser().parse_args([str(trained[0]), str(folder), *more, "--card", "stems.md"]))
+    return folder
+
+
+def test_the_manifest_says_what_the_stage_needs(exported: Path) -> None:
+    entries = zoo.manifest(exported)
+    entry = entries["stems3"]
+    assert entry["stems"] == ["drums", "bass", "other"] and entries["hp"]["stems"] == ["harmonic", "percussive"]
+    assert entry["hops"] == [256, 128] and entry["network_hop"] == 256 and entry["window_size"] == 2048
+    assert entry["hpss"] == {"n_past": 15, "past_step": 2, "n_around": 17}
+    assert entry["inputs"]["prior"] == "float32[1,1025]" and entries["hp"]["outputs"]["masks"] == "float32[1,1025]"
+    assert entries["hp"]["blend"] == 0.4 and entry["licence"] == "MIT" and entry["training"].startswith("80 steps")
+
+
+def test_golden_vectors_prove_the_file(exported: Path) -> None:
+    for name, entry in zoo.manifest(exported).items():
+        rows = dict(np.load(exported / entry["golden"]))
+        assert export.replay(exported / entry["file"], rows) <= entry["golden_within"], name
+        rows["out_masks"] = rows["out_masks"] + 0.1
+        assert export.replay(exported / entry["file"], rows) > entry["golden_within"]
+
+
+@pytest.mark.parametrize("name", ["stems3", "hp"])
+def test_weights_come_back_from_an_exported_model(trained: tuple[Path, list[float]], exported: Path, name: str) -> None:
+    wanted, _ = train.restore(trained[0] / train.FILE)
+    wanted = two_stems(wanted) if name == "hp" else wanted
+    for start in (str(exported / name), str(exported / f"{name}.onnx")):
+        found = imported.network(start).state_dict()
+        assert all(torch.equal(x, found[k]) for k, x in wanted.state_dict().items())
+
+
+def test_rounded_weights_and_other_networks_are_refused(exported: Path) -> None:
+    with pytest.raises(SystemExit, match="rounded weights"):
+        imported.network(str(exported / "stems3-int8"))
+    with pytest.raises(SystemExit, match="not a separation network"):
+        imported.network(str(zoo.FOLDER / "onsets.onnx"))
+    with pytest.raises(SystemExit, match="no model 'stem3'"):
+        imported.network(str(exported / "stem3"))
+
+
+@pytest.fixture(scope="module")
+def clips(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for name, stems in (("midi_a", ("drums", "bass", "other")), ("loop_b", ("drums", "other"))):
+        (folder / name).mkdir()
+        for stem in stems:
+            sound = np.load(pool / f"made_5_{stem}.npy")[:, : 2 * 44100]
+            soundfile.write(folder / name / f"{stem}.flac", sound.T.astype(np.float32) / 32768.0, 44100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def figures(exported: Path, clips: Path, pool: Path) -> dict[str, Any]:
+    path = exported / "figures.json"
+    given = [str(exported / n) for n in ("stems3", "hp")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "has_librosa", lambda: False)  # it takes 20 s to load
+        asked = ["--clips", str(clips), "--pool", str(pool), "--blends", "0", "0.5", "--each", "1", "--json", str(path)]
+        evaluate.main(evaluate.parser().parse_args([*given, *asked]))
+    return json.loads(path.read_text())["figures"]
+
+
+def test_clips_are_scored_by_group_beside_the_references(figures: dict[str, Any]) -> None:
+    table = figures["clips"]
+    assert set(table["stems3, 11.6 ms"]) == {"midi", "loop"}
+    assert "bass" in table["stems3, 11.6 ms"]["midi"] and "bass" not in table["stems3, 11.6 ms"]["loop"]
+    assert set(table["hp, 5.8 ms, blend 0.5"]["midi"]) == {"harmonic", "percussive"}
+    for ms in ("11.6 ms", "5.8 ms"):
+        mixture, hpss, oracle = (table[k]["midi"]["percussive"][0] for k in ("mixture", f"causal HPSS, {ms}", f"oracle mask, {ms}"))
+        assert mixture < hpss < oracle
+
+
+def test_two_stems_separate_as_the_three_they_come_from(figures: dict[str, Any]) -> None:
+    three, two = (figures["clips"][f"{name}, 11.6 ms"]["midi"] for name in ("stems3", "hp"))
+    assert all(two[part] == pytest.approx(three[part], abs=0.02) for part in ("harmonic", "percussive"))
+
+
+def test_gains_are_paired_and_bounded(figures: dict[str, Any]) -> None:
+    mean, low, high = figures["gain_over_hpss"]["stems3, 11.6 ms"]["all percussive"]
+    assert low <= mean <= high
+    assert evaluate.bootstrap([1.0, 1.0, 1.0]) == (1.0, 1.0, 1.0)
+
+
+def test_pool_mixtures_are_scored_with_and_without_their_score(figures: dict[str, Any]) -> None:
+    of = next(iter(figures["pool"].values()))["midi"]
+    assert set(of) == {"hpss", "blend 0", "blend 0.5", "with score"}
+    assert of["with score"] != of["blend 0"]
+
+
+def test_torch_and_onnx_runtime_separate_alike(trained: tuple[Path, list[float]], exported: Path) -> None:
+    mixture = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 6000)).astype(np.float32)
+    for hop in (256, 128):
+        a, b = (estimates.separate(estimates.load(str(of)), mixture, hop)[0.0] for of in (trained[0], exported / "stems3"))
+        np.testing.assert_allclose(a, b, atol=1e-5)
+        np.testing.assert_allclose(a.sum(axis=0), mixture, atol=1e-5)
+
+
+def test_a_folder_without_drums_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "bass.flac", np.zeros(100), 44100)
+    with pytest.raises(SystemExit, match="expected drums"):
+        evaluate.read_clip(tmp_path)
+
+
+def test_musdb_without_tracks_is_named(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "museval", sys)  # as if it were there
+    with pytest.raises(SystemExit, match="expected test/TRACK"):
+        evaluate.on_musdb(str(exported / "stems3"), tmp_path, 256)
