@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Sequence
 
 from rtserver import __version__
-from rtserver.commands import files, keys, live, machine, remote, show
+from rtserver.commands import files, keys, live, machine, models, remote, show
 from rtserver.commands.common import Arguments, say
 from rtserver.errors import ConfigError, RtserverError
 
@@ -42,6 +42,6 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    for module in (live, files, show, machine, remote, keys):
+    for module in (live, files, show, machine, models, remote, keys):
         module.register(add)
     return top

@@ -168,6 +168,17 @@ class Miss(Event, frozen=True):
     n_frames: int
 
 
+class StandIn(Event, frozen=True):
+    """The masks of `input`'s network were missing for `n_hops` hops of which the first begins at `frame`, and medians stood in.
+
+    reason : ``late``, or ``nonfinite`` where they were no numbers. A long stretch is told in pieces of a second.
+    """
+
+    input: str
+    n_hops: int
+    reason: str
+
+
 class Absent(Event, frozen=True):
     """The mixer did not find an output's track for `n_frames` frames from `frame`: what a replay needs to repeat a miss."""
 
@@ -191,7 +202,7 @@ class Change(Event, frozen=True):
 
 
 class Setting(Event, frozen=True):
-    """The separation of `input` has another `key` (mask, exponent, a margin) from the hop at `frame` on."""
+    """The separation of `input` has another `key` (mask, exponent, a margin; blend, model) from the hop at `frame` on."""
 
     input: str
     key: str
@@ -327,6 +338,7 @@ AnyEvent = (
     | MidiIn
     | Beat
     | Miss
+    | StandIn
     | Absent
     | Change
     | Click

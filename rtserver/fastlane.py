@@ -14,6 +14,8 @@ from rtserver.dsp.layout import HARMONIC_CHROMA, HARMONIC_LEVEL, LEVEL, N_CHROMA
 from rtserver.errors import SpecError
 from rtserver.graph import Graph
 from rtserver.node import Array
+from rtserver.separation.graph import SEPARATOR, separating_node
+from rtserver.separation.separator import Separator
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import IN_RING_SIZE, Session
 
@@ -56,11 +58,19 @@ class FastLane:
         self._settings: list[tuple[int, int, str, float | str]] = []
         self._serial = 0
         self.applied: list[tuple[int, str, float | str]] = []  # settings and the hops from which they hold, for whoever tells of them
+        self.unmasked: list[tuple[int, int, str]] = []  # the same of stretches without a network's masks: frame, hops, why
+        self._separator: Separator | None = graph.node(SEPARATOR) if SEPARATOR in graph else None
+        self._seen = (0, 0)
+        self._stretch: tuple[int, int, str] | None = None
 
     def schedule(self, frame: int, name: str, value: float | str) -> None:
         """Set a parameter of the separation from the first hop at or after `frame` on."""
         self._serial += 1
         heapq.heappush(self._settings, (frame, self._serial, name, value))
+
+    def set(self, name: str, value: float | str) -> None:
+        """Set a parameter of the separation from the next hop on."""
+        self.graph.set(separating_node(self.graph), name, value)
 
     def keep_harmonic(self, x: Array, _frame: int) -> None:
         """A tap: features of the harmonic track, to be published with those of the input that end at the same frame."""
@@ -94,6 +104,8 @@ class FastLane:
         self._publishing, settings, self._settings = False, self._settings, []
         while self.position < now:
             self._run_hop(None)
+        if self._separator is not None:  # nobody heard these, and they came faster than a network in a worker runs
+            self._separator.n_missing, self._separator.n_bad = self._seen
         self._publishing, self._settings = True, settings
         self.position = now
         for ring in self.tracks:
@@ -112,12 +124,29 @@ class FastLane:
         if self.input.written_to < self.position + self.hop_size:
             return False
         self._run_hop(self.tracks)
+        if self._separator is not None:
+            self._look_at_masks(self._separator)
         return True
+
+    def _look_at_masks(self, separator: Separator) -> None:
+        """Note each stretch of hops without masks when it has ended, or has lasted for a second."""
+        before, self._seen = self._seen, (separator.n_missing, separator.n_bad)
+        if self._seen != before:
+            if self._stretch is None:
+                reason = "late" if self._seen[0] > before[0] else "nonfinite"
+                self._stretch = self.position - (1 + separator.n_hops) * self.hop_size, 0, reason
+            frame, n_hops, reason = self._stretch
+            self._stretch = frame, n_hops + 1, reason
+            if (n_hops + 1) * self.hop_size < self.graph.block.sample_rate:
+                return
+        if self._stretch is not None:
+            self.unmasked.append(self._stretch)
+            self._stretch = None
 
     def _run_hop(self, tracks: list[SampleRing] | None) -> None:
         while self._settings and self._settings[0][0] <= self.position:
             _, _, name, value = heapq.heappop(self._settings)
-            self.graph.set("hpss", name, value)
+            self.set(name, value)
             self.applied.append((self.position, name, value))
         if not self.input.read(self.position, self._x, self.channels):
             raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")

@@ -140,10 +140,13 @@ class Graph:
         """Whether there is an edge of this name."""
         return name in self._edges
 
+    def node(self, name: str) -> Any:
+        """The node of this name."""
+        return self._edges[name].node
+
     def set(self, name: str, key: str, value: float | str) -> None:
         """Change a parameter of the node `name` between two blocks, if it has any. Raises `SpecError` if it makes no sense."""
-        node: Any = self._edges[name].node
-        node.set(key, value)
+        self.node(name).set(key, value)
 
     def _prepare_edge(self, name: str, edge: _Edge) -> None:
         node, source = edge.node, self._edges[edge.after]

@@ -33,11 +33,13 @@ class Term:
 
 @dataclass(frozen=True)
 class Branch:
-    """What is made of one input. `tracks` maps the outputs of its graph, in order, to the latency of their nodes in frames."""
+    """What is made of one input. `tracks` maps the outputs of its graph, in order, to the latency of their nodes in frames, of which
+    `deferred` are those by which a network elsewhere may take longer."""
 
     input: str
     hop_size: int
     tracks: dict[str, int]
+    deferred: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,11 @@ def plan(config: Config, branches: list[Branch], n_features: int) -> Plan:
         if track is None:
             there = ", ".join(track.source for track in tracks if track.input == config.input_of(output)) or "none"
             raise ConfigError(f"outputs.{name}.source", f"no track {output.source!r}; the graph has {there}")
-        hop_size = next(b.hop_size for b in branches if b.input == track.input)
+        branch = next(b for b in branches if b.input == track.input)
+        hop_size = branch.hop_size
         base[name] = [
-            Term(track.latency, "window: synthesis window minus hop"),
+            Term(track.latency - branch.deferred, "window: synthesis window minus hop"),
+            Term(branch.deferred, f"network in a worker: {branch.deferred // hop_size} hop(s) of {hop_size}"),
             Term(reblock_latency(audio.block_size, hop_size), f"cutting blocks of {audio.block_size} into hops of {hop_size}"),
             Term(audio.block_size, "hand-over to the engine: one block"),
             Term(audio.spare_blocks * audio.block_size, f"slack: {audio.spare_blocks} spare block(s)"),

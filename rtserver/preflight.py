@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from tqdm import tqdm
 
 from rtserver.config import Config, parse
 from rtserver.errors import ConfigError, RtserverError, ScoreError
 from rtserver.following.naming import COMMANDS, check_places, quarter_of
 from rtserver.following.score import Score
+from rtserver.node import Spec
 from rtserver.plan import Plan
+from rtserver.separation.model import NETWORK_HOP, WINDOW_SIZE, read_model
 from rtserver.shared.session import Setup
 from rtserver.show import Song
 from rtserver.verdict import REFERENCE_FILE, SCORE_FILE, WHOLE_FILE, Verdict, keep, read_verdict, recall, write_verdict
@@ -103,6 +106,8 @@ class Preflight:
                 verified_file(song.config.generation.model)
             if song.config.score.file and song.config.following.model:
                 verified_file(song.config.following.model)
+            for model in song.config.separation_models:
+                read_model(model)
             for warning in verdict.warnings:
                 print(f"rtserver: {song.config.score.file}: {warning}", file=sys.stderr)
             prepared.append(Prepared(song, verdict.plan, folder))
@@ -169,6 +174,15 @@ def check(config: Config, folder: Path) -> Verdict:
     return Verdict(plan, warnings)
 
 
+def check_paces(config: Config) -> None:
+    """Whether the networks are quick enough to be live. Raises `ConfigError`."""
+    from rtserver.separation.graph import check_pace
+
+    for name, source in config.inputs.items():
+        field = f"inputs.{name}.separation" if source.separation else "separation"
+        check_pace(config.separation_of(name), config.audio.sample_rate, field)
+
+
 def check_parts(config: Config, whole: Score) -> None:
     """Whether the score has the parts that are to be played. Raises `ConfigError`."""
     from rtserver.following.parse import choose
@@ -192,9 +206,12 @@ def check_cues(config: Config, score: Score) -> None:
 def warm() -> None:
     """Compile every kernel that a usual show needs: all presets at 44.1, 48 and 96 kHz, the follower, the callbacks."""
     from rtserver.demo import SCORE
-    from rtserver.dsp.hpss import PRESETS
+    from rtserver.dsp.hpss import PRESETS, Hpss
 
     importlib.import_module("rtserver.audio.tape")
+    for hop in (NETWORK_HOP // 2, NETWORK_HOP):  # the medians beside a network
+        spectrum = Spec(48000, hop, (2, WINDOW_SIZE // 2 + 1), np.dtype(np.complex64))
+        Hpss(15, 17, 2 * (NETWORK_HOP // hop)).prepare(spectrum)
     with tempfile.TemporaryDirectory() as scratch:
         shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000, 96000) for preset in PRESETS]
         for show in tqdm(shows, desc="kernels", disable=not sys.stderr.isatty()):
@@ -214,6 +231,7 @@ def main() -> int:
         for song, config, folder in zip(orders.names, orders.configs, orders.folders, strict=True):
             name = song
             write_verdict(check(config, Path(folder)), Path(folder))
+            check_paces(config)
             keep(config, Path(folder))
     except RtserverError as error:
         print(f"song {name!r}: {error}" if len(orders.names) > 1 else error, file=sys.stderr)

@@ -111,7 +111,7 @@ class LaneScript:
                 return
             self._script.popleft()
             if isinstance(event, Setting):
-                lane.graph.set("hpss", event.key, event.value)
+                lane.set(event.key, event.value)
             elif event.reason == RESET:
                 lane.graph.reset()
             else:
@@ -249,8 +249,7 @@ class Reenactment:
     def events(self) -> Iterator[tuple[int, AnyEvent]]:
         """Everything emitted since the last call, with its deck."""
         for deck in self._decks.values():
-            for role in DECK_ROLES:
-                name = deck.session.own(role)
+            for name in [deck.session.own(role) for role in DECK_ROLES if role in EVENT_PATHS]:
                 for message in deck.session.ring(name, "gateway").drain():
                     yield deck.deck, decode(message)
             deck.session.ring(deck.session.own("performer"), "midi").drain()

@@ -269,6 +269,10 @@ class Log:
                     if stint.doubtful:
                         which = ", ".join(what(event) for event in stint.doubtful)
                         found.append(f"{stay.role(role)} died before frame {stint.first}: who got {which} is unknown")
+        for role in [stay.role("engine") for stay in self.stays]:
+            late = max((e.counters.get("late_masks", 0) for e in self.events if isinstance(e, Status) and e.role == role), default=0)
+            if late:
+                found.append(f"masks of {role}'s network in the worker were late in {late} hops, where medians stood in")
         dropped = {event.role: event.counters[DROPPED] for event in self.events if isinstance(event, Status) and DROPPED in event.counters}
         for role in listeners & {role for role, n in dropped.items() if n}:
             found.append(f"{dropped[role]} events found no room in the rings of {role}: which they were is unknown")

@@ -62,6 +62,12 @@ def _song(raw_show: dict[str, Any], show: Config, path: Path) -> Song:
         raise ConfigError(": ".join(filter(None, (path.name, error.field))), error.message) from None
     if "file" not in raw.get("score", {}):  # then the score is the show's, and lies beside the show's file
         config = msgspec.structs.replace(config, score=msgspec.structs.replace(config.score, file=show.score.file))
+    for key in ("model", "other_model"):
+        if key not in raw.get("separation", {}):
+            separation = msgspec.structs.replace(config.separation, **{key: getattr(show.separation, key)})
+            config = msgspec.structs.replace(config, separation=separation)
+    if "inputs" not in raw:
+        config = msgspec.structs.replace(config, inputs=show.inputs)
     for key in FOLLOWING_FILES:
         if key not in raw.get("following", {}):
             following = msgspec.structs.replace(config.following, **{key: getattr(show.following, key)})

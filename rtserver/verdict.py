@@ -16,10 +16,12 @@ from pathlib import Path
 import msgspec
 
 from rtserver.config import Config
+from rtserver.config.separation import is_path
 from rtserver.errors import SynthesisError
 from rtserver.kernelcache import cache_folder
 from rtserver.plan import Plan
 from rtserver.synthesis import font_of
+from rtserver.zoo import FOLDER, MANIFEST
 
 SCORE_FILE, VERDICT_FILE = "score.npz", "verdict.json"
 WHOLE_FILE = "whole.npz"  # beside the score, where that has not all parts as they are written
@@ -87,6 +89,12 @@ def _place(config: Config) -> Path | None:
     for path in sorted(_PACKAGE.rglob("*.py")):
         key.update(path.read_bytes())
     key.update(msgspec.json.encode({name: getattr(config, name) for name in LOOKED_AT}))
+    for model in config.separation_models:
+        path = FOLDER if not is_path(model) else Path(model).parent
+        try:
+            key.update((path / MANIFEST).read_bytes())  # which knows the hash of the file
+        except OSError:
+            return None
     if config.score.file:
         try:
             key.update(Path(config.score.file).read_bytes())

@@ -31,6 +31,7 @@ COMMANDS = (
     "calibrate",
     "monitor",
     "panic",
+    "models",
     "demo",
 )
 

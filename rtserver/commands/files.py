@@ -24,7 +24,11 @@ def register(add: Add) -> None:
     sub.add_argument("--score", type=Path, metavar="SCORE", help="MusicXML or MIDI score to follow")
     sub.add_argument("--replay", type=Path, metavar="LOG", help="a recording's folder or events.jsonl: let that session happen again")
 
-    sub = add("separate", separate, "split a file into harmonic.wav, percussive.wav and, with a margin above 1, residual.wav")
+    sub = add(
+        "separate",
+        separate,
+        "split a file into harmonic.wav and percussive.wav (with a margin above 1 residual.wav), or a network's stems",
+    )
     sub.add_argument("input", type=Path, metavar="IN.wav")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     masks = Separation()
@@ -62,6 +66,10 @@ def register(add: Add) -> None:
         metavar="NAME=BINSxSPECTRA",
         help="a source, by the box of bins that are like a bin of it; repeatable (default: harmonic=1x17 percussive=17x1)",
     )
+
+    sub.add_argument("--model", default="", metavar="NAME|FILE.onnx", help="a network, whose stems are the files (default: medians alone)")
+    sub.add_argument("--blend", type=float, default=0.0, metavar="X", help="of a network: 0 to 1, how far the medians have a say")
+    sub.add_argument("--wiener", action="store_true", help="of a network: refine the stems of a stereo file by where they stand")
 
     sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")
     sub.add_argument("score", type=Path, metavar="SCORE")
@@ -176,7 +184,16 @@ def separate(arguments: Arguments) -> int:
     for name in ("iterations", "spatial", "kernel"):
         if getattr(arguments, name) is not None:
             raise ConfigError(f"--{name}", "belongs to --method kam")
-    options = Separation(arguments.preset, arguments.mask, arguments.exponent, arguments.margin_harmonic, arguments.margin_percussive)
+    options = Separation(
+        arguments.preset,
+        arguments.mask,
+        arguments.exponent,
+        arguments.margin_harmonic,
+        arguments.margin_percussive,
+        model=arguments.model,
+        blend=arguments.blend,
+        wiener=arguments.wiener,
+    )
     with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
         files = split(arguments.input, arguments.output, options, bar.update)
     print(*files, sep="\n")
@@ -187,7 +204,7 @@ def _separate_whole(arguments: Arguments) -> int:
     from rtserver.separation.wholefile import n_steps, parse_kernel, separate_whole
 
     live = Separation()
-    for name in ("preset", "mask", "exponent", "margin_harmonic", "margin_percussive"):
+    for name in ("preset", "mask", "exponent", "margin_harmonic", "margin_percussive", "model", "blend", "wiener"):
         if getattr(arguments, name) != getattr(live, name):
             raise ConfigError(f"--{name.replace('_', '-')}", "belongs to --method hpss; for a whole file kam has its own")
     kernels = None if arguments.kernel is None else dict(map(parse_kernel, arguments.kernel))

@@ -8,6 +8,8 @@ import msgspec
 
 from rtserver.config.separation import Separation
 
+PARTS = ("harmonic", "percussive", "residual")  # what an input without a model is separated into
+
 
 class Audio(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The device. `device` is a name (or part of one) or an index as ``rtserver devices`` lists them; empty means the default."""
@@ -31,13 +33,14 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Output(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named output.
 
-    source : dry, harmonic, percussive or residual; or click (``[click]``), which is made of no input and aligned with nothing. input : of
-    which input; empty means the first. channels : device channels from 1 (mono is copied to each). bypass : play the dry input at this
+    source : dry; harmonic, percussive or residual, or a stem of the input's separation model; or click (``[click]``), which is made of no
+    input and aligned with nothing. input : of which input; empty means the first. channels : device channels from 1 (mono is copied to
+    each). bypass : play the dry input at this
     output's latency. on_late : what is heard when the source is late; of several outputs of one input on one channel, one at most may fall
     back to dry. align : delay this output to the latest of those that share a channel with it (else they comb).
     """
 
-    source: Literal["dry", "harmonic", "percussive", "residual", "click"]
+    source: str
     channels: list[int]
     input: str = ""
     gain_db: float = 0.0

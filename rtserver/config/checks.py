@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 
-from rtserver.config.audio import Output
+from rtserver.config.audio import PARTS, Output
 from rtserver.config.bounds import within
 from rtserver.config.click import check_click
 from rtserver.config.cues import check_cues
 from rtserver.config.midi import check_midi, inputs_of
 from rtserver.config.music import check_following, check_generation, check_score
 from rtserver.config.operations import check_log, check_metrics
-from rtserver.config.separation import check_separation
+from rtserver.config.separation import MAX_DEFERRED, check_separation
 from rtserver.config.tree import Config
 from rtserver.config.wire import check_wire
 from rtserver.errors import ConfigError
@@ -37,6 +37,9 @@ def check(config: Config) -> None:
         raise ConfigError("following.keys", f"no MIDI input port {config.following.keys!r}; known are {known}")
     check_following(config.following)
     _check_outputs(config)
+    if len(config.deferred_inputs) > MAX_DEFERRED:
+        n = len(config.deferred_inputs)
+        raise ConfigError("inputs", f'expected at most {MAX_DEFERRED} with where = "worker", got {n}: let some run inline')
     check_separation(config.separation)
     check_score(config.score)
     check_following(config.following)
@@ -61,6 +64,7 @@ def _check_outputs(config: Config) -> None:
         if output.source == "click":
             _check_click(field, output)
             continue
+        _check_source(f"{field}.source", output.source, config.separation_of(config.input_of(output)).model)
         n_channels = len(config.inputs[config.input_of(output)].channels)
         if n_channels != 1 and len(output.channels) != n_channels:
             raise ConfigError(f"{field}.channels", f"expected {n_channels} channels as in the input, got {len(output.channels)}")
@@ -73,6 +77,15 @@ def _check_outputs(config: Config) -> None:
                     f"outputs.{other_name}.on_late",
                     f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
                 )
+
+
+def _check_source(field: str, source: str, model: str) -> None:
+    """The stems of a model are known where it is loaded, by the preflight."""
+    known = ("dry", "click") if model else ("dry", *PARTS, "click")
+    if source not in known and (not model or source == "residual"):
+        near = difflib.get_close_matches(source, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+        raise ConfigError(field, f"no source {source!r}{' beside a model' if model else ''}; {remedy}")
 
 
 def _check_click(field: str, output: Output) -> None:

@@ -14,6 +14,7 @@ from rtserver.config.audio import Input, Output
 from rtserver.config.checks import check
 from rtserver.config.cues import Cues, check_cues
 from rtserver.config.midi import MidiMap, MidiPort, check_maps
+from rtserver.config.separation import anchored
 from rtserver.config.tree import Config
 from rtserver.errors import ConfigError
 
@@ -48,6 +49,11 @@ def resolve(config: Config, folder: Path) -> Config:
     if config.score.file and not Path(config.score.file).is_absolute():
         score = msgspec.structs.replace(config.score, file=str((folder / config.score.file).resolve()))
         config = msgspec.structs.replace(config, score=score)
+    inputs = {
+        name: msgspec.structs.replace(source, separation=anchored(source.separation, folder)) if source.separation else source
+        for name, source in config.inputs.items()
+    }
+    config = msgspec.structs.replace(config, separation=anchored(config.separation, folder), inputs=inputs)
     for key in FOLLOWING_FILES:
         if value := getattr(config.following, key):
             there = str(folder.resolve() / Path(value).expanduser())

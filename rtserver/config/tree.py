@@ -54,6 +54,17 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         clicks = self.click.enabled or self.click.count_in_bars > 0 or any(output.source == "click" for output in self.outputs.values())
         return self.generation.enabled or clicks
 
+    @property
+    def deferred_inputs(self) -> list[str]:
+        """The inputs whose networks run in the worker, in the order of its rings."""
+        heard = {self.input_of(output) for output in self.outputs.values() if output.source not in ("dry", "click")}
+        return [name for name in self.inputs if name in heard and self.separation_of(name).deferred_hops]
+
+    @property
+    def separation_models(self) -> tuple[str, ...]:
+        """The networks that separate its inputs, by name or path, each once."""
+        return tuple(dict.fromkeys(model for name in self.inputs for model in self.separation_of(name).models))
+
     def separation_of(self, name: str) -> Separation:
         """How an input is separated."""
         return self.inputs[name].separation or self.separation

@@ -42,6 +42,7 @@ INPUT_POLL_S = 0.002  # on ALSA and CoreMIDI, where inputs are polled; the drive
 PRIORITY = 45  # that of the midi role: a key passes at once, as a note does
 SWITCH_S = 0.0002  # how long JACK's thread may wait for the interpreter while we look at connections
 IDLE_S = 0.05
+STDOUT = 1
 READY_S = 10.0
 MAX_READ = 65536  # bytes: what a pipe holds
 HANG_S = 2.0  # without a sign of life: eight looks, and longer than connecting takes on a machine that is too busy
@@ -194,10 +195,16 @@ class Keeper:
         while {p.name for p in client.get_ports(is_midi=True)} & set(in_ports.values()) and time.monotonic() < until_s:
             time.sleep(IDLE_S)  # our predecessor still holds the names
         self._waker = Waker.inherited(*orders.bell) if orders.bell is not None else None
-        self.bell, self._ring = os.pipe()  # can be read when something has come in
+        self._mouth = threading.Lock()  # one speaks at a time
+        self._unsaid = b""
+        os.set_blocking(STDOUT, False)
+        self.bell, self._ring = os.pipe()  # can be read when something has come in that could not be said at once
         os.set_blocking(self._ring, False)
-        self.inputs = {key: Input(rtmidi_api("jack"), wiring.name, self._on_message) for key, wiring in orders.inputs.items()}
         self.gates = {key: Gate() for key in orders.inputs}
+        self.unplugged: deque[Arrival] = deque()  # inputs that have lost a connection
+        self.inputs: dict[str, Input] = {}
+        with self._mouth:  # what comes in meanwhile waits
+            self.inputs = {key: Input(rtmidi_api("jack"), wiring.name, self._on_message) for key, wiring in orders.inputs.items()}
         self.ender = Ender(rtmidi_api("jack"), f"{orders.client}-ender") if orders.inputs else None
         self.outputs = {
             key: links.Links(client, wiring.name, True, wiring.connect, exclude=orders.client) for key, wiring in orders.outputs.items()
@@ -205,7 +212,6 @@ class Keeper:
         self.sources = {
             key: links.Links(client, in_ports[key], False, wiring.connect, exclude=orders.client) for key, wiring in orders.inputs.items()
         }
-        self.unplugged: list[Arrival] = []  # inputs that have lost a connection
         self._kept = links.load(self.file)
         for name, link in self._links().items():
             link.restore((self._kept or {}).get(name, ()))
@@ -233,22 +239,41 @@ class Keeper:
             links.Links(self.client, port, True).follow(set[str]().union(*(link.connected for link in self.outputs.values())))
         return made
 
-    def receive(self) -> list[Arrival]:
+    def _receive(self) -> list[Arrival]:
         """What has come in, as far as it may pass."""
         arrivals: list[Arrival] = []
         for key, port in self.inputs.items():
             gate = self.gates[key]
             arrivals += [Arrival(key, arrived_ns, data) for arrived_ns, data in port.receive() if gate.passes(arrived_ns, data)]
-        arrivals += self.unplugged
-        self.unplugged = []
+        while self.unplugged:
+            arrivals.append(self.unplugged.popleft())
         return arrivals
 
     def say(self, *lines: str) -> None:
-        """Lines to the midi role, which is woken for them."""
-        if lines:
-            say(*lines)
-            if self._waker is not None:
-                self._waker.post()
+        """What has come in, and these lines, to the midi role, which is woken for it."""
+        with self._mouth:
+            self._speak([*self._arrivals(), *lines], wait=True)
+
+    def _arrivals(self) -> list[str]:
+        return [f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in self._receive()]
+
+    def _speak(self, lines: list[str], wait: bool) -> bool:
+        """False where the pipe is full and nobody may wait for room in it: the rest is said next time."""
+        self._unsaid += "".join(f"{line}\n" for line in lines).encode()
+        spoke = False
+        while self._unsaid:
+            try:
+                self._unsaid = self._unsaid[os.write(STDOUT, self._unsaid) :]
+                spoke = True
+            except BlockingIOError:
+                if not wait:
+                    break
+                select.select([], [STDOUT], [], IDLE_S)
+            except OSError:  # the midi role has gone
+                self._unsaid = b""
+        if spoke and self._waker is not None:
+            self._waker.post()
+        return not self._unsaid
 
     def close(self) -> None:
         """Leave; what belongs to a server that has gone is not touched."""
@@ -276,9 +301,19 @@ class Keeper:
         ]
 
     def _on_message(self) -> None:
-        """Called by JACK's thread of an input."""
-        with contextlib.suppress(BlockingIOError):  # it rings loudly enough
-            os.write(self._ring, b"\0")
+        """Called by JACK's thread of an input: a key is passed on in it, for another thread would have to be woken first.
+
+        It must not wait. What cannot be said at once is left to the loop.
+        """
+        said = self._mouth.acquire(blocking=False)
+        if said:
+            try:
+                said = self._speak(self._arrivals(), wait=False)
+            finally:
+                self._mouth.release()
+        if not said:
+            with contextlib.suppress(BlockingIOError):  # it rings loudly enough
+                os.write(self._ring, b"\0")
 
     def _on_port(self, port: jack.Port, register: bool) -> None:
         """Called by a thread of libjack's."""
@@ -287,14 +322,6 @@ class Keeper:
 
     def _on_shutdown(self, _status: object, _reason: str) -> None:
         self.gone = True
-
-
-def say(*lines: str) -> None:
-    """Lines to the midi role, which may have gone."""
-    data = "".join(f"{line}\n" for line in lines).encode()
-    with contextlib.suppress(OSError):
-        while data:
-            data = data[os.write(1, data) :]
 
 
 def run(keeper: Keeper) -> None:
@@ -313,14 +340,11 @@ def run(keeper: Keeper) -> None:
             threading.Timer(CLOSE_S, os._exit, (0,)).start()
             keeper.close()
             os._exit(0)
-        arrivals = keeper.receive()
-        if arrivals:
-            keeper.say(*(f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in arrivals))
+        keeper.say()
         if time.monotonic() >= look_s:
-            say("beat")
-            keeper.say(*(f"made {key}" for key in keeper.look()))
+            made = [f"made {key}" for key in keeper.look()]
             counts = keeper.counts()
-            keeper.say(*(line for line in counts if line not in told))
+            keeper.say("beat", *made, *(line for line in counts if line not in told))
             told = counts
             look_s = time.monotonic() + links.POLL_S
     keeper.say("lost")
@@ -337,7 +361,9 @@ def main() -> int:
     try:
         run(Keeper(msgspec.json.decode(sys.argv[1], type=Orders)))
     except Exception as error:
-        say(f"error {type(error).__name__}: {error}".replace("\n", " "))
+        line = f"error {type(error).__name__}: {error}".replace("\n", " ")
+        with contextlib.suppress(OSError):
+            os.write(STDOUT, f"\n{line}\n".encode())  # whatever was being said
         return 1
     return 0
 

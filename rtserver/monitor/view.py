@@ -14,7 +14,8 @@ NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 # What counts of each role, in words; the rest is in --json.
 WORTH_SAYING = {
     "audio": ("long_intervals", "input_overflows", "output_underflows", "misses", "late_clicks", "clipped", "nonfinite_in"),
-    "engine": ("lagged_frames", "restarts", "nonfinite"),
+    "engine": ("lagged_frames", "restarts", "nonfinite", "late_masks", "nonfinite_masks", "slow_networks"),
+    "separator": ("skipped_hops", "nonfinite"),
     "follower": ("late_hops", "lost_hops", "own_keys"),
     "performer": ("late_notes", "late_clicks", "nonfinite"),
     "midi": ("late_notes", "dropped_notes", "port_errors", "panics"),

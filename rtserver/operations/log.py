@@ -26,6 +26,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 # kind -> (role that it speaks of, level); a Role event speaks of its own
 KINDS = {
     "miss": ("audio", "warning"),
+    "stand_in": ("engine", "warning"),
     "absent": ("audio", "debug"),
     "change": ("audio", "debug"),
     "gap": ("engine", "warning"),

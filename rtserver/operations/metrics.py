@@ -57,6 +57,11 @@ COUNTED: dict[str, tuple[str, str, dict[str, tuple[str, str]]]] = {
     ),
     "rt_hops": ("Hops that the engine has processed", "", {"": ("engine", "hops")}),
     "rt_lagged_frames": ("Frames of input that the engine skipped because it had fallen behind", "", {"": ("engine", "lagged_frames")}),
+    "rt_masks": (
+        "Hops of a separation network whose masks were late or no numbers, so that medians stood in, or that took too long",
+        "kind",
+        {"late": ("engine", "late_masks"), "nonfinite": ("engine", "nonfinite_masks"), "slow": ("engine", "slow_networks")},
+    ),
     "rt_late_hops": (
         "Feature vectors that the follower took late, or never",
         "kind",

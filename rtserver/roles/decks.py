@@ -62,6 +62,8 @@ class Deck:
 def roles_of(song: Prepared) -> list[str]:
     """Roles that a song needs, those who make sound first."""
     roles = ["engine"]
+    if song.song.config.deferred_inputs:
+        roles.append("separator")
     if song.song.config.score.file:
         roles.append("follower")
     if song.song.config.keeps_time:

@@ -7,16 +7,18 @@ import time
 from rtserver.audio import table as t
 from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
-from rtserver.dsp.hpss import MASK_PARAMETERS
-from rtserver.events import Command, Gap, Late, Param, Resume, Setting
+from rtserver.events import Command, Gap, Late, Param, Resume, Setting, StandIn
 from rtserver.fastlane import RESET, FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
 from rtserver.roles.agenda import what
 from rtserver.roles.role import TURN_S
+from rtserver.separation.graph import SEPARATOR, own_settings
+from rtserver.separation.separator import Separator
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import Session
 
+WORK_S = 0.2  # an engine that is behind shows all the same that it lives: its turns come ten times a second and more
 HORIZON_S = 0.1  # twice as long as the engine sleeps at most
 GAIN_DB, MUTE, BYPASS = range(3)  # columns of a deck's levels
 
@@ -68,9 +70,11 @@ class EngineRole:
         self.tail = session.config.audio.sample_rate  # frames that a song is served after its end: longer than any fade or delay
 
     def prepare(self) -> None:
-        self.lanes: list[FastLane] = fast_lanes(self.session)
+        self.lanes: list[FastLane] = fast_lanes(self.session, live=True)
         self.waker = self.session.waker("engine")
         self.workers = [self.session.waker(role) for role in ("follower", "performer")]  # who waits for features
+        nodes = [lane.graph.node(SEPARATOR) for lane in self.lanes if SEPARATOR in lane.graph]
+        self.separators: list[Separator] = nodes
         self._watch()
         if self._begun and self.session.frame:
             self._resume("engine started")
@@ -102,14 +106,16 @@ class EngineRole:
             lane.window = window
             self._recover(lane)
             self._run_hops(lane)
+        self._count_masks()
         if int(self.session.features.count[0]) != features:  # after the outputs, which are in more of a hurry
             for waker in self.workers:
                 waker.post()
 
     def _run_hops(self, lane: FastLane) -> None:
-        """Every hop that has arrived, each timed; and the settings that came with it."""
+        """Every hop that has arrived, for `WORK_S` at most, each timed; and the settings that came with it."""
         start = time.perf_counter_ns()
-        while lane.run_hop():
+        until = start + round(1e9 * WORK_S)
+        while start < until and lane.run_hop():
             end = time.perf_counter_ns()
             self.hop_times.add(end - start)
             self.session.count_set("engine", "hop_ns_last", end - start)
@@ -119,6 +125,15 @@ class EngineRole:
         for frame, key, value in lane.applied:
             self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
         lane.applied.clear()
+        for frame, n_hops, reason in lane.unmasked:
+            self.session.emit("engine", StandIn(frame, lane.position, lane.name, n_hops, reason))
+        lane.unmasked.clear()
+
+    def _count_masks(self) -> None:
+        if self.separators:
+            late, bad, slow = (sum(of) for of in zip(*((s.n_missing, s.n_bad, s.source.slow) for s in self.separators), strict=True))
+            for name, value in (("late_masks", late), ("nonfinite_masks", bad), ("slow_networks", slow)):
+                self.session.count_set("engine", name, value)
 
     def _watch(self) -> None:
         """Time every node; where there are several inputs, a node is called after its own."""
@@ -135,8 +150,8 @@ class EngineRole:
         for lane in self.lanes:
             features_to = self._features_to()
             frame, begin = lane.resume()
-            for key in MASK_PARAMETERS if "hpss" in lane.graph else ():  # a new process begins with the song's own
-                value = getattr(self.session.config.separation_of(lane.name), key)
+            # a new process begins with the song's own
+            for key, value in own_settings(lane.graph, self.session.config.separation_of(lane.name)).items():
                 self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
             self.session.emit("engine", Resume(frame, frame, lane.name, begin, features_to, reason))
 

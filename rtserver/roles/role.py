@@ -27,6 +27,7 @@ TURN_S = 0.05  # a turn waits at most this long, so that heartbeats come at leas
 CAST: dict[str, tuple[str, str, int]] = {
     "audio": ("rtserver.roles.audio", "AudioRole", 0),  # the callback's thread gets its priority from the audio system
     "engine": ("rtserver.roles.engine", "EngineRole", 50),
+    "separator": ("rtserver.roles.separator", "SeparatorRole", 48),  # what it makes is due within a few hops
     "follower": ("rtserver.roles.follower", "FollowerRole", 40),
     "performer": ("rtserver.roles.performer", "PerformerRole", 40),
     "midi": ("rtserver.roles.midi", "MidiRole", 45),

@@ -80,7 +80,7 @@ class Supervisor:
         self._weigh_s, self._weighed = 0.0, 0
 
     def start(self) -> None:
-        """Spawn all roles; audio waits until the engine is up, so that the first sound is already served."""
+        """Spawn all roles; audio waits until engine and separator are up, so that the first sound is already served."""
         for child in self.children.values():
             if child.name != "audio":
                 child.spawn()
@@ -154,7 +154,8 @@ class Supervisor:
 
     def _look_after(self, child: Child, now: float) -> None:
         if child.process is None:
-            too_early = child.name == "audio" and child.restarts < 0 and not self.up("engine")
+            makers = [name for name in ("engine", "separator") if name in self.children]
+            too_early = child.name == "audio" and child.restarts < 0 and not self._all_up(makers)
             if now >= child.due_s and not too_early:
                 child.spawn()
             elif child.lacks_spare(now):

@@ -15,7 +15,8 @@ from rtserver.separation.graph import preset, separation
 
 
 def separate(path: Path, folder: Path, options: Separation | None = None, progress: Callable[[int], object] | None = None) -> list[Path]:
-    """Split `path` into ``folder/harmonic.wav``, ``folder/percussive.wav`` and, where a margin is above 1, ``folder/residual.wav``.
+    """Split `path` into ``folder/harmonic.wav``, ``folder/percussive.wav`` and, where a margin is above 1, ``folder/residual.wav``; with a
+    model into its stems.
 
     They are aligned to it, as long, and sum to it.
 
@@ -24,7 +25,7 @@ def separate(path: Path, folder: Path, options: Separation | None = None, progre
     path : Path
         WAV, FLAC or Ogg of any number of channels, at its own rate.
     options : Separation, optional
-        Preset and masks.
+        Preset and masks, or a model.
     progress : callable
         Called with the frames just done.
 
@@ -35,13 +36,13 @@ def separate(path: Path, folder: Path, options: Separation | None = None, progre
 
     Raises
     ------
-    ConfigError, AudioFileError, SpecError
+    ConfigError, AudioFileError, SpecError, ModelError
     """
     options = options or Separation()
     check_separation(options, "")
     source = info(path)
     hop = preset(options.preset, source.sample_rate, "preset").hop_size
-    graph = separation(options, source.sample_rate)
+    graph = separation(options, source.sample_rate, n_channels=source.n_channels, field="")
     graph.prepare(Spec.signal(source.sample_rate, source.n_channels, hop))
     latency = graph.latency(graph.outputs[0])
     x = np.zeros((source.n_channels, hop), np.float32)

@@ -19,11 +19,12 @@ from rtserver.config.midi import MAX_PORTS
 from rtserver.events import AnyEvent, Event, decode, encode
 from rtserver.node import Array
 from rtserver.shared.histogram import HopTimes
+from rtserver.shared.maskring import MaskRing
 from rtserver.shared.memory import Block, Layout
 from rtserver.shared.ring import MessageRing, SampleRing, VectorRing
 from rtserver.shared.waker import Waker
 
-DECK_ROLES = ("engine", "follower", "performer")
+DECK_ROLES = ("engine", "separator", "follower", "performer")
 SECOND = ".b"  # suffix of their names on the second deck
 ROLES = ("audio", *DECK_ROLES, *(role + SECOND for role in DECK_ROLES), "midi", "standby", "cables", "gateway", "recorder", "metrics")
 
@@ -59,7 +60,11 @@ EVENT_PATHS = _on_both_decks(_PATHS)
 
 # Totals since the role's start, int64, written by that role alone. The audio role's own are in the callback's table (audio/table.py).
 _COUNTED: dict[str, tuple[str, ...]] = {
-    "engine": ("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
+    "engine": (
+        *("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
+        *("late_masks", "nonfinite_masks", "slow_networks"),  # hops without a network's masks, and runs of one beyond its budget
+    ),
+    "separator": ("hops", "skipped_hops", "nonfinite", "run_ns_max"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),
     "performer": (
         *("events", "notes", "late_notes", "query_ns_max", "nonfinite", "lost_hops", "last_hop", "clicks", "late_clicks"),
@@ -201,6 +206,7 @@ class Session:
             layout.add(f"deck{deck}.position", "<f8", (4,))  # the last one that the follower told: see POSITION
             layout.add(f"deck{deck}.cues", "<i1", (2, MAX_CUES))  # writer: its follower. Which have fired, which are armed
             HopTimes.declare(layout, deck)
+            MaskRing.declare(layout, deck)
         layout.add("clock.line", "<f8", (4,))  # writer: the engine that plays
         layout.add("clock.sequence", "<i8", (1,))
         layout.add("roles", "<i8", (len(ROLES), 8))  # pid, state, restarts, memory: supervisor; heartbeat, state and the rest: the role

@@ -13,6 +13,7 @@ import msgspec
 
 from rtserver.config import MASK_LIMITS, Config, Generation, Separation
 from rtserver.config.music import GENERATION_LIMITS
+from rtserver.config.separation import model_name
 from rtserver.errors import ConfigError
 from rtserver.generation.chords import parse_chord
 from rtserver.generation.constraints import parse_scale
@@ -79,6 +80,12 @@ def table(config: Config) -> dict[str, Parameter]:
     separated = [output for output in config.outputs.values() if output.source not in ("dry", "click")]
     for name in dict.fromkeys(config.input_of(output) for output in separated):
         separation = config.separation_of(name)
+        if separation.model:
+            known[f"inputs.{name}.blend"] = Parameter("engine", separation.blend, 0.0, 1.0)
+            names = tuple(model_name(model) for model in separation.models)
+            if len(names) > 1:
+                known[f"inputs.{name}.model"] = Parameter("engine", names[0], choices=names)
+            continue
         known[f"inputs.{name}.mask"] = Parameter("engine", separation.mask, choices=get_args(get_type_hints(Separation)["mask"]))
         for key, (low, high) in MASK_LIMITS.items():
             known[f"inputs.{name}.{key}"] = Parameter("engine", getattr(separation, key), low, high)

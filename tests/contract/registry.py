@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from separators import make
 
 from rtserver.deferred import Deferred
 from rtserver.dsp.chroma import Chroma
@@ -19,6 +24,9 @@ from rtserver.dsp.mel import Mel
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.node import Spec
 from rtserver.reblock import Reblock
+from rtserver.separation.model import SeparationModel, read_model
+from rtserver.separation.separator import Separator
+from rtserver.separation.wiener import Wiener
 
 RATE = 48000
 
@@ -82,6 +90,25 @@ def small(masks: Masks = SOFT) -> Chain:
     return Chain(stft, Hpss(5, 5, masks=masks), Istft(stft))
 
 
+_folder = tempfile.TemporaryDirectory()  # for as long as the tests run
+
+
+@cache
+def network() -> SeparationModel:
+    """A small one."""
+    return read_model(str(make(Path(_folder.name))))
+
+
+def loud_spectra() -> Stft:
+    """What a network takes."""
+    return Stft(2048, 128, 256)
+
+
+def stereo_parts() -> Chain:
+    """What stands before the Wiener filter."""
+    return Chain(spectra(), Hpss(5, 5))
+
+
 def kam(masks: Masks = SOFT, iterations: int = 3) -> Kam:
     """Places forget in a tenth of a second: law 3 and what is forgotten would take a minute else."""
     return Kam(5, 5, masks=masks, iterations=iterations, time_constant_s=0.01)
@@ -98,7 +125,17 @@ SPECTRUM = Spec(RATE, 128, (2, 257), np.dtype(np.complex64))
 HARD = Masks("hard")
 WITH_RESIDUAL = Masks("soft", 1.5, 2.0, 3.0)
 
+# A network remembers for 40 hops or so: it keeps a half of its state in each hop of its phase.
+LOUD = Spec(RATE, 128, (2, 1025), np.dtype(np.complex64))
+SEPARATORS = [
+    Entry("separator", lambda: Separator(network()), LOUD, memory=100, feed=loud_spectra, covers=(Separator,)),
+    Entry("separator blended", lambda: Separator(network(), blend=0.5), LOUD, memory=100, feed=loud_spectra),
+    Entry("separator later", lambda: Separator(network(), 2), LOUD, memory=102, feed=loud_spectra),
+]
+
 NODES = [
+    *(SEPARATORS if importlib.util.find_spec("onnx") is not None else []),
+    Entry("wiener", lambda: Wiener(0.02), replace(SPECTRUM, shape=(2, 2, 257)), memory=160, feed=stereo_parts, covers=(Wiener,)),
     Entry("stft", spectra, SIGNAL, memory=4, covers=(Stft,)),
     Entry("hpss", lambda: Hpss(5, 5), SPECTRUM, memory=13, feed=spectra, covers=(Hpss,)),
     Entry("hpss stepped", lambda: Hpss(5, 5, past_step=2), SPECTRUM, memory=18, feed=spectra),

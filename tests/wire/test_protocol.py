@@ -30,6 +30,7 @@ SAMPLES = {
     "midi_in": events.MidiIn(1, 2, "in", b"\x90\x3c\x40"),
     "beat": events.Beat(1, 2, 4.25, 120.0, True, "midi_in"),
     "miss": events.Miss(1, 2, "harmonic", 64),
+    "stand_in": events.StandIn(1, 2, "main", 5, "late"),
     "absent": events.Absent(1, 2, "harmonic", 64),
     "click": events.Click(1, 2, 120, True),
     "change": events.Change(1, 2, "harmonic", "level", 0.5),

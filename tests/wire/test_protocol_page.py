@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from rtserver import events
-from rtserver.config import Config
+from rtserver.config import Config, parse
 from rtserver.midi.schedule import LATE_NS
 from rtserver.roles.gateway import MEMORY_SIZE
 from rtserver.shared.session import COUNTERS
@@ -90,7 +90,9 @@ def test_the_error_codes_are_those_on_the_page() -> None:
 
 
 def test_the_parameters_are_those_on_the_page() -> None:
-    known = {re.sub(r"^(inputs|outputs)\.\w+\.", r"\1.<name>.", name) for name in table(Config())}
+    by_networks = parse({"separation": {"model": "a", "other_model": "b"}})
+    names = {*table(Config()), *table(by_networks)}
+    known = {re.sub(r"^(inputs|outputs)\.\w+\.", r"\1.<name>.", name) for name in names}
     assert {name for name in rows("Control") if "." in name} == known
 
 

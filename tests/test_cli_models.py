@@ -1,0 +1,100 @@
+"""rtserver models: what networks there are, whether they are what they say, how long they take."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from separators import make
+
+from rtserver import cli, zoo
+from rtserver.separation.model import read_model
+from rtserver.separation.network import Heard, SeparationNetwork
+
+WHOLE = [name for name, entry in zoo.manifest().items() if "part_of" not in entry]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): no model can be built to be loaded")
+    return make(tmp_path / "mine", "mine", facts={"golden": "mine.golden.npz", "golden_within": 1e-4})
+
+
+def prove(path: Path, off: float = 0.0) -> None:
+    """Leave golden vectors beside a model."""
+    network, rng = SeparationNetwork(read_model(str(path))), np.random.default_rng(0)
+    rows: dict[str, list[np.ndarray]] = {"in_features": [], "in_prior": [], "out_masks": []}
+    for _ in range(4):
+        heard = Heard(rng.random(440).astype(np.float32), rng.random(1025).astype(np.float32))
+        network.run(0, heard)
+        for name, x in (("in_features", heard.features), ("in_prior", heard.prior), ("out_masks", network.masks + np.float32(off))):
+            rows[name].append(x.copy())
+    np.savez(path.with_suffix(".golden.npz"), **{name: np.stack(x) for name, x in rows.items()})
+
+
+def said(capsys: pytest.CaptureFixture[str], code: int, *argv: object) -> str:
+    assert cli.main([str(a) for a in argv]) == code
+    return capsys.readouterr().out
+
+
+def test_list_tells_of_every_file_of_the_zoo(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, 0, "models", "list", "--json"))
+    assert [row["name"] for row in rows] == list(zoo.manifest())
+    assert all(row["bytes"] > 0 and row["kind"] and row["licence"] for row in rows)
+    lines = said(capsys, 0, "models", "list").splitlines()
+    assert [line.split()[0] for line in lines] == list(zoo.manifest())
+
+
+def test_what_rtserver_brings_is_proved(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(said(capsys, 0, "models", "verify", "--json"))
+    assert [row["name"] for row in rows] == WHOLE
+    assert all(row["ok"] and row["difference"] < 0.2 for row in rows)
+
+
+def test_a_model_of_ones_own_is_proved_by_its_golden_vectors(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prove(mine)
+    assert re.match(r"ok    mine: largest difference", said(capsys, 0, "models", "verify", mine))
+
+
+def test_a_model_that_computes_something_else_fails_with_1(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prove(mine, off=0.01)
+    (row,) = json.loads(said(capsys, 1, "models", "verify", mine, "--json"))
+    assert not row["ok"] and "by 0.01, expected at most 0.0001" in row["detail"]
+
+
+def test_golden_vectors_of_another_shape_fail_with_1(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(mine.with_suffix(".golden.npz"), out_masks=np.zeros((2, 2, 1025), np.float32))
+    assert "FAIL  mine: " in said(capsys, 1, "models", "verify", mine)
+
+
+def test_bench_times_the_network_and_whole_hops(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = json.loads(said(capsys, 0, "models", "bench", mine, "--runs", "5", "--json"))
+    assert list(found["mine"]) == ["network", "hop, preset stage", "hop, preset default"]
+    assert all(0 < row["p50_us"] <= row["p99_us"] <= row["max_us"] for row in found["mine"].values())
+
+
+def test_bench_times_every_network_that_rtserver_brings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(json.loads(said(capsys, 0, "models", "bench", "--runs", "2", "--json"))) == WHOLE
+
+
+def test_what_describe_prints_is_the_manifest_that_is_missing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tomllib.loads((mine.parent / zoo.MANIFEST).read_text())["mine"]
+    text = said(capsys, 0, "models", "describe", mine, "--stems", "drums,bass,other")
+    (mine.parent / zoo.MANIFEST).write_text(text)
+    assert read_model(str(mine)).stems == ("drums", "bass", "other")
+    found = tomllib.loads(text)["mine"]
+    assert {key: found[key] for key in ("file", "sha256", "kind", "inputs", "outputs")} == {
+        key: before[key] for key in ("file", "sha256", "kind", "inputs", "outputs")
+    }
+
+
+@pytest.mark.parametrize("action", ["verify", "bench"])
+def test_an_unknown_model_is_one_line(action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = cli.main(["models", action, "nothing"])
+    said = capsys.readouterr()
+    assert code == 1
+    assert "no model 'nothing'" in said.out + said.err
