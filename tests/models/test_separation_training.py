@@ -12,6 +12,10 @@ import pytest
 import soundfile
 
 from rtserver import zoo
+from rtserver.dsp.stft import Istft, Stft
+from rtserver.node import Spec
+from rtserver.separation.model import read_model
+from rtserver.separation.separator import Separator
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
@@ -206,3 +210,32 @@ def test_figures_of_a_model_go_into_its_manifest(figures: dict[str, Any], export
     assert found["5.8 ms"] == figures["clips"]["stems3, 5.8 ms"]
     with pytest.raises(SystemExit, match="no figures of 'stems4'"):
         export.figures(exported / "figures.json", "stems4")
+
+
+@pytest.mark.parametrize("hop", [256, 128])
+@pytest.mark.parametrize("name", ["stems3", "hp"])
+def test_what_is_measured_is_what_plays(exported: Path, name: str, hop: int) -> None:
+    """From when the medians have forgotten what they took the past to be: 0.5 s."""
+    mixture = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 40 * 1024)).astype(np.float32)
+    nodes = [Stft(2048, hop, 2 * hop), Separator(read_model(str(exported / f"{name}.onnx")), blend=0.3), Istft(2048, hop, 2 * hop)]
+    specs = [Spec.signal(44100, 2, hop)]
+    for node in nodes:
+        specs.append(node.prepare(specs[-1]))
+    out = np.zeros((*specs[-1].shape[:2], mixture.shape[1]), np.float32)
+    arrays = [spec.empty() for spec in specs]
+    for at in range(0, mixture.shape[1], hop):
+        arrays[0][...] = mixture[:, at : at + hop]
+        for node, x, y in zip(nodes, arrays[:-1], arrays[1:], strict=True):
+            node.process(x, y)
+        out[:, :, at : at + hop] = arrays[-1]
+    measured = estimates.separate(estimates.load(str(exported / name)), mixture, hop, (0.3,))[0.3]
+    np.testing.assert_allclose(out[:, :, hop + 22050 :], measured[:, :, 22050:-hop], atol=1e-4)
+
+
+def test_the_models_of_the_zoo_are_networks_that_training_can_go_on_from() -> None:
+    assert imported.network("stems3").hidden == 224
+    assert {n: zoo.manifest()[n]["blend"] for n in ("stems3", "stems3-int8", "hp-int8")} == {
+        "stems3": 0.1,
+        "stems3-int8": 0.1,
+        "hp-int8": 0.1,
+    }
