@@ -21,7 +21,6 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +29,7 @@ import msgspec
 from rtserver.midi import links
 from rtserver.midi.gate import Gate
 from rtserver.midi.ports import IN_PORT, OUT_PORT, QUEUE_SIZE, Ender, Input, keep_for_ever, rtmidi_api
+from rtserver.shared.waker import Waker
 
 if TYPE_CHECKING:
     import jack
@@ -43,6 +43,7 @@ PRIORITY = 45  # that of the midi role: a key passes at once, as a note does
 SWITCH_S = 0.0002  # how long JACK's thread may wait for the interpreter while we look at connections
 IDLE_S = 0.05
 READY_S = 10.0
+MAX_READ = 65536  # bytes: what a pipe holds
 HANG_S = 2.0  # without a sign of life: eight looks, and longer than connecting takes on a machine that is too busy
 
 
@@ -68,12 +69,16 @@ class Orders(msgspec.Struct, frozen=True):
     outputs: dict[str, Wiring]
     inputs: dict[str, Wiring]
     run_folder: str
+    bell: tuple[int, int] | None = None  # whom to wake: a waker's descriptor and offset
 
 
 class Patchbay:
-    """The helper process as the midi role sees it."""
+    """The helper process as the midi role sees it. What it says waits in the pipe for `listen`, which the other methods call.
 
-    def __init__(self, orders: Orders, wake: Callable[[], None]) -> None:
+    It rings the midi role's own bell: a thread that waited at the pipe would have to be woken first, and then take the interpreter away.
+    """
+
+    def __init__(self, orders: Orders, waker: Waker | None = None) -> None:
         self.heard_ns = time.monotonic_ns()  # the last sign of life
         self.lost = False
         self.ended = False
@@ -82,17 +87,25 @@ class Patchbay:
         self.gone = 0  # connected ports that went away
         self.back = 0  # of them, those that came back
         self._made: deque[str] = deque(maxlen=256)
-        self._wake = wake
         self._messages: deque[Arrival] = deque(maxlen=QUEUE_SIZE)
-        self._ready = threading.Event()
+        self._ready = False
+        self._rest = b""  # of a line that is not whole yet
+        if waker is not None:
+            orders = msgspec.structs.replace(orders, bell=(waker.fd, waker.offset))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "rtserver.midi.patchbay", msgspec.json.encode(orders).decode()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what it has to say comes as a line; the rest is libjack's
+            pass_fds=[orders.bell[0]] if orders.bell is not None else [],
         )
-        threading.Thread(target=self._read, name="patchbay", daemon=True).start()
-        self._ready.wait(READY_S)
+        assert self._process.stdout is not None
+        self._pipe = self._process.stdout.fileno()
+        os.set_blocking(self._pipe, False)
+        until_s = time.monotonic() + READY_S
+        while not (self._ready or self.ended) and (left_s := until_s - time.monotonic()) > 0:
+            select.select([self._pipe], [], [], left_s)
+            self.listen()
         self.heard_ns = time.monotonic_ns()  # making the clients may take long
 
     def hangs(self, now_ns: int, steady_ns: int) -> float:
@@ -111,10 +124,12 @@ class Patchbay:
 
     def receive(self) -> list[Arrival]:
         """What has come in since the last call."""
+        self.listen()
         return [self._messages.popleft() for _ in range(len(self._messages))]
 
     def made(self) -> set[str]:
         """The outputs that have got a new connection since the last call."""
+        self.listen()
         return {self._made.popleft() for _ in range(len(self._made))}
 
     def close(self) -> None:
@@ -123,37 +138,40 @@ class Patchbay:
             self._process.communicate(b"quit\n", 0.5)
         except (subprocess.TimeoutExpired, ValueError, OSError):
             self._process.kill()
+            self._process.wait()
 
-    def _read(self) -> None:
-        """A thread that sleeps in the pipe."""
-        with contextlib.suppress(OSError, AttributeError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))  # of this thread alone
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            word, *rest = line.decode(errors="replace").rstrip("\n").split(" ", 3)
-            self.heard_ns = time.monotonic_ns()
-            match word, rest:
-                case "in", [port, arrived_ns, data]:  # which is empty, and the line ends with a space, when a keyboard has gone
-                    self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
-                case "made", [port]:
-                    self._made.append(port)
-                case "links", [gone, back]:
-                    self.gone, self.back = int(gone), int(back)
-                case "refused", [count]:
-                    self.refused = int(count)
-                case "ready", []:
-                    self._ready.set()
-                    continue
-                case "lost", []:
-                    self.lost = True
-                case "error", why:
-                    self.complaint = " ".join(why)
-                case _:
-                    continue
-            self._wake()
-        self.ended = True
-        self._ready.set()
-        self._wake()
+    def listen(self) -> None:
+        """Take what the helper has said up to now."""
+        while not self.ended:
+            try:
+                data = os.read(self._pipe, MAX_READ)
+            except BlockingIOError:
+                return
+            self.ended = not data
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._hear(*line.decode(errors="replace").split(" ", 3))
+
+    def _hear(self, word: str, *rest: str) -> None:
+        """A line."""
+        self.heard_ns = time.monotonic_ns()
+        match word, rest:
+            case "in", [port, arrived_ns, data]:  # which is empty, and the line ends with a space, when a keyboard has gone
+                self._messages.append(Arrival(port, int(arrived_ns), bytes.fromhex(data)))
+            case "made", [port]:
+                self._made.append(port)
+            case "links", [gone, back]:
+                self.gone, self.back = int(gone), int(back)
+            case "refused", [count]:
+                self.refused = int(count)
+            case "ready", []:
+                self._ready = True
+            case "lost", []:
+                self.lost = True
+            case "error", why:
+                self.complaint = " ".join(why)
+            case _:
+                pass
 
 
 class Keeper:
@@ -175,6 +193,7 @@ class Keeper:
         until_s = time.monotonic() + 4 * GRACE_S
         while {p.name for p in client.get_ports(is_midi=True)} & set(in_ports.values()) and time.monotonic() < until_s:
             time.sleep(IDLE_S)  # our predecessor still holds the names
+        self._waker = Waker.inherited(*orders.bell) if orders.bell is not None else None
         self.bell, self._ring = os.pipe()  # can be read when something has come in
         os.set_blocking(self._ring, False)
         self.inputs = {key: Input(rtmidi_api("jack"), wiring.name, self._on_message) for key, wiring in orders.inputs.items()}
@@ -223,6 +242,13 @@ class Keeper:
         arrivals += self.unplugged
         self.unplugged = []
         return arrivals
+
+    def say(self, *lines: str) -> None:
+        """Lines to the midi role, which is woken for them."""
+        if lines:
+            say(*lines)
+            if self._waker is not None:
+                self._waker.post()
 
     def close(self) -> None:
         """Leave; what belongs to a server that has gone is not touched."""
@@ -275,7 +301,7 @@ def run(keeper: Keeper) -> None:
     """Until told to quit, until jackd is gone, or until the midi process is."""
     look_s = time.monotonic() + links.POLL_S
     told: list[str] = keeper.counts()
-    say("ready")
+    keeper.say("ready")
     while not keeper.gone:
         can_be_read = select.select([0, keeper.bell], [], [], IDLE_S)[0]
         if keeper.bell in can_be_read:
@@ -289,14 +315,15 @@ def run(keeper: Keeper) -> None:
             os._exit(0)
         arrivals = keeper.receive()
         if arrivals:
-            say(*(f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in arrivals))
+            keeper.say(*(f"in {a.port} {a.arrived_ns} {a.data.hex()}" for a in arrivals))
         if time.monotonic() >= look_s:
-            say("beat", *(f"made {key}" for key in keeper.look()))
+            say("beat")
+            keeper.say(*(f"made {key}" for key in keeper.look()))
             counts = keeper.counts()
-            say(*(line for line in counts if line not in told))
+            keeper.say(*(line for line in counts if line not in told))
             told = counts
             look_s = time.monotonic() + links.POLL_S
-    say("lost")
+    keeper.say("lost")
     os._exit(0)  # without destructors: they crash where the server is gone
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from rtserver.midi.player import PortPlayer
 from rtserver.midi.ports import Input, NullOutput, Output, client_name, find_api, rtmidi_api
 from rtserver.midi.pulse import ClockOut
 from rtserver.node import Array
+from rtserver.shared.waker import Waker
 
 # A sender silent for so long is stuck, not slow. On JACK all that it is connected to stands still with it: nobody else can end its notes.
 HANG_S = 0.3
@@ -93,7 +93,7 @@ class Rack:
             for i, (name, port) in enumerate(outputs_of(config).items())
         ]
 
-    def open(self, wake: Callable[[], None]) -> str:
+    def open(self, waker: Waker) -> str:
         """Open everything; about 0.4 s on JACK. Returns, where a null backend had to stand in, why and what to do."""
         self.api, complaint = find_api(self.config)
         if self.api != "null":
@@ -105,16 +105,16 @@ class Rack:
         for i, slot in enumerate(self.slots):
             self._pids[i] = slot.output.pid if isinstance(slot.output, sender.Sender) else 0
         if self.api == "jack":
-            self.open_patchbay(wake)
+            self.open_patchbay(waker)
         elif self.api != "null":
             self._open_inputs()
         return complaint
 
-    def open_patchbay(self, wake: Callable[[], None]) -> None:
-        """Start the process that makes connections and listens on JACK."""
+    def open_patchbay(self, waker: Waker) -> None:
+        """Start the process that makes connections and listens on JACK; it posts `waker`."""
         outputs = {slot.name: pb.Wiring(slot.output.name, self.ports[slot.name].connect) for slot in self.slots}
         inputs = {name: pb.Wiring(self._input_client(name), port.connect_input) for name, port in self.ports.items() if port.input}
-        self.patchbay = pb.Patchbay(pb.Orders(client_name(self.config), outputs, inputs, str(self._run_folder)), wake)
+        self.patchbay = pb.Patchbay(pb.Orders(client_name(self.config), outputs, inputs, str(self._run_folder)), waker)
 
     def take_song(self, config: Config) -> None:
         """Another song of the same show plays: tell the synths its programs. What sounds goes on."""

@@ -32,6 +32,7 @@ LATE_NS = 5_000_000  # a note this late is counted as late, and played
 RETRY_NS = 2_000_000_000  # how often the null backend that stands in for a missing one looks whether it has come
 OPEN_S = 5.0  # what opening ports again may take; nothing sounds meanwhile
 STALL_NS = 200_000_000  # a turn of our own that took this long: the machine stood still, or we opened ports, and heard no sender
+LOOK_NS = 5_000_000  # how often we look for faults and keep house, at most
 QUIET_NS = 100_000_000  # it looks only if nothing is due for this long: a look takes some 30 ms
 GREET_NS = 100_000_000  # a message sent in the period in which a connection is made may miss it
 INPUT_EFFECT_S = 0.01  # what comes in takes effect so long after it came: the way to the performer, so that it is there in time
@@ -58,6 +59,7 @@ class MidiRole:
         self._n_played = 0  # notes asked for by command
         self._counted: dict[str, int] = {}  # totals kept elsewhere, as far as they have been added to our counters
         self._complained = ""
+        self._look_ns = 0  # when to look for faults and keep house
         self._turned_ns = self._steady_ns = 0  # when we last turned; when we ourselves last stood still
 
     def prepare(self) -> None:
@@ -87,8 +89,10 @@ class MidiRole:
                 self._send(slot, steps)
             if slot.player.schedule.left_out:
                 self._tell_left_out(slot)
-        self._look_for_faults()
-        self._housekeep(now_ns)
+        if now_ns >= self._look_ns:  # not in every turn: somebody may wait for an answer to what came in this one
+            self._look_ns = now_ns + LOOK_NS
+            self._look_for_faults()
+            self._housekeep(now_ns)
         self._wait()
         return True
 
@@ -103,7 +107,7 @@ class MidiRole:
         self.notes[:] = 0
 
     def _open(self) -> None:
-        complaint = self.rack.open(self._waker.post)
+        complaint = self.rack.open(self._waker)
         now_ns = time.monotonic_ns()
         self._retry_ns = now_ns + RETRY_NS
         for slot in self.rack.slots:
@@ -353,7 +357,7 @@ class MidiRole:
                 self._open()
         elif patchbay is not None and patchbay.ended:
             self._complain(f"the patchbay has ended, starting another: {patchbay.complaint or 'no reason given'}")
-            self.rack.open_patchbay(self._waker.post)
+            self.rack.open_patchbay(self._waker)
 
     def _wait(self) -> None:
         timeout_s = INPUT_POLL_S if self.rack.polls else TURN_S

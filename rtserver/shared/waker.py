@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import sys
 import time
+from typing import TYPE_CHECKING, Any
 
-from rtserver.shared.memory import Block, Layout
+if TYPE_CHECKING:  # who only wakes somebody needs no NumPy
+    from rtserver.shared.memory import Block, Layout
 
 SEM_SIZE = 64  # bytes reserved; glibc's sem_t takes 32
 POLL_S = 0.0005
@@ -24,9 +28,21 @@ class Waker:
     """One semaphore: anyone may `post`, one process waits."""
 
     def __init__(self, block: Block, name: str) -> None:
-        self.offset = block.offset(name)
-        self._block = block
-        self._address = ctypes.c_void_p(block.address + self.offset)
+        self.fd, self.offset = block.fd, block.offset(name)
+        self._use(block.address + self.offset, block)
+
+    @classmethod
+    def inherited(cls, fd: int, offset: int) -> Waker:
+        """The one at `offset` of the block behind an inherited descriptor, for a process that needs nothing else of it."""
+        waker = cls.__new__(cls)
+        waker.fd, waker.offset = fd, offset
+        mapped = mmap.mmap(fd, os.fstat(fd).st_size)
+        waker._use(ctypes.addressof(ctypes.c_char.from_buffer(mapped)) + offset, mapped)
+        return waker
+
+    def _use(self, address: int, keep: Any) -> None:
+        self._keep = keep  # mapped for as long as we are there
+        self._address = ctypes.c_void_p(address)
         self.native = sys.platform == "linux"
         if self.native:
             self._libc = ctypes.CDLL(None, use_errno=True)

@@ -60,3 +60,14 @@ def test_a_post_wakes_another_process() -> None:
     assert time.monotonic() - start < 10.0  # far below the time-out: it was the post
     assert child.wait(10.0) == 0
     child.stdout.close()
+
+
+def test_a_process_that_knows_only_where_it_is_wakes_us_without_numpy() -> None:
+    block, waker = a_waker()
+    code = (
+        "import sys; from rtserver.shared.waker import Waker; Waker.inherited(*map(int, sys.argv[1:])).post();print('numpy' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(waker.fd), str(waker.offset)]
+    said = subprocess.run(command, pass_fds=[block.fd], stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert said == "False\n"
+    assert waker.wait(0.0)
