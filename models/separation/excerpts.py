@@ -107,7 +107,7 @@ def on_soundfont(stems: Stems, rng: np.random.Generator, n: int, font: Path) -> 
 def _pitched(stems: Stems, stem: str, notes: np.ndarray, rng: np.random.Generator, synthesised: float) -> Part:
     """Bass or other, each of its parts on a patch of its own, a share of them synthesised."""
     out = np.zeros((2, N_FRAMES), np.float32)
-    heard, labels, source = [np.zeros((0, 3), np.float32)], [], "samples"
+    heard, labels, source, tuned = [np.zeros((0, 3), np.float32)], [], "samples", True
     for part in parts(notes):
         if rng.random() < synthesised:
             synth = draw_synth(rng, stem, float(np.median(part[:, END] - part[:, ONSET])))
@@ -116,10 +116,11 @@ def _pitched(stems: Stems, stem: str, notes: np.ndarray, rng: np.random.Generato
         else:
             patch = bass_patch(stems, rng) if stem == "bass" else other_patch(stems, int(part[0, PROGRAM]), rng)
             (sound, played), name = play_patch(stems, patch, part, N_FRAMES, rng), patch.name
+            tuned &= patch.tuned
         out += placed(sound, part, stem, rng)
         heard.append(played)
         labels.append(name)
-    return Part(out, source, ", ".join(labels), np.concatenate(heard))
+    return Part(out, source, ", ".join(labels), np.concatenate(heard) if tuned else None)
 
 
 def _driven(drums: np.ndarray, rng: np.random.Generator) -> np.ndarray:

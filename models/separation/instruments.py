@@ -14,6 +14,7 @@ from models.separation.stems import SAMPLE_RATE, Sample, Stems
 LEAD_FRAMES = 132  # files begin 3 ms before the onset
 DISTORTED = (29, 30)  # General MIDI programs
 GUITARS = range(24, 32)
+UNTUNED = ("bass_hit_c",)  # glides, so that no key is its own: measured a semitone beside it
 FADE_S = (0.06, 0.2)
 BASS_FAMILIES = {"growly sustain": 0.4, "growly staccato": 0.12, "meat pizz": 0.22, "meat arco": 0.06, "sonicpi": 0.2}
 
@@ -26,6 +27,11 @@ class Patch:
     samples: list[Sample]
     fade_s: float
     drive: float = 0.0  # distortion of the sum of the notes; 0: none
+
+    @property
+    def tuned(self) -> bool:
+        """Whether it sounds at the keys that it is told."""
+        return not any(s.articulation in UNTUNED for s in self.samples)
 
     def __post_init__(self) -> None:
         self.keys = np.array([s.keys[0] for s in self.samples])

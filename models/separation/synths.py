@@ -124,7 +124,7 @@ def _note(synth: Synth, out: np.ndarray, key: int, onset: int, end: int, gain: f
     elif synth.name in ("keys", "bell", "blip", "fm bass"):
         ratio = told["inharmonic"] if synth.name == "bell" or (synth.name == "blip" and told["odd"]) else told["ratio"]
         if synth.name == "fm bass":
-            ratio = min(ratio, 3.0)
+            ratio = min(max(ratio, 1.0), 3.0)  # below 1 it would be heard an octave lower
         index = min(told["index"], 0.3 / (hz * ratio)) if hz * ratio < 0.3 else 0.2
         v.modulation(out, onset, end, hz, ratio, index, told["mellow"] * SAMPLE_RATE, _ring(synth) * SAMPLE_RATE, release, left, right)
     elif synth.name == "string":

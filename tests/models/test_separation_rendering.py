@@ -1,5 +1,6 @@
 """From notes to stems: the sampler, kits, patches, synthesisers, loops, patterns and sound fonts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,12 @@ def test_a_key_outside_an_instrument_moves_by_octaves_and_its_note_says_so(stems
     patch = Patch("piano", stems.where(lambda s: s.collection == "piano"), 0.1)
     _, heard = play_patch(stems, patch, np.array([row(0.0, 1.0, 30)]), RATE, np.random.default_rng(1))
     assert heard[0, 0] in (54.0, 66.0)
+
+
+def test_a_part_on_a_sound_that_glides_has_no_notes(stems: Stems) -> None:
+    note = replace(stems.samples[0], stem="bass", path="bass/sonicpi/x.flac", keys=(36,), articulation="bass_hit_c")
+    assert not Patch("x", [note], 0.1).tuned
+    assert Patch("x", [replace(note, articulation="bass_drop_c")], 0.1).tuned
 
 
 @pytest.mark.parametrize("kind", sorted({*synths.BASSES, *synths.ANY}))
