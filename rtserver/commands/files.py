@@ -68,7 +68,7 @@ def register(add: Add) -> None:
     )
 
     sub.add_argument("--model", default="", metavar="NAME|FILE.onnx", help="a network, whose stems are the files (default: medians alone)")
-    sub.add_argument("--blend", type=float, default=0.0, metavar="X", help="of a network: 0 to 1, how far the medians have a say")
+    sub.add_argument("--blend", type=float, metavar="X", help="of a network: 0 to 1, how far the medians have a say (its manifest's)")
     sub.add_argument("--wiener", action="store_true", help="of a network: refine the stems of a stereo file by where they stand")
 
     sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")

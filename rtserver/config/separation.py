@@ -25,9 +25,9 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     model : a network of the zoo by name, or the path of an .onnx file with its manifest beside it; empty: the medians alone.
     other_model : a second one of the same stems, to change to while it plays. blend : 0 to 1, how far the network's boundary between the
-    percussive stem and the rest is moved to the medians'. where : the network runs inline in the engine, or in a worker process, whose
-    masks are used `worker_hops` hops later, as latency, for a network that would not fit beside everything else. wiener : refine the
-    stems of a stereo input by where they stand.
+    percussive stem and the rest is moved to the medians'; None: as far as the manifest of `model` says. where : the network runs inline
+    in the engine, or in a worker process, whose masks are used `worker_hops` hops later, as latency, for a network that would not fit
+    beside everything else. wiener : refine the stems of a stereo input by where they stand.
 
     Of the medians alone, mask : soft shares out each bin of a spectrum, hard gives it to the stronger part.
     exponent : of the soft mask, on magnitudes, 0.5 to 8; larger is harder. margin_harmonic, margin_percussive : 1 to 16, as a
@@ -48,7 +48,7 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other_model: str = ""
     where: Literal["inline", "worker"] = "inline"
     worker_hops: int = 2  # 1 to 8; one gives the worker a hop's time at most
-    blend: float = 0.0
+    blend: float | None = None
     wiener: bool = False
 
     @property
@@ -72,7 +72,8 @@ def check_separation(separation: Separation, path: str = "separation.") -> None:
     within(f"{path}iterations", separation.iterations, *ITERATIONS)
     for name, (low, high) in MASK_LIMITS.items():
         within(f"{path}{name}", getattr(separation, name), low, high)
-    within(f"{path}blend", separation.blend, 0, 1)
+    if separation.blend is not None:
+        within(f"{path}blend", separation.blend, 0, 1)
     within(f"{path}worker_hops", separation.worker_hops, 1, MAX_WORKER_HOPS)
     plain = Separation()
     of_models, of_medians = (

@@ -11,7 +11,7 @@ from rtserver.dsp.kam import Kam
 from rtserver.dsp.masks import Masks
 from rtserver.errors import ConfigError
 from rtserver.graph import Graph
-from rtserver.separation.model import WINDOW_SIZE, SeparationModel, read_model
+from rtserver.separation.model import WINDOW_SIZE, SeparationModel, blend_of, read_model
 from rtserver.separation.network import BUDGET, SeparationNetwork
 from rtserver.separation.separator import Separator, Source
 from rtserver.separation.wiener import Wiener
@@ -78,7 +78,7 @@ def separation(
         _check_fit(models, options, chosen, sample_rate, n_channels, field)
         stft, _, istft = chosen.nodes()
         separator = Separator(
-            models[0], options.deferred_hops, blend=options.blend, other=models[1] if len(models) > 1 else None, source=source
+            models[0], options.deferred_hops, blend=blend_of(options), other=models[1] if len(models) > 1 else None, source=source
         )
         graph.add("stft", stft)
         graph.add(SEPARATOR, separator, after="stft")
@@ -135,7 +135,7 @@ def own_settings(graph: Graph, options: Separation) -> dict[str, float | str]:
     """What the node that separates begins with, of all that may be set while it plays."""
     node = separating_node(graph)
     if node == SEPARATOR:
-        return {"blend": options.blend} | ({"model": model_name(options.model)} if options.other_model else {})
+        return {"blend": blend_of(options)} | ({"model": model_name(options.model)} if options.other_model else {})
     return {key: getattr(options, key) for key in MASK_PARAMETERS} if node else {}
 
 

@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 
 from rtserver import zoo
-from rtserver.config.separation import is_path, model_name
+from rtserver.config.separation import Separation, is_path, model_name
 from rtserver.errors import ModelError
 
 KIND = "separation"
@@ -55,6 +55,8 @@ class SeparationModel:
         Frames and Hz for which the network was made.
     n_past, past_step, n_around : int
         Of the medians behind ``prior`` and ``features``: spectra along time, every which network hop one enters, and bins along frequency.
+    blend : float
+        How far the medians should have a say where nobody says otherwise, 0 to 1.
     heard : tuple of str
         Which of `HEARD` it takes.
     states : dict
@@ -71,6 +73,7 @@ class SeparationModel:
     n_past: int
     past_step: int
     n_around: int
+    blend: float
     heard: tuple[str, ...]
     states: Mapping[str, tuple[int, ...]]
 
@@ -125,9 +128,15 @@ def read_model(model: str) -> SeparationModel:
         medians.n_past,
         medians.past_step,
         medians.n_around,
+        facts.blend,
         heard,
         states,
     )
+
+
+def blend_of(options: Separation) -> float:
+    """How far the medians have a say beside ``options.model``: as `options` say, else as its manifest does. Raises `ModelError`."""
+    return read_model(options.model).blend if options.blend is None else options.blend
 
 
 class _Medians(msgspec.Struct):
@@ -145,6 +154,7 @@ class _Facts(msgspec.Struct):
     hops: list[int]
     sample_rates: list[int]
     hpss: _Medians
+    blend: float = 0.0
 
 
 def _facts(where: str, entry: dict[str, Any]) -> _Facts:
@@ -165,6 +175,8 @@ def _facts(where: str, entry: dict[str, Any]) -> _Facts:
         raise ModelError(f"{where}: expected hops that divide {NETWORK_HOP}, at least one, got {facts.hops}")
     if not facts.sample_rates or min(facts.sample_rates) < 1:
         raise ModelError(f"{where}: expected sample_rates in Hz, at least one, got {facts.sample_rates}")
+    if not 0.0 <= facts.blend <= 1.0:
+        raise ModelError(f"{where}: expected blend in 0..1, got {facts.blend}")
     n_past, n_around = facts.hpss.n_past, facts.hpss.n_around
     if facts.hpss.past_step < 1:
         raise ModelError(f"{where}: expected hpss with past_step >= 1 (hops of the network), got {facts.hpss.past_step}")

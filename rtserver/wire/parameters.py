@@ -17,6 +17,7 @@ from rtserver.config.separation import model_name
 from rtserver.errors import ConfigError
 from rtserver.generation.chords import parse_chord
 from rtserver.generation.constraints import parse_scale
+from rtserver.separation.model import blend_of
 from rtserver.wire.protocol import Refusal, nearest
 
 # Commands and parameters take effect so long after they came, so that they reach their role before the frame does: a worker's hop is 10 ms,
@@ -81,7 +82,7 @@ def table(config: Config) -> dict[str, Parameter]:
     for name in dict.fromkeys(config.input_of(output) for output in separated):
         separation = config.separation_of(name)
         if separation.model:
-            known[f"inputs.{name}.blend"] = Parameter("engine", separation.blend, 0.0, 1.0)
+            known[f"inputs.{name}.blend"] = Parameter("engine", blend_of(separation), 0.0, 1.0)
             names = tuple(model_name(model) for model in separation.models)
             if len(names) > 1:
                 known[f"inputs.{name}.model"] = Parameter("engine", names[0], choices=names)

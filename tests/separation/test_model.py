@@ -50,6 +50,7 @@ def test_a_manifest_is_read_for_what_the_graph_needs(tiny: model.SeparationModel
         ({"hops": []}, "hops that divide 256"),
         ({"sample_rates": []}, "sample_rates in Hz, at least one"),
         ({"sample_rates": ["fast"]}, r"Expected `int`, got `str` - at `\$.sample_rates"),
+        ({"blend": 1.5}, r"expected blend in 0..1, got 1.5"),
         ({"hpss": {"n_past": 4, "n_around": 5}}, "odd n_past and n_around"),
         ({"hpss": {"n_past": 5, "n_around": 65}}, "at most 63"),
         ({"hpss": {"n_past": 5, "n_around": 5, "past_step": 0}}, "past_step >= 1"),

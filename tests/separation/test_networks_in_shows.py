@@ -167,6 +167,14 @@ def test_what_may_be_set_while_it_plays_is_the_networks(tiny: SeparationModel, o
     assert "inputs.main.model" not in table(parse(show(tiny)))
 
 
+def test_where_nobody_says_it_a_manifest_says_the_blend(tmp_path: Path) -> None:
+    model = read_model(str(make(tmp_path, facts={"blend": 0.4})))
+    graph = separation(Separation("stage", model=str(model.path)), RATE)
+    assert own_settings(graph, Separation("stage", model=str(model.path))) == {"blend": 0.4}
+    assert own_settings(graph, Separation("stage", model=str(model.path), blend=0.0)) == {"blend": 0.0}
+    assert table(parse(show(model)))["inputs.main.blend"].default == 0.4
+
+
 def test_settings_reach_the_node_at_their_hop(tiny: SeparationModel, other: SeparationModel, tmp_path: Path) -> None:
     config = parse(show(tiny, other_model=str(other.path)))
     stepper = Stepper(config, tmp_path)

@@ -256,7 +256,7 @@ STEMS = [("drums", "bass", "other"), ("harmonic", "percussive"), ("percussive", 
 
 
 def named(stems: tuple[str, ...]) -> SeparationModel:
-    return SeparationModel("m", "m", Path(), Path(), stems, (128, 256), (RATE,), 5, 1, 5, ("prior",), {})
+    return SeparationModel("m", "m", Path(), Path(), stems, (128, 256), (RATE,), 5, 1, 5, 0.0, ("prior",), {})
 
 
 @pytest.mark.parametrize("stems", STEMS, ids="-".join)
