@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spectra import N_BINS, spectra, spectrum_spec, through
 
 from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.masks import SOFT, Masks
@@ -16,31 +17,13 @@ with pytest.MonkeyPatch.context() as patch:  # librosa compiles ufuncs for 20 s 
 
     librosa_hpss(np.ones((8, 8)))  # loads the rest of it
 
-N_BINS = 33
 SMALL = [(5, 7, 1), (5, 7, 3), (23, 9, 1), (23, 9, 2)]  # n_past, n_around, past_step: networks and sorted rows
-
-
-def spectrum_spec(n_channels: int = 1, n_bins: int = N_BINS) -> Spec:
-    return Spec(48000, 64, (n_channels, n_bins), np.dtype(np.complex64))
 
 
 def prepared(n_past: int = 5, n_around: int = 7, past_step: int = 1, n_channels: int = 1, masks: Masks = SOFT) -> Hpss:
     node = Hpss(n_past, n_around, past_step, masks)
     node.prepare(spectrum_spec(n_channels))
     return node
-
-
-def spectra(n_hops: int, n_channels: int = 1, seed: int = 0) -> np.ndarray:
-    parts = np.random.default_rng(seed).standard_normal((2, n_hops, n_channels, N_BINS))
-    return (parts[0] + 1j * parts[1]).astype(np.complex64)
-
-
-def through(node: Hpss, x: np.ndarray) -> np.ndarray:
-    """(n_hops, n_parts, n_channels, n_bins)"""
-    out = np.full((len(x), 3 if node.residual else 2, *x.shape[1:]), np.nan, np.complex64)
-    for i, hop in enumerate(x):
-        node.process(np.ascontiguousarray(hop), out[i])
-    return out
 
 
 def brute_force(x: np.ndarray, n_past: int, n_around: int, past_step: int) -> np.ndarray:

@@ -4,23 +4,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba.core.runtime import _nrt_python, rtsys
 from numba.types import Array
+from spectra import N_BINS, spectra, spectrum_spec, through
 
 from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.kam import Kam
 from rtserver.dsp.masks import SOFT, Masks
 from rtserver.dsp.spatial import Spatial
 from rtserver.errors import SpecError
-from rtserver.node import Spec
 
-N_BINS = 33
 STEPPED, SORTED = (5, 7, 3), (23, 9, 2)  # n_past, n_around, past_step: networks and sorted rows
 KINDS = [(STEPPED, "power"), (STEPPED, "paper"), (STEPPED, "off"), (SORTED, "off")]  # every kernel costs seconds of compiling
 MASKS = [SOFT, Masks(exponent=1.0), Masks("soft", 2.0, 2.0, 1.5), Masks("hard"), Masks("hard", 2.0, 2.0, 3.0)]
 TIME_CONSTANT_S = 0.02
-
-
-def spectrum_spec(n_channels: int = 2) -> Spec:
-    return Spec(48000, 64, (n_channels, N_BINS), np.dtype(np.complex64))
 
 
 def prepared(
@@ -29,19 +24,6 @@ def prepared(
     node = Kam(*sizes, masks, iterations=iterations, spatial=spatial, time_constant_s=TIME_CONSTANT_S)
     node.prepare(spectrum_spec(n_channels))
     return node
-
-
-def spectra(n_hops: int, n_channels: int = 2, seed: int = 0) -> np.ndarray:
-    parts = np.random.default_rng(seed).standard_normal((2, n_hops, n_channels, N_BINS))
-    return (parts[0] + 1j * parts[1]).astype(np.complex64)
-
-
-def through(node: Hpss, x: np.ndarray) -> np.ndarray:
-    """(n_hops, n_parts, n_channels, n_bins)"""
-    out = np.full((len(x), 3 if node.residual else 2, *x.shape[1:]), np.nan, np.complex64)
-    for i, hop in enumerate(x):
-        node.process(np.ascontiguousarray(hop), out[i])
-    return out
 
 
 def causal_algorithm_1(x: np.ndarray, sizes: tuple[int, int, int], iterations: int, spatial: Spatial) -> np.ndarray:
@@ -91,7 +73,7 @@ def causal_algorithm_1(x: np.ndarray, sizes: tuple[int, int, int], iterations: i
 @pytest.mark.parametrize(("sizes", "spatial"), KINDS)
 @pytest.mark.parametrize("iterations", [1, 2, 4])
 def test_it_is_the_definition(sizes: tuple[int, int, int], spatial: Spatial, iterations: int) -> None:
-    x = spectra(70)
+    x = spectra(70, 2)
     expected = causal_algorithm_1(x, sizes, iterations, spatial)
     np.testing.assert_allclose(through(prepared(sizes, spatial, iterations), x), expected, atol=2e-3)
     assert np.median(np.abs(through(prepared(sizes, spatial, iterations), x) - expected)) < 2e-6
@@ -119,7 +101,7 @@ def test_parts_sum_to_the_input(
 ) -> None:
     x = (spectra(12, 2, seed) * 10.0**decades).astype(np.complex64)
     node = Kam(*kind[0], masks, residual=True, iterations=iterations, spatial=kind[1], time_constant_s=TIME_CONSTANT_S)
-    node.prepare(spectrum_spec())
+    node.prepare(spectrum_spec(2))
     out = through(node, x)
     np.testing.assert_allclose(out.sum(axis=1), x, atol=1e-6 * np.abs(x).max())
     assert masks.complete == (not out[:, 2].any())
@@ -151,7 +133,7 @@ def test_a_louder_input_makes_parts_that_are_as_much_louder(
 def test_a_new_setting_holds_from_the_next_hop_on(name: str, spatial: Spatial) -> None:
     """The node then plays as one that was made with it: only the last iteration knows the masks. And nothing compiles."""
     value = {"mask": "hard", "exponent": 1.0}.get(name, 2.0)
-    x = spectra(30)
+    x = spectra(30, 2)
     changed, before, after = prepared(spatial=spatial), prepared(spatial=spatial), prepared(spatial=spatial, masks=Masks(**{name: value}))
     y = through(changed, x[:20])
     changed.set(name, value)
@@ -189,7 +171,7 @@ def test_where_sources_lie_helps_to_tell_them() -> None:
 @pytest.mark.parametrize(("sizes", "spatial"), KINDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, complex(0, np.nan), complex(-np.inf, np.nan)])
 def test_a_bin_that_is_not_finite_is_counted_and_taken_as_zero(sizes: tuple[int, int, int], spatial: Spatial, bad: complex) -> None:
-    x = spectra(40)
+    x = spectra(40, 2)
     clean = x.copy()
     clean[3, 0, 10] = 0.0
     x[3, 0, 10] = bad
@@ -214,9 +196,9 @@ def test_extreme_levels_stay_finite(value: float, masks: Masks, spatial: Spatial
 @pytest.mark.parametrize(("sizes", "spatial"), KINDS)
 def test_reset_equals_fresh(sizes: tuple[int, int, int], spatial: Spatial) -> None:
     node = prepared(sizes, spatial, 3)
-    through(node, spectra(31, seed=1))
+    through(node, spectra(31, 2, seed=1))
     node.reset()
-    x = spectra(50, seed=2)
+    x = spectra(50, 2, seed=2)
     np.testing.assert_array_equal(through(node, x), through(prepared(sizes, spatial, 3), x))
 
 
@@ -224,7 +206,7 @@ def test_reset_equals_fresh(sizes: tuple[int, int, int], spatial: Spatial) -> No
 def test_no_kernel_allocates(spatial: Spatial) -> None:
     """numba counts what a kernel allocates, and its own record of each array handed to it."""
     _nrt_python.memsys_enable_stats()
-    node, x = prepared(spatial=spatial, iterations=3), spectra(100)
+    node, x = prepared(spatial=spatial, iterations=3), spectra(100, 2)
     out = np.zeros((2, 2, N_BINS), np.complex64)
     before = rtsys.get_allocation_stats().alloc
     for hop in x:
@@ -249,7 +231,7 @@ def test_no_kernel_allocates(spatial: Spatial) -> None:
 )
 def test_parameters_that_make_no_sense_are_refused(node: Kam) -> None:
     with pytest.raises(SpecError, match="Kam expects"):
-        node.prepare(spectrum_spec())
+        node.prepare(spectrum_spec(2))
 
 
 def test_more_than_two_channels_have_no_places() -> None:
