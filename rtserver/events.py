@@ -202,11 +202,11 @@ class Change(Event, frozen=True):
 
 
 class Setting(Event, frozen=True):
-    """The separation of `input` has another `key` (mask, exponent, a margin; blend, model) from the hop at `frame` on."""
+    """The separation of `input` has another `key` (mask, exponent, a margin; blend, model, score) from the hop at `frame` on."""
 
     input: str
     key: str
-    value: float | str
+    value: float | str | bool
 
 
 class Resume(Event, frozen=True):

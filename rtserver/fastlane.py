@@ -12,9 +12,11 @@ import numpy as np
 
 from rtserver.dsp.layout import HARMONIC_CHROMA, HARMONIC_LEVEL, LEVEL, N_CHROMA, N_FEATURES, N_HEARD
 from rtserver.errors import SpecError
+from rtserver.events import Position, decode
 from rtserver.graph import Graph
 from rtserver.node import Array
 from rtserver.separation.graph import SEPARATOR, separating_node
+from rtserver.separation.prompter import Prompter
 from rtserver.separation.separator import Separator
 from rtserver.shared.ring import SampleRing
 from rtserver.shared.session import IN_RING_SIZE, Session
@@ -22,6 +24,7 @@ from rtserver.shared.session import IN_RING_SIZE, Session
 RESET = "reset"  # why a graph forgot its past at a client's wish: its tracks go on
 # Input replayed into a restarted graph: longer than any `Hpss` remembers, so that its state is the lost one's, bit for bit.
 REPLAY_S = 0.75  # of `Kam` docs/kam.md tells
+TELLS_SCORE = "score"  # the setting that is the prompter's and not the separating node's
 
 
 class FastLane:
@@ -38,9 +41,19 @@ class FastLane:
         Device channels of the input, from 0.
     tracks : list of SampleRing
         Where the graph's outputs go, in its order.
+    prompter : Prompter, optional
+        Tells the network what the score expects. Hops from which a state is rebuilt are heard without a score.
     """
 
-    def __init__(self, session: Session, name: str, graph: Graph, channels: Sequence[int], tracks: list[SampleRing]) -> None:
+    def __init__(  # noqa: PLR0917
+        self,
+        session: Session,
+        name: str,
+        graph: Graph,
+        channels: Sequence[int],
+        tracks: list[SampleRing],
+        prompter: Prompter | None = None,
+    ) -> None:
         self.session = session
         self.name = name
         self.graph = graph
@@ -60,6 +73,7 @@ class FastLane:
         self.applied: list[tuple[int, str, float | str]] = []  # settings and the hops from which they hold, for whoever tells of them
         self.unmasked: list[tuple[int, int, str]] = []  # the same of stretches without a network's masks: frame, hops, why
         self._separator: Separator | None = graph.node(SEPARATOR) if SEPARATOR in graph else None
+        self.prompter = prompter
         self._seen = (0, 0)
         self._stretch: tuple[int, int, str] | None = None
 
@@ -70,7 +84,22 @@ class FastLane:
 
     def set(self, name: str, value: float | str) -> None:
         """Set a parameter of the separation from the next hop on."""
+        if name == TELLS_SCORE:
+            if self.prompter is not None:
+                self.prompter.shown = bool(value)
+            return
         self.graph.set(separating_node(self.graph), name, value)
+
+    def hear(self, position: Position) -> None:
+        """Where the player is, for the network."""
+        if self.prompter is not None:
+            self.prompter.hear(position)
+
+    def reset(self) -> None:
+        """Forget the past; its tracks go on."""
+        self.graph.reset()
+        if self.prompter is not None:
+            self.prompter.forget(self.position)
 
     def keep_harmonic(self, x: Array, _frame: int) -> None:
         """A tap: features of the harmonic track, to be published with those of the input that end at the same frame."""
@@ -108,6 +137,8 @@ class FastLane:
             self._separator.n_missing, self._separator.n_bad = self._seen
         self._publishing, self._settings = True, settings
         self.position = now
+        if self.prompter is not None:
+            self.prompter.forget(now)
         for ring in self.tracks:
             ring.restart(now)
 
@@ -150,7 +181,18 @@ class FastLane:
             self.applied.append((self.position, name, value))
         if not self.input.read(self.position, self._x, self.channels):
             raise SpecError(f"frame {self.position} is not in the input ring {self.input.span.tolist()}")
+        if self.prompter is not None and self._separator is not None and tracks is not None:
+            self.prompter.tell(self.position, self._separator.score)
         self.graph.process(self._x, self.position, self._out)
         self.position += self.hop_size
         for i, ring in enumerate(tracks or ()):
             ring.write(self._out[i], self.position - self.hop_size)
+
+
+def pass_positions(session: Session, lanes: Sequence[FastLane]) -> None:
+    """Hand on what the follower has said since the last call, where there is no engine role to do so."""
+    for message in session.ring(session.own("follower"), session.own("engine")).drain():
+        event = decode(message)
+        if isinstance(event, Position):
+            for lane in lanes:
+                lane.hear(event)

@@ -5,6 +5,7 @@ input ── stft ── hpss ── istft ──┬── harmonic ────
   │                              └── residual                │   (where an output asks for it)
   │  or: ─────── separator ── (wiener) ── istft ── the stems of a network
   └──── features ────────────────────────────────────────────┴── feature ring  (workers: follower → performer → midi)
+                                                                                          └── prompter → separator's score
 
 Every input has such a branch of its own; one of them, the followed one, has the features, and the harmony where the performer wants it so.
 """
@@ -18,11 +19,14 @@ from rtserver.dsp.features import Features
 from rtserver.dsp.layout import N_HEARD
 from rtserver.errors import ConfigError
 from rtserver.fastlane import FastLane
+from rtserver.following.score import Score
 from rtserver.graph import Graph
 from rtserver.node import Spec
 from rtserver.plan import Branch, Plan, plan
 from rtserver.separation.elsewhere import Elsewhere
 from rtserver.separation.graph import check_worker, preset, separation, tracks
+from rtserver.separation.model import prompted
+from rtserver.separation.prompter import Prompter
 from rtserver.separation.separator import Source
 from rtserver.shared.maskring import MaskRing
 from rtserver.shared.session import Session
@@ -93,7 +97,10 @@ def fast_lanes(session: Session, live: bool = False) -> list[FastLane]:
     sources = {name: Elsewhere(MaskRing(session.block, session.deck, k), waker) for k, name in deferred}
     for name, graph in build(config, sources).items():
         channels = [c - 1 for c in config.inputs[name].channels]
-        lane = FastLane(session, name, graph, channels, [rings[name, source] for source in graph.outputs])
+        shown = prompted(config, name) if session.setup.score_file else None
+        score = None if shown is None else Score.from_npz(session.setup.score_file)
+        prompter = None if shown is None or score is None else Prompter.of(config, score, graph.block.hop_size, shown)
+        lane = FastLane(session, name, graph, channels, [rings[name, source] for source in graph.outputs], prompter)
         if name == config.followed_input:
             graph.tap("features", lane.publish_features)
             if "harmony" in graph:

@@ -21,8 +21,8 @@ from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
 from rtserver.audio.clicks import ClickRing
 from rtserver.audio.stream import begin_stream
-from rtserver.events import Absent, AnyEvent, Change, Click, Lag, Recording, Resume, Setting, decode
-from rtserver.fastlane import RESET, FastLane
+from rtserver.events import Absent, AnyEvent, Change, Click, Lag, Late, Recording, Resume, Setting, decode
+from rtserver.fastlane import RESET, FastLane, pass_positions
 from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, lay_out, open_session
@@ -31,6 +31,7 @@ from rtserver.recording.take import TOO_SLOW
 from rtserver.recording.wave import Wave
 from rtserver.render import Rendered, exchange, prepared, workers_of
 from rtserver.replay import WORKERS, Log, LogError, Rerun, Stay
+from rtserver.separation.prompter import POSITION
 from rtserver.shared.memory import Block
 from rtserver.shared.session import DECK_ROLES, EVENT_PATHS, PID, Session, Setup, deck_file
 from rtserver.verdict import SCORE_FILE
@@ -95,6 +96,8 @@ class LaneScript:
         self._heard = stay.start, stay.end
         self._running = stay.start <= 0  # the first song's engine runs from the start, the others' when they are called for
         self._script = deque(e for e in events if isinstance(e, Setting | Resume) and e.input == lane.name)
+        if lane.prompter is not None:
+            lane.prompter.postpone(e for e in events if isinstance(e, Late) and e.what == f"{POSITION} {lane.name}")
         self._aim()
 
     def run_hop(self) -> bool:
@@ -113,7 +116,7 @@ class LaneScript:
             if isinstance(event, Setting):
                 lane.set(event.key, event.value)
             elif event.reason == RESET:
-                lane.graph.reset()
+                lane.reset()
             else:
                 lane.resume_at(event.frame, event.rebuilt_from)
                 self._running = True
@@ -152,6 +155,7 @@ class Performance:
     def _step(self, frame: int) -> None:
         for worker in self.workers:
             worker.step(frame)
+        pass_positions(self.session, [script.lane for script in self.lanes])
 
 
 class Reenactment:

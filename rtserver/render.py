@@ -20,7 +20,7 @@ from rtserver.audio.mixer import mix_output, take_input
 from rtserver.config import Config, Input, Output
 from rtserver.errors import ConfigError
 from rtserver.events import AnyEvent, decode
-from rtserver.fastlane import FastLane
+from rtserver.fastlane import FastLane, pass_positions
 from rtserver.node import Array
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import Plan, open_session
@@ -98,10 +98,13 @@ class Stepper:
         """What engine and workers do after a block."""
         for lane in self.lanes:
             while lane.run_hop():  # live the workers are as quick: the follower knows what the performer has decided two hops before
-                for worker in self.workers.values():
-                    worker.step()
+                self._step()
+        self._step()
+
+    def _step(self) -> None:
         for worker in self.workers.values():
             worker.step()
+        pass_positions(self.session, self.lanes)
 
     def events(self) -> Iterator[AnyEvent]:
         """Everything emitted since the last call."""

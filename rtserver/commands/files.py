@@ -14,6 +14,8 @@ from rtserver.errors import ConfigError
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+    from rtserver.following.score import Score as FollowedScore
+
 
 def register(add: Add) -> None:
     """Their arguments."""
@@ -70,6 +72,10 @@ def register(add: Add) -> None:
     sub.add_argument("--model", default="", metavar="NAME|FILE.onnx", help="a network, whose stems are the files (default: medians alone)")
     sub.add_argument("--blend", type=float, metavar="X", help="of a network: 0 to 1, how far the medians have a say (its manifest's)")
     sub.add_argument("--wiener", action="store_true", help="of a network: refine the stems of a stereo file by where they stand")
+    sub.add_argument("--score", type=Path, metavar="SCORE", help="of a network that hears one: follow it, and tell what it expects")
+    sub.add_argument(
+        "--part", action="append", default=[], metavar="NAME", help="of the score: a part that is played, by name or number; repeatable"
+    )
 
     sub = add("follow", follow, "follow a score through a recording or a MIDI performance, as if it were live")
     sub.add_argument("score", type=Path, metavar="SCORE")
@@ -193,11 +199,26 @@ def separate(arguments: Arguments) -> int:
         model=arguments.model,
         blend=arguments.blend,
         wiener=arguments.wiener,
+        score=arguments.score is not None or None,
     )
+    score = _told_score(arguments)
     with progress(info(arguments.input).n_frames, "separate", " frames") as bar:
-        files = split(arguments.input, arguments.output, options, bar.update)
+        files = split(arguments.input, arguments.output, options, bar.update, score)
     print(*files, sep="\n")
     return 0
+
+
+def _told_score(arguments: Arguments) -> FollowedScore | None:
+    """The score that a network is to be told of."""
+    if arguments.score is None:
+        if arguments.part:
+            raise ConfigError("--part", "belongs to a score: name it with --score")
+        return None
+    if not arguments.model:
+        raise ConfigError("--score", "is told to a network: name one with --model")
+    from rtserver.following.score import load_score
+
+    return load_score(arguments.score, arguments.part)
 
 
 def _separate_whole(arguments: Arguments) -> int:
@@ -207,6 +228,8 @@ def _separate_whole(arguments: Arguments) -> int:
     for name in ("preset", "mask", "exponent", "margin_harmonic", "margin_percussive", "model", "blend", "wiener"):
         if getattr(arguments, name) != getattr(live, name):
             raise ConfigError(f"--{name.replace('_', '-')}", "belongs to --method hpss; for a whole file kam has its own")
+    if arguments.score is not None or arguments.part:
+        raise ConfigError("--score", "belongs to --method hpss and a network")
     kernels = None if arguments.kernel is None else dict(map(parse_kernel, arguments.kernel))
     iterations = live.iterations if arguments.iterations is None else arguments.iterations
     with progress(n_steps(arguments.input, iterations), "separate", " bins") as bar:

@@ -41,6 +41,7 @@ def check(config: Config) -> None:
         n = len(config.deferred_inputs)
         raise ConfigError("inputs", f'expected at most {MAX_DEFERRED} with where = "worker", got {n}: let some run inline')
     check_separation(config.separation)
+    _check_told(config)
     check_score(config.score)
     check_following(config.following)
     check_generation(config.generation)
@@ -77,6 +78,16 @@ def _check_outputs(config: Config) -> None:
                     f"outputs.{other_name}.on_late",
                     f"shares a channel with {name!r} and both fall back to dry, which would double the level: set one to 'mute'",
                 )
+
+
+def _check_told(config: Config) -> None:
+    """A score that is to be told has to be there; in a show with a set list it is the songs' business."""
+    if config.score.file or config.setlist.songs:
+        return
+    tables = {"separation": config.separation} | {f"inputs.{name}.separation": source.separation for name, source in config.inputs.items()}
+    for field, separation in tables.items():
+        if separation is not None and separation.score:
+            raise ConfigError(f"{field}.score", "there is no score to tell the network of: name one in [score], or leave it out")
 
 
 def _check_source(field: str, source: str, model: str) -> None:

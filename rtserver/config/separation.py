@@ -27,7 +27,8 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other_model : a second one of the same stems, to change to while it plays. blend : 0 to 1, how far the network's boundary between the
     percussive stem and the rest is moved to the medians'; None: as far as the manifest of `model` says. where : the network runs inline
     in the engine, or in a worker process, whose masks are used `worker_hops` hops later, as latency, for a network that would not fit
-    beside everything else. wiener : refine the stems of a stereo input by where they stand.
+    beside everything else. wiener : refine the stems of a stereo input by where they stand. score : tell the network what the score
+    expects, where the follower knows the place; None: of the followed input, where there is a score and the network hears one.
 
     Of the medians alone, mask : soft shares out each bin of a spectrum, hard gives it to the stronger part.
     exponent : of the soft mask, on magnitudes, 0.5 to 8; larger is harder. margin_harmonic, margin_percussive : 1 to 16, as a
@@ -50,6 +51,7 @@ class Separation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     worker_hops: int = 2  # 1 to 8; one gives the worker a hop's time at most
     blend: float | None = None
     wiener: bool = False
+    score: bool | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -77,7 +79,7 @@ def check_separation(separation: Separation, path: str = "separation.") -> None:
     within(f"{path}worker_hops", separation.worker_hops, 1, MAX_WORKER_HOPS)
     plain = Separation()
     of_models, of_medians = (
-        ("other_model", "where", "worker_hops", "blend", "wiener"),
+        ("other_model", "where", "worker_hops", "blend", "wiener", "score"),
         ("mask", *MASK_LIMITS, "method", "iterations", "spatial"),
     )
     for name in of_medians if separation.model else of_models:

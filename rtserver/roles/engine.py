@@ -7,13 +7,14 @@ import time
 from rtserver.audio import table as t
 from rtserver.audio.journal import unread
 from rtserver.clock import DelayLockedLoop
-from rtserver.events import Command, Gap, Late, Param, Resume, Setting, StandIn
-from rtserver.fastlane import RESET, FastLane
+from rtserver.events import Command, Gap, Late, Param, Position, Resume, Setting, StandIn
+from rtserver.fastlane import RESET, TELLS_SCORE, FastLane
 from rtserver.pipeline import fast_lanes
 from rtserver.plan import level_of
 from rtserver.roles.agenda import what
 from rtserver.roles.role import TURN_S
 from rtserver.separation.graph import SEPARATOR, own_settings
+from rtserver.separation.prompter import POSITION
 from rtserver.separation.separator import Separator
 from rtserver.shared.histogram import HopTimes
 from rtserver.shared.session import Session
@@ -128,12 +129,18 @@ class EngineRole:
         for frame, n_hops, reason in lane.unmasked:
             self.session.emit("engine", StandIn(frame, lane.position, lane.name, n_hops, reason))
         lane.unmasked.clear()
+        if lane.prompter is not None:
+            for frame, declared, taken in lane.prompter.late:
+                self.session.emit("engine", Late(frame, declared, self.session.own("engine"), f"{POSITION} {lane.name}", taken))
+            lane.prompter.late.clear()
 
     def _count_masks(self) -> None:
         if self.separators:
             late, bad, slow = (sum(of) for of in zip(*((s.n_missing, s.n_bad, s.source.slow) for s in self.separators), strict=True))
             for name, value in (("late_masks", late), ("nonfinite_masks", bad), ("slow_networks", slow)):
                 self.session.count_set("engine", name, value)
+            prompters = (lane.prompter for lane in self.lanes if lane.prompter is not None)
+            self.session.count_set("engine", "prompted_hops", sum(prompter.n_prompted for prompter in prompters))
 
     def _watch(self) -> None:
         """Time every node; where there are several inputs, a node is called after its own."""
@@ -151,7 +158,10 @@ class EngineRole:
             features_to = self._features_to()
             frame, begin = lane.resume()
             # a new process begins with the song's own
-            for key, value in own_settings(lane.graph, self.session.config.separation_of(lane.name)).items():
+            settings = own_settings(lane.graph, self.session.config.separation_of(lane.name))
+            if lane.prompter is not None:
+                settings[TELLS_SCORE] = lane.prompter.shown
+            for key, value in settings.items():
                 self.session.emit("engine", Setting(frame, frame, lane.name, key, value))
             self.session.emit("engine", Resume(frame, frame, lane.name, begin, features_to, reason))
 
@@ -197,14 +207,17 @@ class EngineRole:
                 self._schedule(event)
             elif isinstance(event, Param):
                 self.changes.add(event)
+            elif isinstance(event, Position):
+                for lane in self.lanes:
+                    lane.hear(event)
             elif isinstance(event, Command) and event.name == "reset":
                 for lane in self.lanes:
-                    lane.graph.reset()
+                    lane.reset()
                     frame = lane.position
                     self.session.emit("engine", Resume(frame, frame, lane.name, frame, frame, RESET))
 
     def _schedule(self, event: Param) -> None:
-        """``inputs.NAME.mask``, ``.exponent`` and the margins hold from the first hop at the event's frame on."""
+        """``inputs.NAME.mask`` and whatever else separation has hold from the first hop at the event's frame on."""
         _, name, key = event.name.split(".")
         for lane in self.lanes:
             if lane.name == name:

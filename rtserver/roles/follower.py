@@ -10,7 +10,7 @@ import numpy as np
 
 from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import ScoreError
-from rtserver.events import Command, Event, MidiIn, Note, Position
+from rtserver.events import Command, Event, MidiIn, Note, Position, encode
 from rtserver.following.follower import Follower
 from rtserver.following.hand import Hand
 from rtserver.following.news import News
@@ -23,6 +23,7 @@ from rtserver.roles.hops import HopReader
 from rtserver.roles.ownnotes import OwnNotes
 from rtserver.roles.refusing import refuse
 from rtserver.roles.role import TURN_S
+from rtserver.separation.model import prompted
 from rtserver.shared.session import POSITION, Session
 from rtserver.verdict import REFERENCE_FILE
 
@@ -55,6 +56,8 @@ class FollowerRole:
         self.cueing = Cueing(session, self.follower.score, self.agenda)
         self.reader = HopReader(session, "follower")
         self.waker = session.waker("follower")
+        self.prompts = any(prompted(config, name) is not None for name in config.inputs)  # whether the engine wants to know
+        self.engine = session.ring(session.own("follower"), session.own("engine"))
 
     def turn(self) -> bool:
         self.waker.wait(TURN_S)
@@ -97,6 +100,8 @@ class FollowerRole:
         if not isinstance(event, Position):
             return
         position = msgspec.structs.replace(self.hand.take(event), available_frame=event.frame + self.effect)
+        if self.prompts:
+            self.engine.put(encode(position))  # and nobody is woken: the next block is as soon as it can be of use
         self.session.emit("follower", position, "performer", "gateway")
         self.session.count("follower", "positions")
         self.position[:] = [getattr(position, name) for name in POSITION]

@@ -162,6 +162,11 @@ def _check_fit(  # noqa: PLR0917 (what has to fit together)
         if model.stems != models[0].stems:
             stems = ", ".join(models[0].stems)
             raise ConfigError(_path(field, key), f"expected the same stems as {models[0].name!r} ({stems}), got {', '.join(model.stems)}")
+    if options.score and not any("score" in model.heard for model in models):
+        names, inputs = " and ".join(repr(model.name) for model in models), ", ".join(models[0].heard)
+        raise ConfigError(
+            _path(field, "score"), f"expected a network that hears a score (an input 'score'); {names} hears {inputs}: leave it out"
+        )
     if n_channels > 2:
         raise ConfigError(_path(field, "model"), f"a network hears one channel or two, this has {n_channels}: name inputs of two channels")
     if options.wiener and n_channels != 2:

@@ -25,6 +25,7 @@ import msgspec
 
 from rtserver import zoo
 from rtserver.config.separation import Separation, is_path, model_name
+from rtserver.config.tree import Config
 from rtserver.errors import ModelError
 
 KIND = "separation"
@@ -155,6 +156,14 @@ class _Facts(msgspec.Struct):
     sample_rates: list[int]
     hpss: _Medians
     blend: float = 0.0
+
+
+def prompted(config: Config, name: str) -> bool | None:
+    """Whether the network of the input `name` is told of the score at the start. None: it cannot be, for want of a score or of ears."""
+    options = config.separation_of(name)
+    if not config.score.file or not any("score" in read_model(model).heard for model in options.models):
+        return None
+    return name == config.followed_input if options.score is None else options.score
 
 
 def _facts(where: str, entry: dict[str, Any]) -> _Facts:

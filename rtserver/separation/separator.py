@@ -94,7 +94,7 @@ class Separator:
     n_missing, n_bad, n_nonfinite : int
         Since it was made: hops whose masks had not come, hops whose masks were not finite, and numbers of the input that were not.
     score : float32 (177,)
-        What the network is told of the score; all 0: nothing. Write into it.
+        What the network is told of the score at the next hop; all 0: nothing. Write into it, hop by hop (`prompter`).
 
     Notes
     -----
@@ -221,4 +221,5 @@ class Separator:
         self._hpss.reset()
         self._features.reset()
         self._held.fill(0.0)
+        self.score.fill(0.0)
         self.source.reset(self._chosen)

@@ -34,7 +34,8 @@ _PATHS: dict[str, tuple[str, ...]] = {
     "supervisor": ("gateway", "recorder"),
     "audio": ("gateway", "recorder"),
     "engine": ("gateway", "recorder"),
-    "follower": ("supervisor", "engine", "performer", "midi", "gateway", "recorder"),  # but for the performer: what cues ask for
+    # but for the performer, and positions for the engine: what cues ask for
+    "follower": ("supervisor", "engine", "performer", "midi", "gateway", "recorder"),
     "performer": ("midi", "follower", "gateway", "recorder"),  # the follower: what is not the player's
     "midi": ("performer", "engine", "follower", "supervisor", "gateway", "recorder"),
     "cables": ("supervisor", "gateway", "recorder"),
@@ -63,6 +64,7 @@ _COUNTED: dict[str, tuple[str, ...]] = {
     "engine": (
         *("hops", "lagged_frames", "restarts", "hop_ns_last", "hop_ns_max", "nonfinite", "wakes"),
         *("late_masks", "nonfinite_masks", "slow_networks"),  # hops without a network's masks, and runs of one beyond its budget
+        "prompted_hops",  # of which a network was told what the score expects
     ),
     "separator": ("hops", "skipped_hops", "nonfinite", "run_ns_max"),
     "follower": ("hops", "late_hops", "positions", "lost_hops", "hop_ns_max", "last_hop", "own_notes", "own_keys"),

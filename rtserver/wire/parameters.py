@@ -17,7 +17,7 @@ from rtserver.config.separation import model_name
 from rtserver.errors import ConfigError
 from rtserver.generation.chords import parse_chord
 from rtserver.generation.constraints import parse_scale
-from rtserver.separation.model import blend_of
+from rtserver.separation.model import blend_of, prompted
 from rtserver.wire.protocol import Refusal, nearest
 
 # Commands and parameters take effect so long after they came, so that they reach their role before the frame does: a worker's hop is 10 ms,
@@ -86,6 +86,9 @@ def table(config: Config) -> dict[str, Parameter]:
             names = tuple(model_name(model) for model in separation.models)
             if len(names) > 1:
                 known[f"inputs.{name}.model"] = Parameter("engine", names[0], choices=names)
+            shown = prompted(config, name)
+            if shown is not None:
+                known[f"inputs.{name}.score"] = Parameter("engine", shown)
             continue
         known[f"inputs.{name}.mask"] = Parameter("engine", separation.mask, choices=get_args(get_type_hints(Separation)["mask"]))
         for key, (low, high) in MASK_LIMITS.items():

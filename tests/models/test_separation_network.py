@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.node import Spec
+from rtserver.separation.expected import FADE
 from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, SpectrumFeatures
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
@@ -188,7 +189,7 @@ def test_a_score_says_which_keys_sound_and_begin() -> None:
     np.testing.assert_array_equal(np.flatnonzero(middle), np.arange(9, 19))  # hop i ends at (i + 1) * 256
     onset = made[:, 88 + 60 - 21]
     assert onset.argmax() == 9 and onset[9] == 1.0
-    np.testing.assert_allclose(onset[10:20], 1.0 - np.arange(1, 11) * 256 / scores.FADE, atol=1e-6)
+    np.testing.assert_allclose(onset[10:20], 1.0 - np.arange(1, 11) * 256 / FADE, atol=1e-6)
     np.testing.assert_allclose(made[3, [40 - 21, 41 - 21]], [0.75, 0.25])
     assert not made[:, 36 - 21].any(), "drums are no keys"
     assert not scores.score_features(None, 40).any()
