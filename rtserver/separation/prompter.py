@@ -16,10 +16,12 @@ import numpy as np
 from rtserver.config import Config
 from rtserver.events import Late, Position
 from rtserver.following.score import Score
-from rtserver.following.states import JUMPED, LOCKED
+from rtserver.following.states import FOLLOWING
 from rtserver.separation.expected import F32, Expected
 
-SURE = (LOCKED, JUMPED)  # states in which a place is trusted: a wrong score is worse than none
+# Confidence from which on a place is trusted, and below which no longer. Beside drums the follower is less sure than it is right: of hops
+# above, 95 in 100 were within 0.1 s in songs with drums, and of one piece followed in another's score 95 in 100 were below.
+TRUST, DOUBT = 0.25, 0.15
 FADE_S = 0.1  # from no score to the score, and back
 STALE_S = 0.5  # without any position for so long the follower is taken to be gone: they come every 10 ms
 STANDS_S = 1.0  # so long a place may stand still: beyond it the player pauses, and what was to come does not
@@ -114,7 +116,8 @@ class Prompter:
         if declared <= self._last:
             self.late.append((position.frame, declared, frame))
         self._heard_at = position.frame
-        trusted, before = position.state in SURE and position.tempo_bpm > 0.0, self._at if self._trusted else None
+        least, before = (DOUBT, self._at) if self._trusted else (TRUST, None)
+        trusted = position.state in FOLLOWING and position.confidence >= least and position.tempo_bpm > 0.0
         if trusted:
             if before is None or position.quarter != before.quarter:
                 self._moved_at = position.frame

@@ -1,0 +1,262 @@
+"""How much better a network separates when it is told the score, and how much worse when it is told a wrong one.
+
+    python benchmarks/score_informed.py [MODEL ...] [--songs 12 | --midi FOLDER | --clips FOLDER] [--seconds 30] [--preset default ...]
+        [--rate 44100 ...] [--sound-font FONT] [--output FILE.json]
+
+MODEL: names in the zoo, or files with a manifest beside them; without any stems3, stems3-int8 and hp-int8, as far as they are there.
+Clips are songs made up from seeds, or the MIDI files of a folder, each played by FluidSynth stem by stem with a bent tempo (songs.py); or
+with --clips a folder of folders with drums, bass and other (.wav or .flac), score.mid or score.musicxml, and beats.csv, which
+``rtserver align SCORE MIXTURE -o beats.csv`` makes.
+
+The network is told: no score; the true one at the true place; the true one where the follower hears it, as live; wrong ones believed
+(another piece, the right one 2 s off, all of it a semitone up), which the follower is kept from noticing; and wrong ones followed as live
+(another piece, a semitone up). `told`: of all hops the share in which it was told anything. SI-SDR in dB of each stem, and how much it is
+above that without a score: mean over clips, and 95 % of a paired bootstrap. Everything runs hop by hop through the nodes that run live.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from hpss_quality import si_sdr
+from machine import machine, write_result
+from songs import STEMS, Clip, in_file, made_up, performed
+from tqdm import tqdm
+
+from rtserver.audio.file import read
+from rtserver.config import Separation
+from rtserver.errors import RtserverError
+from rtserver.events import Position
+from rtserver.following.recorded import read_beats
+from rtserver.following.score import Score, load_score
+from rtserver.following.states import LOCKED
+from rtserver.graph import Graph
+from rtserver.node import Array, Spec
+from rtserver.separation.expected import Expected
+from rtserver.separation.graph import SEPARATOR, preset, separation
+from rtserver.separation.model import N_SCORE, read_model
+from rtserver.separation.offline import Prompted
+from rtserver.separation.prompter import Prompter
+from rtserver.zoo import manifest
+
+MODELS = ("stems3", "stems3-int8", "hp-int8")
+SHIFT_S = 2.0
+FIRST_SEED = 10  # with songs of the seeds below it was chosen when a place is trusted
+SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
+N_BOOTSTRAP = 4000
+NONE = "no score"
+Told = Callable[[Clip, Clip, Graph, Separation], Any]  # a clip, another one, the graph: what runs it
+
+
+class Believed:
+    """A graph whose network is told `notes` at the place that a clip's truth says `late_s` seconds ago, whatever is heard."""
+
+    def __init__(self, graph: Graph, clip: Clip, score: Score, late_s: float = 0.0) -> None:
+        self.graph, self.clip, self.score, self.late_s = graph, clip, score, late_s
+
+    def prepare(self, spec: Spec) -> None:
+        self.graph.prepare(spec)
+        self.prompter = Prompter(Expected.in_score(self.score, spec.sample_rate), spec.sample_rate, spec.hop_size, 0)
+        self.told, self.rate = self.graph.node(SEPARATOR).score, spec.sample_rate
+
+    def process(self, x: Array, frame: int, out: Array) -> None:
+        at_s = frame / self.rate - self.late_s
+        quarter = self.clip.quarter_at(at_s)
+        self.prompter.hear(Position(frame, frame, quarter, quarter, self.clip.tempo_at(at_s), 1.0, LOCKED))
+        self.prompter.tell(frame, self.told)
+        self.graph.process(x, frame, out)
+
+
+def transposed(score: Score) -> Score:
+    """A semitone up."""
+    return replace(score, notes=replace(score.notes, pitch=score.notes.pitch + np.int32(1)))
+
+
+WAYS: dict[str, Told] = {
+    NONE: lambda _clip, _other, graph, _options: graph,
+    "true": lambda clip, _other, graph, _options: Believed(graph, clip, clip.score),
+    "followed": lambda clip, _other, graph, _options: Prompted(graph, clip.score),
+    "another piece, believed": lambda clip, other, graph, _options: Believed(graph, clip, other.score),
+    "2 s off, believed": lambda clip, _other, graph, _options: Believed(graph, clip, clip.score, SHIFT_S),
+    "semitone up, believed": lambda clip, _other, graph, _options: Believed(graph, clip, transposed(clip.score)),
+    "another piece, followed": lambda _clip, other, graph, _options: Prompted(graph, other.score),
+    "semitone up, followed": lambda clip, _other, graph, _options: Prompted(graph, transposed(clip.score)),
+}
+
+
+def separated(runner: Any, graph: Graph, mixture: Array, sample_rate: int, hop: int) -> tuple[Array, float]:
+    """Stems (n_stems, 2, frames), aligned with the mixture, and the share of hops in which the network was told anything."""
+    runner.prepare(Spec.signal(sample_rate, 2, hop))
+    latency, n_frames = graph.latency(graph.outputs[0]), mixture.shape[1]
+    n_hops = -(-(n_frames + latency) // hop)
+    padded = np.zeros((2, n_hops * hop), np.float32)
+    padded[:, :n_frames] = mixture
+    made = np.zeros((len(graph.outputs), 2, n_hops * hop), np.float32)
+    out, told = np.zeros((len(graph.outputs), 2, hop), np.float32), 0
+    heard = graph.node(SEPARATOR).score
+    for start in range(0, n_hops * hop, hop):
+        runner.process(np.ascontiguousarray(padded[:, start : start + hop]), start, out)
+        made[:, :, start : start + hop] = out
+        told += bool(heard[-1] > 0.0)
+    return made[:, :, latency : latency + n_frames], told / n_hops
+
+
+def truth_of(clip: Clip, names: tuple[str, ...]) -> dict[str, Array]:
+    """What is scored of a clip: the stems of a model by name, and of three the harmonic part."""
+    drums, bass, other = clip.stems
+    known = {"drums": drums, "percussive": drums, "bass": bass, "other": other, "harmonic": bass + other}
+    return {name: known[name] for name in names}
+
+
+def scores(clip: Clip, names: tuple[str, ...], made: Array) -> dict[str, float]:
+    """SI-SDR of each stem that is not silent."""
+    found = dict(zip(names, made, strict=True))
+    if "harmonic" not in names:
+        found["harmonic"] = found["bass"] + found["other"]
+    whole = float(np.sum(clip.stems.sum(axis=0) ** 2))
+    truth = truth_of(clip, tuple(found))
+    return {name: si_sdr(truth[name], x) for name, x in found.items() if np.sum(truth[name] ** 2) > SILENT * whole}
+
+
+def measure(model: str, clips: list[Clip], name: str) -> dict[str, Any]:
+    """way -> ``told`` and stem -> SI-SDR, each a list by clip."""
+    options = Separation(name, model=model)
+    table: dict[str, dict[str, list[float]]] = {}
+    stems = read_model(model).stems
+    for k, clip in enumerate(tqdm(clips, desc=f"{model}, {name}, {clips[0].sample_rate} Hz", unit="clip")):
+        hop, mixture = preset(name, clip.sample_rate).hop_size, np.ascontiguousarray(clip.stems.sum(axis=0))
+        for way, make in WAYS.items():
+            graph = separation(options, clip.sample_rate)
+            made, told = separated(make(clip, clips[k - 1], graph, options), graph, mixture, clip.sample_rate, hop)
+            row = table.setdefault(way, {})
+            row.setdefault("told", []).append(told)
+            for stem, value in scores(clip, stems, made).items():
+                row.setdefault(stem, [float("nan")] * k).append(value)
+            for values in row.values():
+                values.extend([float("nan")] * (k + 1 - len(values)))
+    return table
+
+
+def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, list[float]]]:
+    """way -> stem -> mean SI-SDR; beside it, but where there is no score, the mean gain over none and the bounds of 95 %."""
+    rng = np.random.default_rng(0)
+    found: dict[str, dict[str, list[float]]] = {}
+    for way, row in table.items():
+        found[way] = {"told": [round(float(np.mean(row["told"])), 3)]}
+        for stem, values in row.items():
+            if stem == "told":
+                continue
+            there = np.array(values)[~np.isnan(values)]
+            found[way][stem] = [round(float(there.mean()), 2)]
+            if way != NONE:
+                gain = np.array(values) - np.array(table[NONE][stem])
+                gain = gain[~np.isnan(gain)]
+                drawn = gain[rng.integers(len(gain), size=(N_BOOTSTRAP, len(gain)))].mean(axis=1)
+                found[way][stem] += [round(float(x), 2) for x in (gain.mean(), *np.percentile(drawn, (2.5, 97.5)))]
+    return found
+
+
+def show(found: dict[str, dict[str, list[float]]]) -> str:
+    """Markdown."""
+    stems = [stem for stem in found[NONE] if stem != "told"]
+    lines = ["| | told | " + " | ".join(stems) + " |", "|---" * (len(stems) + 2) + "|"]
+    for way, row in found.items():
+        cells = [
+            f"{row[s][0]:.2f}" + (f" ({row[s][1]:+.2f}, {row[s][2]:+.2f} to {row[s][3]:+.2f})" if len(row[s]) > 1 else "") for s in stems
+        ]
+        lines.append(f"| {way} | {100 * row['told'][0]:.0f} % | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def resampled(clip: Clip, sample_rate: int) -> Clip:
+    """The same at another rate."""
+    if clip.sample_rate == sample_rate:
+        return clip
+    from math import gcd
+
+    from scipy.signal import resample_poly
+
+    common = gcd(sample_rate, clip.sample_rate)
+    stems = resample_poly(clip.stems, sample_rate // common, clip.sample_rate // common, axis=-1).astype(np.float32)
+    return replace(clip, sample_rate=sample_rate, stems=np.ascontiguousarray(stems))
+
+
+def given(folder: Path) -> Iterator[Clip]:
+    """The clips of ``--clips``."""
+    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
+        sounds = {file.stem: read(file) for file in sorted([*path.glob("*.wav"), *path.glob("*.flac")]) if file.stem in STEMS}
+        file = next((path / f"score{suffix}" for suffix in (".mid", ".musicxml") if (path / f"score{suffix}").exists()), None)
+        if "drums" not in sounds or file is None:
+            raise SystemExit(f"{path}: expected drums, bass and other as .wav or .flac, and score.mid or score.musicxml")
+        rate = sounds["drums"][1]
+        silent = np.zeros_like(sounds["drums"][0])
+        stems = np.stack([np.broadcast_to(sounds[s][0] if s in sounds else silent, (2, silent.shape[1])) for s in STEMS])
+        beats = read_beats(path / "beats.csv")
+        yield Clip(path.name, rate, np.ascontiguousarray(stems, np.float32), load_score(file), beats.time_s, beats.quarter)
+
+
+def played(arguments: argparse.Namespace) -> Iterator[Clip]:
+    """The clips of ``--songs`` and ``--midi``."""
+    seconds = arguments.seconds
+    if arguments.midi is None:
+        songs = (made_up(FIRST_SEED + k, seconds + 8.0) for k in range(arguments.songs))
+    else:
+        songs = (in_file(path, seconds + 8.0) for path in sorted(arguments.midi.glob("*.mid")))
+    for k, song in enumerate(songs):
+        try:
+            yield performed(song, seconds, k, arguments.sound_font)
+        except RtserverError as error:
+            print(f"left out: {error}")
+
+
+def cost(clip: Clip, n: int = 20000) -> float:
+    """Microseconds that a hop's prompting takes."""
+    prompter, out = Prompter(Expected.in_score(clip.score, 48000), 48000, 128, 128), np.zeros(N_SCORE, np.float32)
+    position = Position(1, 1, 4.0, 4.0, 100.0, 1.0, LOCKED)
+    spent = 0.0
+    for k in range(n):
+        prompter.hear(msgspec.structs.replace(position, frame=k * 128 + 1, available_frame=k * 128, quarter=k / 400))
+        start = time.perf_counter()
+        prompter.tell(k * 128, out)
+        spent += time.perf_counter() - start
+    return round(1e6 * spent / n, 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--songs", type=int, default=12, help="how many to make up (default: %(default)s)")
+    parser.add_argument("--midi", type=Path, help="a folder of MIDI files to play instead")
+    parser.add_argument("--clips", type=Path, help="a folder of clips to take instead")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each song (default: %(default)s)")
+    parser.add_argument("--preset", nargs="+", default=["default", "stage"], help="default, stage (default: both)")
+    parser.add_argument("--rate", nargs="+", type=int, default=[44100, 48000], help="Hz (default: both)")
+    parser.add_argument("--sound-font", default="")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    models = arguments.models or [name for name in MODELS if name in manifest()]
+    clips = list(tqdm(given(arguments.clips) if arguments.clips else played(arguments), desc="clips", unit="clip"))
+    if len(clips) < 2:
+        raise SystemExit("expected two clips at least: each is another piece for the next")
+    result: dict[str, Any] = {"machine": machine(), "clips": [clip.name for clip in clips], "seconds": arguments.seconds, "figures": {}}
+    result["prompting_us"] = cost(clips[0])
+    print(f"prompting takes {result['prompting_us']} us a hop")
+    for rate in arguments.rate:
+        at_rate = [resampled(clip, rate) for clip in clips]
+        for name in arguments.preset:
+            for model in models:
+                table = measure(model, at_rate, name)
+                result["figures"][f"{model}, {name}, {rate} Hz"] = {"summary": summary(table), "by_clip": table}
+                print(f"\n{model}, {name}, {rate} Hz\n" + show(summary(table)))
+    write_result("score_informed", result, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
