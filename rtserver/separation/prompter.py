@@ -72,7 +72,7 @@ class Prompter:
 
     def forget(self, frame: int) -> None:
         """As new at session frame `frame`: positions that speak of it or of what was before are left out, wherever they are now."""
-        self._coming.clear()
+        self._coming = deque(position for position in self._coming if position.frame > frame)
         self._since = frame
         self._last = frame - self.hop_size  # where the hop before began
         self._at: Position | None = None  # the last place that was to be trusted
