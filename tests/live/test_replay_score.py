@@ -14,6 +14,7 @@ from rtserver.events import Param, Position, Resume, Setting
 from rtserver.fastlane import RESET
 from rtserver.reenact import replay
 from rtserver.replay import Log
+from rtserver.shared.session import Session
 from rtserver.wire.client import Client
 
 RATE, PERIOD = 48000, 256
@@ -117,3 +118,34 @@ def test_a_network_in_the_worker_is_told_too(own_jackd_of, live_server, model, t
     hops = live.shape[1] // 128
     same = [np.array_equal(live[:, k * 128 : (k + 1) * 128], again[:, k * 128 : (k + 1) * 128]) for k in range(hops)]
     assert np.mean(same) > 0.9
+
+
+def test_each_song_is_told_its_own_score(own_jackd_of, live_server, model, tmp_path):
+    """From the second song's first position on, and not what the first song's follower went on to say."""
+    songs = {"with": {}, "deaf": {"separation": {"preset": "stage", "model": str(model), "score": False}}, "again": {}}
+    with own_jackd_of(PERIOD):
+        server = live_server(settings(model), songs)
+        assert server.wait(lambda: server.supervisor.decks.idle.state.value == "ready", 60.0)
+        tape = server.play(minuet(40.0))
+        client, on_b = Client(server.config.wire.control), Session(server.session.block, 1)
+
+        def change(name: str) -> None:
+            before = server.supervisor.decks.playing
+            client.ask("song", name=name)
+            assert server.wait(lambda: server.supervisor.decks.playing is not before, 60.0)
+
+        try:
+            assert goes_on_being_told(server)
+            change("deaf")
+            server.wait(lambda: False, 1.5)
+            assert on_b.counters("engine")["hops"] > 100 and on_b.counters("engine")["prompted_hops"] == 0
+            client.ask("set", name="inputs.main.score", value=True)
+            assert server.wait(lambda: on_b.counters("engine")["prompted_hops"] > 50, 20.0)
+            change("again")
+            assert goes_on_being_told(server)
+        finally:
+            client.close()
+        folder, log = end(server, tape)
+    assert log.caveats == []
+    live, again = heard_and_replayed(folder, log, tmp_path / "again")
+    np.testing.assert_array_equal(live, again)
