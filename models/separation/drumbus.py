@@ -6,7 +6,6 @@ import numpy as np
 
 from models.separation import effects
 from models.separation.oneshots import log_uniform
-from models.separation.sampler import decibels
 from models.separation.stems import SAMPLE_RATE
 
 SHORT_ROOM = {"size": (0.2, 0.7), "decay_s": (0.12, 0.7), "wet": (0.05, 0.5)}
@@ -25,7 +24,7 @@ def live(drums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < ROOM:
         effects.room(drums, rng, **SHORT_ROOM)
     if rng.random() < PARALLEL:
-        compressed(drums, rng)
+        effects.compressed(drums, rng)
     return saturated(drums, rng, SATURATED)
 
 
@@ -40,7 +39,7 @@ def machine(drums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < MACHINE_ROOM:
         effects.room(drums, rng)
     if rng.random() < 0.25:
-        compressed(drums, rng)
+        effects.compressed(drums, rng)
     return drums
 
 
@@ -55,14 +54,6 @@ def lofi(drums: np.ndarray, rng: np.random.Generator) -> None:
         effects.filtered(drums, effects.LOW, log_uniform(rng, 1200.0, 8000.0) / SAMPLE_RATE, rng.uniform(0.4, 1.4))
     else:
         effects.filtered(drums, effects.BAND, log_uniform(rng, 300.0, 3000.0) / SAMPLE_RATE, rng.uniform(1.0, 2.0))
-
-
-def compressed(drums: np.ndarray, rng: np.random.Generator) -> None:
-    """Beside the drums, what a compressor with a short release makes of them."""
-    threshold = np.float32(max(float(np.abs(drums).max()), 1e-6) * decibels(float(rng.uniform(-30.0, -14.0))))
-    attack, release = (np.float32(1.0 - np.exp(-1.0 / (s * SAMPLE_RATE))) for s in (rng.uniform(0.0003, 0.01), rng.uniform(0.05, 0.25)))
-    makeup = np.float32(decibels(float(rng.uniform(4.0, 14.0))))
-    effects.compress(drums, threshold, np.float32(rng.uniform(0.5, 0.95)), attack, release, makeup, np.float32(rng.uniform(0.2, 0.7)))
 
 
 def saturated(drums: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:

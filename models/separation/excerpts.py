@@ -10,7 +10,7 @@ import numpy as np
 from models.separation import drumbus, loops, soundfont
 from models.separation.atmosphere import PUMPED, pump, surround
 from models.separation.electronic import draw_electronic
-from models.separation.instruments import bass_patch, other_patch, parts, placed, play_patch
+from models.separation.instruments import amplified, bass_patch, other_patch, parts, placed, play_patch
 from models.separation.kits import draw_kit, humanised, play_drums
 from models.separation.patterns import pattern
 from models.separation.songs import END, ONSET, PROGRAM, Song, read_song
@@ -105,6 +105,7 @@ def on_soundfont(stems: Stems, rng: np.random.Generator, n: int, font: Path) -> 
     made = soundfont.render([song for _, song in drawn], stems.split, font, rng)
     for each in made:
         drumbus.live(each["drums"][0], rng)
+        amplified(each["bass"][0], rng)
     return [
         Excerpt(name, {stem: Part(sound, "soundfont", label, notes) for stem, (sound, label, notes) in each.items()})
         for (name, _), each in zip(drawn, made, strict=True)
@@ -124,6 +125,8 @@ def _pitched(stems: Stems, stem: str, notes: np.ndarray, rng: np.random.Generato
             patch = bass_patch(stems, rng) if stem == "bass" else other_patch(stems, int(part[0, PROGRAM]), rng)
             (sound, played), name = play_patch(stems, patch, part, N_FRAMES, rng), patch.name
             tuned &= patch.tuned
+            if stem == "bass":
+                amplified(sound, rng)
         out += placed(sound, part, stem, rng)
         heard.append(played)
         labels.append(name)

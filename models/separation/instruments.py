@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.separation.effects import HIGH, distort, filtered
+from models.separation.effects import HIGH, LOW, compressed, distort, filtered, peaking
+from models.separation.oneshots import log_uniform
 from models.separation.sampler import decibels, panned, play
 from models.separation.songs import CHANNEL, END, KEY, ONSET, PROGRAM, VELOCITY, VOLUME
 from models.separation.stems import SAMPLE_RATE, Sample, Stems
@@ -18,6 +19,7 @@ UNTUNED = ("bass_hit_c",)  # glides, so that no key is its own: measured a semit
 FADE_S = (0.06, 0.2)
 BASSES = {"electric_bass": 0.56, "double_bass": 0.26, "synth_bass": 0.18}  # weights, however many files an instrument has
 ARTICULATIONS = {"sustain": 0.75, "staccato": 0.25, "pizz": 0.8, "arco": 0.2}
+AMPLIFIED = 0.4  # share of the basses, for each of the things done
 EMPHASIS, EMPHASIS_S, EMPHASIS_FADE_S = 0.45, 0.012, 0.03  # share of the plucked basses; how long it lasts
 
 
@@ -69,6 +71,19 @@ def _weighted(names: set[str], weights: dict[str, float], rng: np.random.Generat
     found = sorted(names)
     p = np.array([weights.get(name, 0.2) for name in found])
     return found[rng.choice(len(found), p=p / p.sum())]
+
+
+def amplified(sound: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A bass as it is amplified and mixed, in place: two bands of an equaliser, compression, the top cut as a cabinet does."""
+    for low, high in ((50.0, 130.0), (250.0, 1500.0)):
+        if rng.random() < AMPLIFIED:
+            centre, gain_db = log_uniform(rng, low, high) / SAMPLE_RATE, rng.uniform(-7.0, 7.0)
+            peaking(sound, np.float32(centre), np.float32(gain_db), np.float32(rng.uniform(0.5, 1.5)))
+    if rng.random() < AMPLIFIED:
+        compressed(sound, rng)
+    if rng.random() < AMPLIFIED:
+        filtered(sound, LOW, log_uniform(rng, 700.0, 5000.0) / SAMPLE_RATE, 1.4)
+    return sound
 
 
 def other_patch(stems: Stems, program: int, rng: np.random.Generator) -> Patch:

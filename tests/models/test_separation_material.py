@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from stemsfolder import tone, write_folder
 
-from models.separation import atmosphere, beats, drumbus, electronic, instruments, loops, oneshots, synths, voices
+from models.separation import atmosphere, beats, drumbus, effects, electronic, instruments, loops, oneshots, synths, voices
 from models.separation.kits import GHOST, LATEST_S, RIDE, Hit, Kit, humanised, play_drums
 from models.separation.songs import KEY, ONSET, VELOCITY
 from models.separation.stems import Stems, read_stems
@@ -157,7 +157,7 @@ def test_a_drum_bus_keeps_drums_finite_and_audible_and_draws_by_its_seed(bus) ->
 def test_parallel_compression_raises_what_is_soft() -> None:
     dry = np.repeat(np.concatenate([tone(200.0, 0.5, 0.05), 0.05 * tone(200.0, 0.5, 0.3)])[None], 2, axis=0)
     wet = dry.copy()
-    drumbus.compressed(wet, rng(2))
+    effects.compressed(wet, rng(2))
     half = dry.shape[1] // 2
     assert rms(wet[:, half:]) / rms(dry[:, half:]) > 1.2 * np.abs(wet[:, :half]).max() / np.abs(dry[:, :half]).max()
 
@@ -250,6 +250,15 @@ def test_a_picked_bass_differs_at_its_attack_alone(stems: Stems) -> None:
     more = np.abs(picked - plain)
     assert more[:, RATE // 2 - 200 : int(0.55 * RATE)].max() > 0.01
     assert more[:, : RATE // 2 - 200].max() == 0.0 and more[:, int(0.6 * RATE) :].max() < 1e-3
+
+
+def test_an_amplified_bass_keeps_its_key_and_is_another_each_time() -> None:
+    dry = np.repeat(tone(82.4, 1.0, 5.0)[None], 2, axis=0)
+    made = [instruments.amplified(dry.copy(), rng(seed)) for seed in range(12)]
+    for y in made:
+        assert np.isfinite(y).all() and rms(y) > 0.1 * rms(dry)
+        assert strongest(y[0]) == pytest.approx(82.4, abs=1.0)
+    assert len({y.tobytes() for y in made}) > 8
 
 
 # Surroundings
