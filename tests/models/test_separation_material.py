@@ -51,6 +51,17 @@ def test_some_patterns_have_blips_alone_and_no_drum_of_a_kit() -> None:
     assert 0.12 < np.mean(alone) < 0.35
 
 
+def test_drums_of_a_kit_rest_for_some_bars_while_blips_go_on() -> None:
+    resting = 0
+    for seed in range(100):
+        bars: dict[int, set[int]] = {}
+        for r in beats.beats(rng(seed), 16):
+            bars.setdefault(int(r[0] // beats.STEPS), set()).add(r[2])
+        tonal = [not keys & beats.DRUMS for keys in bars.values()]
+        resting += any(tonal) and not all(tonal)
+    assert 8 < resting < 50
+
+
 @pytest.mark.parametrize("keys", [electronic.BLIPS, electronic.ZAPS, electronic.GLITCHES, electronic.BOOMS])
 def test_patterns_play_what_only_machines_have(keys: range) -> None:
     playing = [any(r[2] in keys for r in beats.beats(rng(seed), 8)) for seed in range(100)]
