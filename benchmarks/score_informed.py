@@ -1,6 +1,6 @@
 """How much better a network separates when it is told the score, and how much worse when it is told a wrong one.
 
-    python benchmarks/score_informed.py [MODEL ...] [--songs 12 | --midi FOLDER | --clips FOLDER] [--seconds 30] [--preset default ...]
+    python benchmarks/score_informed.py [MODEL ...] [--songs 12 | --midi FOLDER | --clips FOLDER] [--seconds 20] [--preset default ...]
         [--rate 44100 ...] [--sound-font FONT] [--output FILE.json]
 
 MODEL: names in the zoo, or files with a manifest beside them; without any stems3, stems3-int8 and hp-int8, as far as they are there.
@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +32,19 @@ from tqdm import tqdm
 
 from rtserver.audio.file import read
 from rtserver.config import Separation
+from rtserver.dsp.features import Features
+from rtserver.dsp.layout import N_FEATURES
 from rtserver.errors import RtserverError
 from rtserver.events import Position
+from rtserver.following.follower import Follower
 from rtserver.following.recorded import read_beats
 from rtserver.following.score import Score, load_score
 from rtserver.following.states import LOCKED
-from rtserver.graph import Graph
 from rtserver.node import Array, Spec
+from rtserver.roles.agenda import EFFECT_S
 from rtserver.separation.expected import Expected
 from rtserver.separation.graph import SEPARATOR, preset, separation
 from rtserver.separation.model import N_SCORE, read_model
-from rtserver.separation.offline import Prompted
 from rtserver.separation.prompter import Prompter
 from rtserver.zoo import manifest
 
@@ -52,26 +54,38 @@ FIRST_SEED = 10  # with songs of the seeds below it was chosen when a place is t
 SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
 N_BOOTSTRAP = 4000
 NONE = "no score"
-Told = Callable[[Clip, Clip, Graph, Separation], Any]  # a clip, another one, the graph: what runs it
+STEP_S = 0.01  # between two positions
 
 
-class Believed:
-    """A graph whose network is told `notes` at the place that a clip's truth says `late_s` seconds ago, whatever is heard."""
+@dataclass(frozen=True)
+class Told:
+    """What a network is told of one clip: a score, and where in it the sound is said to be."""
 
-    def __init__(self, graph: Graph, clip: Clip, score: Score, late_s: float = 0.0) -> None:
-        self.graph, self.clip, self.score, self.late_s = graph, clip, score, late_s
+    score: Score
+    positions: list[Position]
 
-    def prepare(self, spec: Spec) -> None:
-        self.graph.prepare(spec)
-        self.prompter = Prompter(Expected.in_score(self.score, spec.sample_rate), spec.sample_rate, spec.hop_size, 0)
-        self.told, self.rate = self.graph.node(SEPARATOR).score, spec.sample_rate
 
-    def process(self, x: Array, frame: int, out: Array) -> None:
-        at_s = frame / self.rate - self.late_s
-        quarter = self.clip.quarter_at(at_s)
-        self.prompter.hear(Position(frame, frame, quarter, quarter, self.clip.tempo_at(at_s), 1.0, LOCKED))
-        self.prompter.tell(frame, self.told)
-        self.graph.process(x, frame, out)
+def believed(clip: Clip, score: Score, late_s: float = 0.0) -> Told:
+    """The place that the clip's truth says `late_s` seconds ago, whatever is heard, known at once."""
+    positions: list[Position] = []
+    for n in range(1, int(clip.stems.shape[2] / clip.sample_rate / STEP_S)):
+        at_s = n * STEP_S
+        frame, quarter = round(at_s * clip.sample_rate), clip.quarter_at(at_s - late_s)
+        positions.append(Position(frame, frame, quarter, quarter, clip.tempo_at(at_s - late_s), 1.0, LOCKED))
+    return Told(score, positions)
+
+
+def followed(clip: Clip, score: Score) -> Told:
+    """Where the follower hears the mixture, known when it is live."""
+    follower, positions = Follower(score), list[Position]()
+    features = Features(clip.sample_rate, score.tuning_hz)
+    hop, effect = features.hop_size, round(EFFECT_S * clip.sample_rate)
+    follower.prepare(features.prepare(Spec.signal(clip.sample_rate, 2, hop)))
+    x, mixture = np.zeros(N_FEATURES, np.float32), clip.stems.sum(axis=0)
+    for n in range(mixture.shape[1] // hop):
+        features.process(np.ascontiguousarray(mixture[:, n * hop : (n + 1) * hop]), x)
+        follower.process(x, (n + 1) * hop, positions.append)
+    return Told(score, [msgspec.structs.replace(position, available_frame=position.frame + effect) for position in positions])
 
 
 def transposed(score: Score) -> Score:
@@ -79,33 +93,39 @@ def transposed(score: Score) -> Score:
     return replace(score, notes=replace(score.notes, pitch=score.notes.pitch + np.int32(1)))
 
 
-WAYS: dict[str, Told] = {
-    NONE: lambda _clip, _other, graph, _options: graph,
-    "true": lambda clip, _other, graph, _options: Believed(graph, clip, clip.score),
-    "followed": lambda clip, _other, graph, _options: Prompted(graph, clip.score),
-    "another piece, believed": lambda clip, other, graph, _options: Believed(graph, clip, other.score),
-    "2 s off, believed": lambda clip, _other, graph, _options: Believed(graph, clip, clip.score, SHIFT_S),
-    "semitone up, believed": lambda clip, _other, graph, _options: Believed(graph, clip, transposed(clip.score)),
-    "another piece, followed": lambda _clip, other, graph, _options: Prompted(graph, other.score),
-    "semitone up, followed": lambda clip, _other, graph, _options: Prompted(graph, transposed(clip.score)),
+WAYS: dict[str, Callable[[Clip, Clip], Told | None]] = {
+    NONE: lambda clip, other: None,
+    "true": lambda clip, other: believed(clip, clip.score),
+    "followed": lambda clip, other: followed(clip, clip.score),
+    "another piece, believed": lambda clip, other: believed(clip, other.score),
+    "2 s off, believed": lambda clip, other: believed(clip, clip.score, SHIFT_S),
+    "semitone up, believed": lambda clip, other: believed(clip, transposed(clip.score)),
+    "another piece, followed": lambda clip, other: followed(clip, other.score),
+    "semitone up, followed": lambda clip, other: followed(clip, transposed(clip.score)),
 }
 
 
-def separated(runner: Any, graph: Graph, mixture: Array, sample_rate: int, hop: int) -> tuple[Array, float]:
+def separated(options: Separation, clip: Clip, told: Told | None) -> tuple[Array, float]:
     """Stems (n_stems, 2, frames), aligned with the mixture, and the share of hops in which the network was told anything."""
-    runner.prepare(Spec.signal(sample_rate, 2, hop))
-    latency, n_frames = graph.latency(graph.outputs[0]), mixture.shape[1]
+    rate, hop = clip.sample_rate, preset(options.preset, clip.sample_rate).hop_size
+    graph = separation(options, rate)
+    graph.prepare(Spec.signal(rate, 2, hop))
+    heard: Array = graph.node(SEPARATOR).score
+    prompter = None if told is None else Prompter(Expected.in_score(told.score, rate), rate, hop, hop)
+    for position in told.positions if told is not None and prompter is not None else ():
+        prompter.hear(position)  # each holds from its own frame on
+    latency, n_frames = graph.latency(graph.outputs[0]), clip.stems.shape[2]
     n_hops = -(-(n_frames + latency) // hop)
     padded = np.zeros((2, n_hops * hop), np.float32)
-    padded[:, :n_frames] = mixture
+    padded[:, :n_frames] = clip.stems.sum(axis=0)
     made = np.zeros((len(graph.outputs), 2, n_hops * hop), np.float32)
-    out, told = np.zeros((len(graph.outputs), 2, hop), np.float32), 0
-    heard = graph.node(SEPARATOR).score
+    out = np.zeros((len(graph.outputs), 2, hop), np.float32)
     for start in range(0, n_hops * hop, hop):
-        runner.process(np.ascontiguousarray(padded[:, start : start + hop]), start, out)
+        if prompter is not None:
+            prompter.tell(start, heard)
+        graph.process(np.ascontiguousarray(padded[:, start : start + hop]), start, out)
         made[:, :, start : start + hop] = out
-        told += bool(heard[-1] > 0.0)
-    return made[:, :, latency : latency + n_frames], told / n_hops
+    return made[:, :, latency : latency + n_frames], 0.0 if prompter is None else prompter.n_prompted / n_hops
 
 
 def truth_of(clip: Clip, names: tuple[str, ...]) -> dict[str, Array]:
@@ -125,22 +145,16 @@ def scores(clip: Clip, names: tuple[str, ...], made: Array) -> dict[str, float]:
     return {name: si_sdr(truth[name], x) for name, x in found.items() if np.sum(truth[name] ** 2) > SILENT * whole}
 
 
-def measure(model: str, clips: list[Clip], name: str) -> dict[str, Any]:
-    """way -> ``told`` and stem -> SI-SDR, each a list by clip."""
-    options = Separation(name, model=model)
+def measure(options: Separation, clips: list[Clip], told: dict[str, list[Told | None]]) -> dict[str, Any]:
+    """way -> ``told`` and stem -> SI-SDR, each a list by clip; NaN where a stem is silent."""
     table: dict[str, dict[str, list[float]]] = {}
-    stems = read_model(model).stems
-    for k, clip in enumerate(tqdm(clips, desc=f"{model}, {name}, {clips[0].sample_rate} Hz", unit="clip")):
-        hop, mixture = preset(name, clip.sample_rate).hop_size, np.ascontiguousarray(clip.stems.sum(axis=0))
-        for way, make in WAYS.items():
-            graph = separation(options, clip.sample_rate)
-            made, told = separated(make(clip, clips[k - 1], graph, options), graph, mixture, clip.sample_rate, hop)
+    stems = read_model(options.model).stems
+    for k, clip in enumerate(tqdm(clips, desc=f"{options.model}, {options.preset}, {clips[0].sample_rate} Hz", unit="clip")):
+        for way, of in told.items():
+            made, share = separated(options, clip, of[k])
             row = table.setdefault(way, {})
-            row.setdefault("told", []).append(told)
-            for stem, value in scores(clip, stems, made).items():
-                row.setdefault(stem, [float("nan")] * k).append(value)
-            for values in row.values():
-                values.extend([float("nan")] * (k + 1 - len(values)))
+            for name, value in (scores(clip, stems, made) | {"told": share}).items():
+                row.setdefault(name, [float("nan")] * len(clips))[k] = value
     return table
 
 
@@ -235,8 +249,8 @@ def main() -> None:
     parser.add_argument("--songs", type=int, default=12, help="how many to make up (default: %(default)s)")
     parser.add_argument("--midi", type=Path, help="a folder of MIDI files to play instead")
     parser.add_argument("--clips", type=Path, help="a folder of clips to take instead")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each song (default: %(default)s)")
-    parser.add_argument("--preset", nargs="+", default=["default", "stage"], help="default, stage (default: both)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each song (default: %(default)s)")
+    parser.add_argument("--preset", nargs="+", default=["default"], help="default, stage (default: default)")
     parser.add_argument("--rate", nargs="+", type=int, default=[44100, 48000], help="Hz (default: both)")
     parser.add_argument("--sound-font", default="")
     parser.add_argument("--output", type=Path)
@@ -249,10 +263,11 @@ def main() -> None:
     result["prompting_us"] = cost(clips[0])
     print(f"prompting takes {result['prompting_us']} us a hop")
     for rate in arguments.rate:
-        at_rate = [resampled(clip, rate) for clip in clips]
+        there = [resampled(clip, rate) for clip in clips]
+        said = {way: [make(clip, there[k - 1]) for k, clip in enumerate(tqdm(there, desc=way))] for way, make in WAYS.items()}
         for name in arguments.preset:
             for model in models:
-                table = measure(model, at_rate, name)
+                table = measure(Separation(name, model=model), there, said)
                 result["figures"][f"{model}, {name}, {rate} Hz"] = {"summary": summary(table), "by_clip": table}
                 print(f"\n{model}, {name}, {rate} Hz\n" + show(summary(table)))
     write_result("score_informed", result, arguments.output)

@@ -126,6 +126,16 @@ def test_what_speaks_of_before_a_reset_is_left_out_whenever_it_comes() -> None:
     assert run(told, playing(again + 480, again + RATE), again + RATE, again)[-1, -1] == 1.0
 
 
+def test_what_speaks_of_after_a_reset_is_kept_though_it_came_before() -> None:
+    """Of two inputs that are reset at hops of their own, one may have heard of what lies behind the other's."""
+    told = prompter()
+    told.hear(position(4800))
+    told.hear(position(5280))
+    told.forget(5000)
+    out = run(told, {}, 9600, begin=5120)
+    assert int(np.flatnonzero(out.any(axis=1))[0]) * HOP + 5120 == -(-(5280 + EFFECT + BLOCK) // HOP) * HOP
+
+
 def test_one_that_comes_late_is_taken_at_the_next_hop_and_noted() -> None:
     told = prompter()
     run(told, {4000: position(480)}, 6400)

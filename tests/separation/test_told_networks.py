@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from separators import make
 
+from rtserver import cli
 from rtserver.audio import file
 from rtserver.config import Separation, parse
 from rtserver.demo import PERFORMANCE, RECORDING, SCORE
@@ -19,9 +20,11 @@ from rtserver.separation.graph import separation
 from rtserver.separation.model import SeparationModel, prompted, read_model
 from rtserver.separation.offline import separate
 from rtserver.wire.parameters import table
+from rtserver.zoo import manifest
 
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): no model can be built to be loaded")
 RATE, HOP = 48000, 128
+DRY = {"dry": {"source": "dry", "channels": [1]}}
 SECONDS = 5
 
 
@@ -127,6 +130,42 @@ def test_a_file_is_told_the_place_that_the_follower_hears(listening: SeparationM
         assert np.abs(a - b).max() > 1e-3
 
 
+def test_the_command_line_tells_a_network_the_score(
+    listening: SeparationModel, take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "separate",
+        str(take),
+        "-o",
+        str(tmp_path / "out"),
+        "--preset",
+        "stage",
+        "--model",
+        str(listening.path),
+        "--score",
+        str(SCORE),
+    ]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / f"{stem}.wav") for stem in listening.stems]
+    separate(take, tmp_path / "file", Separation("stage", model=str(listening.path), score=True), score=load_score(SCORE))
+    for a, b in zip(stems_in(tmp_path / "out"), stems_in(tmp_path / "file"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_command_line_says_that_a_network_has_no_ears_for_it(
+    tiny: SeparationModel, take: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["separate", str(take), "-o", str(tmp_path), "--model", str(tiny.path), "--score", str(SCORE)]) == 2
+    assert "score: expected a network that hears a score" in capsys.readouterr().err
+
+
+def test_every_network_that_rtserver_brings_is_told() -> None:
+    names = [name for name, entry in manifest().items() if entry["kind"] == "separation"]
+    assert names
+    for name in names:
+        assert prompted(parse({"separation": {"model": name}, "score": {"file": str(SCORE)}, "outputs": DRY}), "main")
+
+
 def test_with_a_score_but_not_told_it_is_the_network_alone(listening: SeparationModel, take: Path, tmp_path: Path) -> None:
     raw = show(listening)
     raw["separation"]["score"] = False
@@ -141,6 +180,18 @@ def test_the_worker_is_told_the_same(listening: SeparationModel, take: Path, tmp
     render(take, tmp_path / "worker", parse(show(listening, where="worker", worker_hops=3)))
     for a, b in zip(stems_in(tmp_path / "inline"), stems_in(tmp_path / "worker"), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_follower_tells_the_engine_where_it_wants_to_know(
+    wanted: bool, listening: SeparationModel, tiny: SeparationModel, tmp_path: Path
+) -> None:
+    stepper = Stepper(parse(show(listening if wanted else tiny)), tmp_path)
+    sound = np.random.default_rng(0).uniform(-0.3, 0.3, (HOP, 1)).astype(np.float32)
+    for _ in range(100):
+        stepper.exchange(sound, np.zeros((HOP, len(stepper.plan.outputs)), np.float32))
+        stepper.work()
+    assert bool(stepper.session.ring("follower", "engine").written[0]) == wanted
 
 
 def test_what_is_told_lies_where_the_music_is(listening: SeparationModel, take: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_the_error_codes_are_those_on_the_page() -> None:
 
 
 def test_the_parameters_are_those_on_the_page() -> None:
-    by_networks = parse({"separation": {"model": "stems3", "other_model": "stems3-int8"}})
+    by_networks = parse({"separation": {"model": "stems3", "other_model": "stems3-int8"}, "score": {"file": "piece.mid"}})
     names = {*table(Config()), *table(by_networks)}
     known = {re.sub(r"^(inputs|outputs)\.\w+\.", r"\1.<name>.", name) for name in names}
     assert {name for name in rows("Control") if "." in name} == known
