@@ -12,6 +12,8 @@ The network is told: no score; the true one at the true place; the true one wher
 (another piece, the right one 2 s off, all of it a semitone up), which the follower is kept from noticing; and wrong ones followed as live
 (another piece, a semitone up). `told`: of all hops the share in which it was told anything. SI-SDR in dB of each stem, and how much it is
 above that without a score: mean over clips, and 95 % of a paired bootstrap. Everything runs hop by hop through the nodes that run live.
+Printed before are, of the follower's positions, the shares that are LOCKED, that may be told (`trusted`), and that are within 0.1 s of the
+truth (`right`).
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ from rtserver.events import Position
 from rtserver.following.follower import Follower
 from rtserver.following.recorded import read_beats
 from rtserver.following.score import Score, load_score
-from rtserver.following.states import LOCKED
+from rtserver.following.states import FOLLOWING, LOCKED
 from rtserver.node import Array, Spec
 from rtserver.roles.agenda import EFFECT_S
 from rtserver.separation.expected import Expected
 from rtserver.separation.graph import SEPARATOR, preset, separation
 from rtserver.separation.model import N_SCORE, read_model
-from rtserver.separation.prompter import Prompter
+from rtserver.separation.prompter import TRUST, Prompter
 from rtserver.zoo import manifest
 
 MODELS = ("stems3", "stems3-int8", "hp-int8")
@@ -88,6 +90,23 @@ def followed(clip: Clip, score: Score) -> Told:
     return Told(score, [msgspec.structs.replace(position, available_frame=position.frame + effect) for position in positions])
 
 
+def accuracy(clips: list[Clip], told: list[Told]) -> dict[str, float]:
+    """Of the follower's positions: the share that is LOCKED, that has `TRUST`, and of those and of all that are within 0.1 s."""
+    rows: list[tuple[bool, bool, bool]] = []
+    for clip, said in zip(clips, told, strict=True):
+        for p in said.positions:
+            at_s = p.frame / clip.sample_rate
+            off_s = abs(p.quarter - clip.quarter_at(at_s)) * 60.0 / clip.tempo_at(at_s)
+            rows.append((p.state == LOCKED, p.state in FOLLOWING and p.confidence >= TRUST, off_s <= 0.1))
+    locked, trusted, right = np.array(rows).T
+    return {
+        "locked": round(float(locked.mean()), 3),
+        "trusted": round(float(trusted.mean()), 3),
+        "right_of_trusted": round(float(right[trusted].mean()), 3) if trusted.any() else 0.0,
+        "right": round(float(right.mean()), 3),
+    }
+
+
 def transposed(score: Score) -> Score:
     """A semitone up."""
     return replace(score, notes=replace(score.notes, pitch=score.notes.pitch + np.int32(1)))
@@ -103,6 +122,9 @@ WAYS: dict[str, Callable[[Clip, Clip], Told | None]] = {
     "another piece, followed": lambda clip, other: followed(clip, other.score),
     "semitone up, followed": lambda clip, other: followed(clip, transposed(clip.score)),
 }
+
+
+FOLLOWED = [way for way in WAYS if "followed" in way]
 
 
 def separated(options: Separation, clip: Clip, told: Told | None) -> tuple[Array, float]:
@@ -265,6 +287,10 @@ def main() -> None:
     for rate in arguments.rate:
         there = [resampled(clip, rate) for clip in clips]
         said = {way: [make(clip, there[k - 1]) for k, clip in enumerate(tqdm(there, desc=way))] for way, make in WAYS.items()}
+        for way in FOLLOWED:
+            figures = accuracy(there, [of for of in said[way] if of is not None])
+            result.setdefault("following", {})[f"{way}, {rate} Hz"] = figures
+            print(f"{way}, {rate} Hz: {figures}")
         for name in arguments.preset:
             for model in models:
                 table = measure(Separation(name, model=model), there, said)
