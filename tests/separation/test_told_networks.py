@@ -182,6 +182,23 @@ def test_the_worker_is_told_the_same(listening: SeparationModel, take: Path, tmp
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("followed", ["one", "two"])
+@pytest.mark.parametrize("block_size", [128, 1024])
+def test_inputs_that_hear_the_same_are_told_the_same(
+    followed: str, block_size: int, listening: SeparationModel, take: Path, tmp_path: Path
+) -> None:
+    """Whichever of them is followed, and though all hops of a block of one are run before those of the other."""
+    both = np.repeat(file.read(take)[0][:, : 3 * RATE], 2, axis=0)
+    file.write(tmp_path / "both.wav", both, RATE)
+    raw = show(listening, ("one", "two"))
+    raw["separation"]["score"] = True
+    raw |= {"following": {"input": followed}, "audio": {"block_size": block_size}}
+    render(tmp_path / "both.wav", tmp_path / "out", parse(raw))
+    for stem in listening.stems:
+        one, two = (file.read(tmp_path / "out" / f"{name}_{stem}.wav")[0] for name in ("one", "two"))
+        np.testing.assert_array_equal(one, two)
+
+
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_follower_tells_the_engine_where_it_wants_to_know(
     wanted: bool, listening: SeparationModel, tiny: SeparationModel, tmp_path: Path
