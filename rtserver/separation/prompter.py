@@ -19,8 +19,8 @@ from rtserver.following.score import Score
 from rtserver.following.states import FOLLOWING
 from rtserver.separation.expected import F32, Expected
 
-# Confidence from which on a place is trusted, and below which no longer. Beside drums the follower is less sure than it is right: LOCKED in a
-# quarter of its positions, within 0.1 s in 98 of 100, and in 99 of those above; in another piece's score 2 of 100 are (score_informed).
+# Confidence from which on a place is trusted, and below which no longer. Beside drums the follower is less sure than it is right: LOCKED
+# in a quarter of its positions, within 0.1 s in 98 of 100, and in 99 of those above TRUST; in another piece's score 2 of 100 are above.
 TRUST, DOUBT = 0.25, 0.15
 FADE_S = 0.1  # from no score to the score, and back
 STALE_S = 0.5  # without any position for so long the follower is taken to be gone: they come every 10 ms
