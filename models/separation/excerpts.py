@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.separation import loops, soundfont
-from models.separation.effects import distort
+from models.separation import drumbus, loops, soundfont
+from models.separation.atmosphere import PUMPED, pump, surround
 from models.separation.electronic import draw_electronic
-from models.separation.instruments import bass_patch, other_patch, parts, placed, play_patch
-from models.separation.kits import draw_kit, play_drums
+from models.separation.instruments import amplified, bass_patch, other_patch, parts, placed, play_patch
+from models.separation.kits import draw_kit, humanised, play_drums
 from models.separation.patterns import pattern
 from models.separation.songs import END, ONSET, PROGRAM, Song, read_song
 from models.separation.stems import SAMPLE_RATE, STEMS, Stems
@@ -21,8 +21,7 @@ SECONDS = 24.0
 N_FRAMES = int(SECONDS * SAMPLE_RATE)
 FEWEST = {"drums": 12, "bass": 4, "other": 6}  # notes of an excerpt
 TEMPO = (0.85, 1.2)  # times the song's
-INVENTED = 0.6  # share of the electronic excerpts that play a pattern and no song
-SATURATED = 0.2  # share of the drums that are driven a little
+INVENTED = 0.7  # share of the electronic excerpts that play a pattern and no song
 
 
 @dataclass
@@ -70,7 +69,8 @@ def sampled(stems: Stems, rng: np.random.Generator) -> Excerpt:
     """A song on real samples; a fifth of the parts of other are synthesised."""
     name, song = draw_song(stems, rng)
     kit = draw_kit(stems, rng)
-    excerpt = Excerpt(name, {"drums": Part(_driven(play_drums(kit, song.drums, N_FRAMES, rng), rng), "samples", kit.name)})
+    played = play_drums(kit, humanised(song.drums, rng), N_FRAMES, rng)
+    excerpt = Excerpt(name, {"drums": Part(drumbus.live(played, rng), "samples", kit.name)})
     for stem in ("bass", "other"):
         excerpt.parts[stem] = _pitched(stems, stem, song.stem(stem), rng, 0.0 if stem == "bass" else 0.2)
     return excerpt
@@ -80,9 +80,14 @@ def electronic(stems: Stems, rng: np.random.Generator) -> Excerpt:
     """A pattern or a song on an electronic kit and synthesisers."""
     name, song = ("pattern", pattern(rng, SECONDS)) if rng.random() < INVENTED else draw_song(stems, rng)
     kit = draw_electronic(rng)
-    excerpt = Excerpt(name, {"drums": Part(_driven(play_drums(kit, song.drums, N_FRAMES, rng), rng), "electronic", kit.name)})
+    excerpt = Excerpt(name, {"drums": Part(drumbus.machine(play_drums(kit, song.drums, N_FRAMES, rng), rng), "electronic", kit.name)})
     for stem in ("bass", "other"):
         excerpt.parts[stem] = _pitched(stems, stem, song.stem(stem), rng, 1.0)
+    if rng.random() < PUMPED:
+        pump(excerpt.parts["bass"].sound, song.drums, rng)
+    other = excerpt.parts["other"]
+    other.sound, noted = surround(other.sound, song.drums, rng)
+    other.notes = other.notes if noted else None
     return excerpt
 
 
@@ -98,6 +103,9 @@ def on_soundfont(stems: Stems, rng: np.random.Generator, n: int, font: Path) -> 
     """n songs on a sound font, rendered in one go."""
     drawn = [draw_song(stems, rng) for _ in range(n)]
     made = soundfont.render([song for _, song in drawn], stems.split, font, rng)
+    for each in made:
+        drumbus.live(each["drums"][0], rng)
+        amplified(each["bass"][0], rng)
     return [
         Excerpt(name, {stem: Part(sound, "soundfont", label, notes) for stem, (sound, label, notes) in each.items()})
         for (name, _), each in zip(drawn, made, strict=True)
@@ -117,13 +125,9 @@ def _pitched(stems: Stems, stem: str, notes: np.ndarray, rng: np.random.Generato
             patch = bass_patch(stems, rng) if stem == "bass" else other_patch(stems, int(part[0, PROGRAM]), rng)
             (sound, played), name = play_patch(stems, patch, part, N_FRAMES, rng), patch.name
             tuned &= patch.tuned
+            if stem == "bass":
+                amplified(sound, rng)
         out += placed(sound, part, stem, rng)
         heard.append(played)
         labels.append(name)
     return Part(out, source, ", ".join(labels), np.concatenate(heard) if tuned else None)
-
-
-def _driven(drums: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    if rng.random() < SATURATED:
-        distort(drums, np.float32(rng.uniform(1.0, 5.0)), np.float32(0.4))
-    return drums

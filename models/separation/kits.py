@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.separation.sampler import ENDLESS, decibels, panned, play
-from models.separation.songs import KEY, ONSET, VELOCITY, VOLUME
+from models.separation.songs import END, KEY, ONSET, VELOCITY, VOLUME
 from models.separation.stems import SAMPLE_RATE, Sample, Stems
 
-CLOSED, OPEN = (42, 44), 46
+CLOSED, OPEN, RIDE, GHOST = (42, 44), 46, 51, 38
 BRIGHT = (42, 44, 46, 49, 51, 52, 53, 55, 57, 59)
 LIFT_DB = {42: 6.0, 44: 6.0, 46: 6.0, 51: 6.0, 53: 5.0, 59: 6.0}  # mixes lift hats and rides over their natural level
 MIDDLE = (35, 36, 38, 40)
 CHOKE_S = 0.03
+NONE = np.zeros(0)
+LATEST_S = 0.015  # what a player is early or late, at most
+GHOST_GAP_S = (0.12, 0.5)  # between two hats, where a ghost note has room
 NEIGHBOURS = {  # what plays a note that has no sound
     54: 42, 58: 56, 65: 50, 66: 48, 67: 56, 68: 56, 69: 42, 70: 42, 71: 81, 72: 81, 73: 77, 74: 77, 78: 60, 79: 61, 82: 42,
     83: 81, 27: 75, 28: 39, 29: 42, 30: 42, 31: 37, 32: 75, 33: 75, 34: 81, 37: 38, 39: 38, 60: 50, 61: 45, 62: 50, 63: 48,
@@ -44,6 +47,7 @@ class Kit:
     tune: float = 1.0
     trim_db: dict[int, float] = field(default_factory=dict)
     pan: dict[int, float] = field(default_factory=dict)
+    alone: frozenset[int] = frozenset()  # notes of which each cuts the one before
 
     def answer(self, note: int) -> int | None:
         """The note that is played for `note`: itself, or a neighbour that has a sound."""
@@ -94,10 +98,10 @@ def _fits(sample: Sample, style: str) -> bool:
 
 
 def play_drums(kit: Kit, notes: np.ndarray, n_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """The notes (rows of `songs`) on the kit: (2, n_frames) float32. A closed hat cuts an open one."""
+    """The notes (rows of `songs`) on the kit: (2, n_frames) float32. A closed hat cuts an open one; see also `Kit.alone`."""
     out = np.zeros((2, n_frames), np.float32)
     fade = int(CHOKE_S * SAMPLE_RATE)
-    closed = notes[np.isin(notes[:, KEY], CLOSED), ONSET]
+    closed, alone = (notes[np.isin(notes[:, KEY], sorted(keys)), ONSET] for keys in (CLOSED, kit.alone))
     for row in notes:
         note = kit.answer(int(row[KEY]))
         if note is None:
@@ -106,12 +110,37 @@ def play_drums(kit: Kit, notes: np.ndarray, n_frames: int, rng: np.random.Genera
         layer = [h for h in kit.hits[note] if h.velocity[0] <= velocity <= h.velocity[1]] or kit.hits[note]
         hit = layer[rng.integers(len(layer))]
         gain = hit.gain * (0.55 + 0.45 * velocity / 127.0) * decibels(kit.trim_db.get(note, 0.0)) * _volume(row)
-        end = ENDLESS
-        if int(row[KEY]) == OPEN:
-            later = closed[np.searchsorted(closed, row[ONSET], side="right") :]
-            end = int(later[0] * SAMPLE_RATE) if len(later) else ENDLESS
+        cutting = closed if int(row[KEY]) == OPEN else alone if int(row[KEY]) in kit.alone else NONE
+        later = cutting[np.searchsorted(cutting, row[ONSET], side="right") :]
+        end = int(later[0] * SAMPLE_RATE) if len(later) else ENDLESS
         play(out, hit.sound, int(row[ONSET] * SAMPLE_RATE), kit.tune * hit.ratio, *panned(gain, kit.pan.get(note, 0.0)), end, fade)
     return out
+
+
+def humanised(notes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Drum notes (rows of `songs`) as a player has them: each drum a little early or late, loud and soft, hats with accents, some on the
+    ride instead, ghost notes of the snare between hats."""
+    if not len(notes):
+        return notes
+    played = notes.copy()
+    keys = played[:, KEY].astype(int)
+    lag = {key: rng.normal(0.0, 0.003) for key in sorted(set(keys.tolist()))}
+    late = np.array([lag[key] for key in keys.tolist()]) + rng.normal(0.0, rng.uniform(0.0, 0.005), len(notes))
+    played[:, [ONSET, END]] += np.clip(late, -LATEST_S, LATEST_S)[:, None]
+    hats = np.flatnonzero(np.isin(keys, CLOSED))
+    velocity = played[:, VELOCITY] * rng.uniform(0.75, 1.0) + rng.normal(0.0, rng.uniform(0.0, 9.0), len(notes))
+    velocity[hats[1::2]] -= rng.uniform(0.0, 30.0)
+    played[:, VELOCITY] = np.clip(np.round(velocity), 8, 127)
+    ghosts = played[hats[:-1]].copy()
+    gap = np.diff(notes[hats, ONSET])
+    share = rng.uniform(0.08, 0.35) if rng.random() < 0.4 else 0.0
+    chosen = (gap > GHOST_GAP_S[0]) & (gap < GHOST_GAP_S[1]) & (rng.random(len(gap)) < share)
+    ghosts[:, KEY], ghosts[:, VELOCITY] = GHOST, rng.integers(12, 45, len(ghosts))
+    ghosts[:, [ONSET, END]] += 0.5 * gap[:, None]
+    if rng.random() < 0.15:
+        played[hats, KEY] = RIDE
+    played = np.concatenate([played, ghosts[chosen]])
+    return played[np.argsort(played[:, ONSET], kind="stable")]
 
 
 def _volume(row: np.ndarray) -> float:

@@ -24,6 +24,8 @@ from rtserver.dsp.windows import window_pair
 from rtserver.separation.features import NETWORK_HOP, WINDOW_SIZE
 
 SPECTRAL_WEIGHT = 30.0  # brings a typical error share of a few percent to about one
+SMALLEST = 1e-3  # share of an error below which less is no longer rewarded: -30 dB
+QUIETEST = 0.05  # share of the mixture's energy below which a stem counts as no quieter
 _EPS = 1e-8
 
 
@@ -39,11 +41,15 @@ class Losses:
     weights : one for each stem, of the single errors
     combine : weight of the errors of sums of several stems (0: off)
     time : α, the weight of the time domain (0: off)
+    exponent : of the share of an error. 1: mean square error. Less: easy chunks count for more; near 0 it is the ratio in dB
+    level : 0: errors are shares of the mixture's energy; 1: of the stem's own; or between
     """
 
     weights: tuple[float, ...]
     combine: float = 0.0
     time: float = 0.0
+    exponent: float = 1.0
+    level: float = 0.0
 
     def terms(self) -> list[tuple[tuple[int, ...], float]]:
         """Combinations that count, and their weights, which add up to one."""
@@ -64,21 +70,29 @@ def added(parts: list[Tensor], combination: tuple[int, ...]) -> Tensor:
 
 
 def spectral(masks: list[Tensor], power: Tensor, cross: Tensor, energy: Tensor, losses: Losses) -> Tensor:
-    """Mean square error of the spectra, relative to the energy of the mixture in each chunk; the mean over the batch.
+    """Errors of the spectra, as shares of an energy in each chunk (`Losses`); the mean over the batch.
 
     masks : of all stems, each ``(batch, hops, n_bins)``
     power : ``(batch, hops, n_bins)``, |X|² over the channels
     cross : ``(batch, hops, n_sums, n_bins)``, Re(X* S) or |X| |S| or between, for each of `sums`, or for the single stems alone
     energy : ``(batch, hops, n_sums)``, |S|² over channels and bins
+
+    With exponent 1 and level 0 this is `SPECTRAL_WEIGHT` times the mean square error over the mixture's energy; other exponents have its
+    slope where the share of the error is ``1 / SPECTRAL_WEIGHT``.
     """
     index = {c: i for i, c in enumerate(sums(len(masks)))}
     whole = power.sum(dim=(1, 2)) + _EPS
+    p = losses.exponent
     total = torch.zeros((), device=power.device)
     for combination, weight in losses.terms():
         i = index[combination]
-        mask = added(masks, combination)
-        error = (mask * (mask * power - 2.0 * cross[:, :, i])).sum(dim=(1, 2)) + energy[:, :, i].sum(dim=1)
-        total = total + weight * (error / whole).mean()
+        mask, own = added(masks, combination), energy[:, :, i].sum(dim=1)
+        error = (mask * (mask * power - 2.0 * cross[:, :, i])).sum(dim=(1, 2)) + own
+        reference = whole if losses.level == 0.0 else whole * (own / whole + QUIETEST) ** losses.level
+        share = error / reference
+        if p != 1.0:
+            share = ((share.clamp_min(0.0) + SMALLEST) ** p - SMALLEST**p) * (SPECTRAL_WEIGHT ** (p - 1.0) / p)
+        total = total + weight * share.mean()
     return SPECTRAL_WEIGHT * total
 
 

@@ -27,7 +27,7 @@ CEILING = 0.98
 FULL_SCALE = 1.0 / 32767.0
 # Weights of the sources of a stem; those that a pool lacks are left out.
 SHARES = {
-    "drums": {"samples": 0.4, "electronic": 0.23, "soundfont": 0.19, "loops": 0.18, "recorded": 1.0},
+    "drums": {"samples": 0.44, "electronic": 0.24, "soundfont": 0.18, "loops": 0.14, "recorded": 1.0},
     "bass": {"samples": 0.5, "synthesis": 0.32, "soundfont": 0.18, "recorded": 1.0},
     "other": {"samples": 0.38, "synthesis": 0.28, "soundfont": 0.18, "loops": 0.16, "recorded": 1.0},
 }
@@ -166,13 +166,7 @@ def _place(audio: np.ndarray, start: int, speed: float, gain: float, out: np.nda
         gain_db, q = rng.uniform(-EQ_DB, EQ_DB), rng.uniform(0.4, 2.0)
         effects.peaking(out, np.float32(centre / SAMPLE_RATE), np.float32(gain_db), np.float32(q))
     if rng.random() < ROOM_SHARE:
-        size = rng.uniform(0.4, 1.3)
-        combs = rng.uniform(0.022, 0.046, (2, 4)) * size
-        passes = rng.uniform(0.004, 0.013, (2, 2)) * size
-        delays = (np.concatenate([combs, passes], axis=1).ravel() * SAMPLE_RATE).astype(np.int64)
-        decay_s = rng.uniform(0.2, 1.2)
-        feedback = 10.0 ** (-3.0 * 0.034 * size / decay_s)
-        effects.reverberate(out, delays, np.float32(feedback), np.float32(rng.uniform(0.1, 0.6)), np.float32(rng.uniform(0.1, 0.7)))
+        effects.room(out, rng)
 
 
 def _moved(notes: np.ndarray, start: int, speed: float, n_frames: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def sweep(rng: np.random.Generator, low: float, high: float, fall_s: float, decay_s: float, drive: float = 0.0) -> F32:  # noqa: PLR0917
     """A tone that falls from `high` to `low` Hz: kicks, toms, zaps."""
-    t = seconds(min(6.9 * decay_s, 2.0))
+    t = seconds(min(6.9 * decay_s, 6.0))
     phase = 2.0 * math.pi * (low * t + (high - low) * fall_s * (1.0 - np.exp(-t / fall_s)))
     y = np.sin(phase + rng.uniform(0.0, 0.5)) * np.exp(-t / decay_s)
     if drive:
@@ -62,6 +62,41 @@ def kick(rng: np.random.Generator) -> F32:
         click = shaped(rng.standard_normal(4 * n).astype(np.float32), 300.0, log_uniform(rng, 1500.0, 9000.0))
         y[: 4 * n] += np.float32(rng.uniform(0.05, 0.5)) * click[: len(y)] * np.exp(-np.arange(4 * n, dtype=np.float32)[: len(y)] / n)
     return finished(y)
+
+
+def boom(rng: np.random.Generator, low: float) -> F32:
+    """A bass drum that rings at `low` Hz, for 0.25 to 1.2 s until it is 1/e, as the TR-808's does."""
+    drive = float(rng.uniform(1.2, 4.0)) if rng.random() < 0.5 else 0.0
+    return sweep(rng, low, low * rng.uniform(1.3, 5.0), log_uniform(rng, 0.006, 0.04), log_uniform(rng, 0.25, 1.2), drive)
+
+
+def zap(rng: np.random.Generator) -> F32:
+    """A tone that falls, or rises, through some octaves within a tenth of a second."""
+    low, octaves = log_uniform(rng, 80.0, 900.0), rng.uniform(2.0, 5.0)
+    high = min(low * 2.0**octaves, 14000.0)
+    decay = log_uniform(rng, 0.03, 0.15)
+    if rng.random() < 0.2:
+        return sweep(rng, high, low, log_uniform(rng, 0.02, 0.08), decay)
+    return sweep(rng, low, high, log_uniform(rng, 0.008, 0.05), decay)
+
+
+def backwards(y: F32, longest_s: float = 0.35) -> F32:
+    """The beginning of a hit, from its end on."""
+    return finished(y[: int(longest_s * SAMPLE_RATE)][::-1].copy(), 0.01)
+
+
+def crushed(rng: np.random.Generator, y: F32) -> F32:
+    """A hit at a lower sample rate, in few bits."""
+    hold, bits = int(rng.integers(3, 24)), int(rng.integers(2, 7))
+    return finished(np.round(np.repeat(y[::hold], hold)[: len(y)] * 2.0**bits) / 2.0**bits)
+
+
+def stuttered(rng: np.random.Generator, y: F32) -> F32:
+    """The first 8 to 50 ms of a hit, three to ten times, each softer than the one before."""
+    n = min(int(log_uniform(rng, 0.008, 0.05) * SAMPLE_RATE), len(y))
+    piece = y[:n] * np.minimum(1.0, np.linspace(8.0, 0.0, n, dtype=np.float32))
+    levels = rng.uniform(0.7, 1.0) ** np.arange(rng.integers(3, 11))
+    return finished((levels[:, None] * piece).ravel())
 
 
 def snare(rng: np.random.Generator) -> F32:

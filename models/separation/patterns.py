@@ -1,25 +1,23 @@
-"""Music as machines play it, invented: drum patterns with pitched percussion, a bass line, arpeggios, chords and drones at one tempo."""
+"""Music as machines play it, invented: drums (`beats`), a bass line, arpeggios, chords and drones at one tempo."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from models.separation.electronic import BLIPS, SECOND_BLIPS
-from models.separation.songs import DRUM_CHANNEL, DRUMS_S, Song
+from models.separation.beats import STEPS, Row, beats, euclid
+from models.separation.songs import DRUMS_S, Song
 
-STEPS = 16  # a bar
 SCALES = ((0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 5, 7, 9, 11), (0, 3, 5, 7, 10), (0, 2, 4, 7, 9), (0, 2, 3, 6, 7, 8, 11))
 PAD, ARPEGGIO, LEAD, DRONE = range(4)  # channels of the other stem
-Row = tuple[float, float, int, int, int, int, float]
 
 
-def pattern(rng: np.random.Generator, seconds: float) -> Song:
-    """A song of `seconds`, 70 to 175 quarters a minute."""
-    step_s = 15.0 / rng.uniform(70.0, 175.0)
+def pattern(rng: np.random.Generator, seconds: float, step_s: float | None = None) -> Song:
+    """A song of `seconds`, a sixteenth lasting `step_s`; without it 70 to 175 quarters a minute."""
+    step_s = step_s or 15.0 / rng.uniform(70.0, 175.0)
     n_bars = int(seconds / (STEPS * step_s)) + 1
     swing = float(rng.uniform(0.0, 0.3)) if rng.random() < 0.35 else 0.0
     scale, root = SCALES[rng.integers(len(SCALES))], int(rng.integers(28, 40))
-    drums, bass, other = _drums(rng, n_bars), *_pitched(rng, n_bars, scale, root)
+    drums, bass, other = beats(rng, n_bars), *_pitched(rng, n_bars, scale, root)
     made: dict[str, np.ndarray] = {}
     for stem, rows in (("drums", drums), ("bass", bass), ("other", other)):
         notes = np.array(sorted(rows), np.float64).reshape(-1, 7)
@@ -29,60 +27,6 @@ def pattern(rng: np.random.Generator, seconds: float) -> Song:
         notes[:, 1] = np.maximum(notes[:, 1], notes[:, 0] + 0.04)
         made[stem] = notes[notes[:, 0] < seconds]
     return Song(**made, seconds=seconds)
-
-
-def euclid(k: int, n: int) -> np.ndarray:
-    """k onsets spread evenly over n steps."""
-    return np.arange(n) * k % n < k
-
-
-def _drums(rng: np.random.Generator, n_bars: int) -> list[Row]:
-    lines: dict[int, np.ndarray] = {}
-    steps = np.arange(STEPS)
-    style = rng.random()
-    if style < 0.4:
-        lines[36] = steps % 4 == 0
-    elif style < 0.8:
-        lines[36] = (steps == 0) | (rng.random(STEPS) < 0.2)
-    else:
-        lines[36] = euclid(int(rng.integers(2, 6)), STEPS)
-    back = np.isin(steps, (4, 12) if rng.random() < 0.75 else (8,))
-    lines[int(rng.choice([38, 39, 40]))] = back | (rng.random(STEPS) < 0.06)
-    hat = rng.random()
-    lines[42] = steps % 2 == 0 if hat < 0.4 else steps % 4 == 2 if hat < 0.6 else rng.random(STEPS) < 0.8
-    lines[46] = (steps % 4 == 2) & (rng.random(STEPS) < 0.3)
-    for note in rng.choice([37, 41, 45, 48, 51, 56, 60, 62, 64, 75, 76, 77, 80, 81], int(rng.integers(0, 4)), replace=False):
-        lines[int(note)] = np.roll(euclid(int(rng.integers(1, 8)), STEPS), int(rng.integers(STEPS)))
-    kept = {note for note in lines if note in (36, 42) or rng.random() < 0.85}
-    if rng.random() < 0.1:  # few at all
-        kept = set(rng.choice(sorted(kept), min(2, len(kept)), replace=False).tolist())
-    melodies = [(keys, *_melody(rng)) for keys in (BLIPS, SECOND_BLIPS) if rng.random() < 0.55]
-    accent = rng.uniform(0.0, 40.0) * (steps % 4 == 0)
-    rows: list[Row] = []
-    for bar in range(n_bars):
-        silent = {note for note in kept if rng.random() < 0.08}
-        fill = bar % 4 == 3 and rng.random() < 0.5
-        for note in sorted(kept - silent):
-            for s in np.flatnonzero(lines[note] | ((rng.random(STEPS) < 0.3) & (steps >= 12) & fill & (note != 36))).tolist():
-                rows.append(_hit(rng, bar, s, note, accent[s]))
-        for keys, on, pitch in melodies:
-            length = len(on)  # other than a bar: it wanders against it
-            for s in range(STEPS):
-                i = (bar * STEPS + s) % length
-                if on[i]:
-                    rows.append(_hit(rng, bar, s, keys[int(pitch[i])], accent[s]))
-    return rows
-
-
-def _melody(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    length = int(rng.choice([STEPS, STEPS, 12, 10, 6, 32]))
-    pitches = np.cumsum(rng.integers(-5, 6, length)) % len(BLIPS) if rng.random() < 0.7 else np.full(length, rng.integers(len(BLIPS)))
-    return rng.random(length) < rng.uniform(0.15, 0.7), pitches
-
-
-def _hit(rng: np.random.Generator, bar: int, step: int, note: int, accent: float) -> Row:
-    velocity = int(np.clip(rng.normal(85.0, 10.0) + accent, 20, 127))
-    return (float(bar * STEPS + step), 0.0, note, velocity, 0, DRUM_CHANNEL, 0.8)
 
 
 def _pitched(rng: np.random.Generator, n_bars: int, scale: tuple[int, ...], root: int) -> tuple[list[Row], list[Row]]:

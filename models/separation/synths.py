@@ -1,4 +1,8 @@
-"""Synthesised patches for bass and other, drawn for each part: pads, leads, organs, choirs, keys, plucks, glass, drones, blips, basses."""
+"""Synthesised patches for bass and other, drawn for each part: pads, leads, organs, choirs, keys, plucks, glass, drones, wind, basses.
+
+A short tone that dies at once counts as percussion, which electronic drums are full of: so in other it is rare (`blip`), and the rest
+sounds for longer (`_kept`).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,12 @@ from models.separation.songs import END, KEY, ONSET, VELOCITY
 from models.separation.stems import SAMPLE_RATE
 
 A4, A4_HZ = 69, 440.0
-WAVES = ("pad", "lead", "organ", "choir", "bass", "drone")
+GLIDE_GAP_S = 0.1
+WAVES = ("pad", "lead", "organ", "choir", "bass", "drone", "reese", "wind")
+MODULATED = ("keys", "bell", "chime", "blip", "fm bass")
+SLIDING = ("sub", "808")
 # Kinds and their weights for the bass, and for parts of other: those that a General MIDI program of this kind asks for, or any.
-BASSES = {"bass": 0.6, "fm bass": 0.25, "string": 0.15}
+BASSES = {"bass": 0.36, "fm bass": 0.14, "string": 0.12, "sub": 0.12, "reese": 0.12, "808": 0.14}
 ANY = {
     "pad": 0.2,
     "lead": 0.12,
@@ -28,10 +35,12 @@ ANY = {
     "glass": 0.09,
     "bell": 0.06,
     "drone": 0.05,
-    "blip": 0.04,
+    "chime": 0.04,
+    "wind": 0.03,
+    "blip": 0.01,
 }
-LONG = {"pad": 0.4, "choir": 0.2, "drone": 0.2, "organ": 0.08, "glass": 0.12}
-SHORT = {"keys": 0.25, "string": 0.25, "blip": 0.15, "bell": 0.12, "lead": 0.15, "glass": 0.08}
+LONG = {"pad": 0.36, "choir": 0.16, "drone": 0.2, "organ": 0.07, "glass": 0.09, "chime": 0.06, "wind": 0.06}
+SHORT = {"keys": 0.25, "string": 0.25, "lead": 0.2, "bell": 0.12, "glass": 0.08, "organ": 0.06, "pad": 0.03, "blip": 0.01}
 VOWELS = ((800.0, 1150.0, 2900.0), (400.0, 1600.0, 2700.0), (350.0, 1700.0, 2700.0), (450.0, 800.0, 2830.0), (325.0, 700.0, 2700.0))  # Hz
 
 
@@ -63,7 +72,7 @@ def draw_synth(rng: np.random.Generator, stem: str, length_s: float) -> Synth:
     names = list(weights)
     p = np.array(list(weights.values()))
     name = names[rng.choice(len(names), p=p / p.sum())]
-    slow = name in ("pad", "drone", "choir")
+    slow = name in ("pad", "drone", "choir", "wind")
     told = {
         "slope": float(rng.uniform(0.5, 2.2)), "odd": float(rng.random() < 0.3), "pulse": float(rng.uniform(0.05, 0.5)),
         "kind": float(rng.random()),
@@ -82,29 +91,69 @@ def draw_synth(rng: np.random.Generator, stem: str, length_s: float) -> Synth:
         "index": log_uniform(rng, 0.3, 6.0), "mellow": log_uniform(rng, 0.03, 1.5), "ring": log_uniform(rng, 0.3, 3.0),
         "loss": float(1.0 - log_uniform(rng, 0.0008, 0.012)), "spread": float(rng.uniform(0.0, 0.9)) * float(stem != "bass"),
         "drive": float(rng.uniform(1.0, 8.0)) if rng.random() < (0.3 if name in ("lead", "bass") else 0.05) else 0.0,
+        "glide": 0.0,
     }  # fmt: skip
+    told |= _of_kind(name, rng)
+    if stem == "other" and name != "blip":
+        _kept(told)
     return Synth(name, int(rng.integers(1 << 30)), told)
 
 
+def _of_kind(name: str, rng: np.random.Generator) -> dict[str, float]:
+    """What sets a kind apart from the numbers that all have."""
+    if name == "drone":
+        return {
+            "motion": log_uniform(rng, 0.03, 0.4),
+            "motion depth": float(rng.uniform(0.4, 2.5)),
+            "damping": float(rng.uniform(0.2, 1.2)),
+        }
+    if name == "wind":  # noise alone, through a filter that moves
+        return {"noise": 2.0, "motion": log_uniform(rng, 0.05, 0.5), "motion depth": float(rng.uniform(0.3, 1.5)), "unison": 1.0,
+                "damping": log_uniform(rng, 0.08, 1.2), "cutoff": log_uniform(rng, 250.0, 4000.0)}  # fmt: skip
+    if name == "pad" and rng.random() < 0.3:
+        return {"detune": float(rng.uniform(20.0, 45.0)), "unison": float(rng.integers(3, 6))}
+    if name == "chime":
+        return {"ring": log_uniform(rng, 2.0, 8.0), "mellow": log_uniform(rng, 0.5, 4.0), "release": float(rng.uniform(0.7, 1.7)),
+                "detune": log_uniform(rng, 1.0, 8.0)}  # fmt: skip
+    if name == "reese":  # waves that beat against each other, through a filter that moves
+        return {"unison": float(rng.integers(2, 5)), "detune": float(rng.uniform(15.0, 60.0)), "slope": 1.0, "odd": 0.0, "kind": 1.0,
+                "sustain": 1.0, "motion": log_uniform(rng, 0.1, 3.0), "motion depth": float(rng.uniform(0.3, 1.5))}  # fmt: skip
+    if name in SLIDING:
+        long = name == "808"
+        return {"ring": log_uniform(rng, 0.8, 4.0) if long else 1e3, "drive": float(rng.uniform(0.1, 4.0 if long else 1.2)),
+                "glide": log_uniform(rng, 0.02, 0.12) * float(rng.random() < (0.6 if long else 0.2))}  # fmt: skip
+    return {}
+
+
+def _kept(told: dict[str, float]) -> None:
+    """No short tones: what is held sounds on for more than 0.12 s, and is let go slowly."""
+    told["sustain"], told["release"] = max(told["sustain"], 0.35), max(told["release"], 0.15)
+    told["ring"] = max(told["ring"], 0.5)
+    told["loss"] = max(told["loss"], 0.997)
+
+
 def play_synth(synth: Synth, notes: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """One part, as `instruments.play_patch`: sound (2, n_frames), notes as heard (n, 3)."""
+    """One part, as `instruments.play_patch`: sound (2, n_frames), notes as heard (n, 3), of wind none."""
     out = np.zeros((2, n_frames), np.float32)
     heard = np.zeros((len(notes), 3), np.float32)
     rng = np.random.default_rng(synth.seed)
     for i, row in enumerate(notes):
         onset, end = int(row[ONSET] * SAMPLE_RATE), int(row[END] * SAMPLE_RATE)
         gain = 0.2 * (0.4 + 0.6 * row[VELOCITY] / 127.0)
-        _note(synth, out, int(row[KEY]), onset, end, gain, rng)
+        if synth.name in SLIDING:
+            _slide(synth, out, notes, i, gain)
+        else:
+            _note(synth, out, int(row[KEY]), onset, end, gain, rng)
         heard[i] = row[KEY], onset, min(end, onset + _audible(synth, int(row[KEY])))
-    if synth.told["drive"]:
+    if synth.told["drive"] and synth.name not in SLIDING:
         distort(out, np.float32(synth.told["drive"]), np.float32(8000.0 / SAMPLE_RATE))
-    return out, heard
+    return out, heard[:0] if synth.name == "wind" else heard
 
 
 def _audible(synth: Synth, key: int) -> int:
     """Frames after which a note that is still held has died by 40 dB."""
     told = synth.told
-    if synth.name in ("keys", "bell", "blip", "fm bass"):
+    if synth.name in (*MODULATED, *SLIDING):
         return int(4.6 * _ring(synth) * SAMPLE_RATE)
     if synth.name == "string":
         return int(4.6 / max(1.0 - told["loss"], 1e-4) * SAMPLE_RATE / hertz(key))
@@ -121,12 +170,16 @@ def _note(synth: Synth, out: np.ndarray, key: int, onset: int, end: int, gain: f
     left, right = panned(gain, 0.0)
     if synth.name in WAVES:
         _wave(synth, out, key, onset, end, gain, rng)
-    elif synth.name in ("keys", "bell", "blip", "fm bass"):
-        ratio = told["inharmonic"] if synth.name == "bell" or (synth.name == "blip" and told["odd"]) else told["ratio"]
+    elif synth.name in MODULATED:
+        ratio = told["inharmonic"] if synth.name in ("bell", "chime") or (synth.name == "blip" and told["odd"]) else told["ratio"]
         if synth.name == "fm bass":
             ratio = min(max(ratio, 1.0), 3.0)  # below 1 it would be heard an octave lower
         index = min(told["index"], 0.3 / (hz * ratio)) if hz * ratio < 0.3 else 0.2
-        v.modulation(out, onset, end, hz, ratio, index, told["mellow"] * SAMPLE_RATE, _ring(synth) * SAMPLE_RATE, release, left, right)
+        beside = 2.0 ** (told["detune"] / 1200.0) if synth.name == "chime" else 1.0  # a second one, so that they beat
+        for each in (hz,) if beside == 1.0 else (hz / beside, hz * beside):
+            v.modulation(
+                out, onset, end, each, ratio, index, told["mellow"] * SAMPLE_RATE, _ring(synth) * SAMPLE_RATE, release, left, right
+            )
     elif synth.name == "string":
         period = SAMPLE_RATE / hertz(key)
         noise = rng.standard_normal(max(int(period) + 1, 8)).astype(np.float32)
@@ -146,6 +199,19 @@ def _note(synth: Synth, out: np.ndarray, key: int, onset: int, end: int, gain: f
         v.modes(out, onset, end, hz, modes, attack, release, left, right)
 
 
+def _slide(synth: Synth, out: np.ndarray, notes: np.ndarray, i: int, gain: float) -> None:
+    """A sub-bass; where the patch glides, from the key before if that has just ended or sounds."""
+    told, row = synth.told, notes[i]
+    close = i > 0 and row[ONSET] - notes[i - 1, END] < GLIDE_GAP_S
+    hz = hertz(row[KEY]) / SAMPLE_RATE
+    begun = hertz(notes[i - 1, KEY]) / SAMPLE_RATE if close and told["glide"] else hz
+    left, right = panned(gain, 0.0)
+    v.glide(
+        out, int(row[ONSET] * SAMPLE_RATE), int(row[END] * SAMPLE_RATE), begun, hz, told["glide"] * SAMPLE_RATE, told["drive"],
+        told["ring"] * SAMPLE_RATE, told["release"] * SAMPLE_RATE, left, right,
+    )  # fmt: skip
+
+
 def _wave(synth: Synth, out: np.ndarray, key: int, onset: int, end: int, gain: float, rng: np.random.Generator) -> None:  # noqa: PLR0917
     told = synth.told
     n = int(told["unison"])
@@ -162,13 +228,15 @@ def _wave(synth: Synth, out: np.ndarray, key: int, onset: int, end: int, gain: f
     )  # fmt: skip
     for i in range(n):
         aside = 0.0 if n == 1 else 2.0 * i / (n - 1) - 1.0
-        cents = aside * told["detune"] * (0.4 if synth.name == "bass" else 1.0)
+        cents = aside * told["detune"] * (0.4 if synth.name == "bass" else 0.5 if synth.name == "reese" else 1.0)
         numbers[v.HZ] = hertz(key + cents / 100.0) / rate
         numbers[[v.LEFT, v.RIGHT]] = panned(gain / math.sqrt(n), aside * told["spread"])
         v.wave(out, synth.table(key), onset, end, numbers, int(rng.integers(1 << 30)))
 
 
 def _table(name: str, told: dict[str, float], hz: float, rng: np.random.Generator) -> np.ndarray:
+    if name == "wind":
+        return np.zeros(v.TABLE + 1, np.float32)
     n = max(1, min(int(16000.0 / hz), v.TABLE // 2 - 1))
     h = np.arange(1, n + 1)
     level = h ** -told["slope"]
@@ -189,7 +257,7 @@ def _table(name: str, told: dict[str, float], hz: float, rng: np.random.Generato
         shape = sum(a / (1.0 + ((f - c) / (0.09 * c + 40.0)) ** 2) for a, c in zip((1.0, 0.6, 0.3), centres, strict=True))
         level = h**-0.6 * (shape + 0.02)
     spectrum = np.zeros(v.TABLE // 2 + 1, np.complex128)
-    spectrum[1 : n + 1] = level * np.exp(2j * math.pi * rng.random(n) * (0.0 if name in ("lead", "bass") else 1.0)) * -1j
+    spectrum[1 : n + 1] = level * np.exp(2j * math.pi * rng.random(n) * (0.0 if name in ("lead", "bass", "reese") else 1.0)) * -1j
     y = np.fft.irfft(spectrum)
     y *= 0.35 / (np.sqrt(np.mean(y**2)) + 1e-12)
     return np.append(y, y[0]).astype(np.float32)

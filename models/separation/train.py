@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models import loop
-from models.separation import frames, imported, losses, validation
+from models.separation import feed, frames, imported, losses, validation
 from models.separation.mixing import examples
 from models.separation.network import STEMS, Network, parameters
 from rtserver.separation.features import NETWORK_HOP
@@ -56,9 +56,10 @@ def train(args: argparse.Namespace) -> list[float]:
         network = Network(args.stems, args.hidden, args.layers)
     settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed")}
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
-    wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time)
+    wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
     seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
     helpers = max(1, args.workers)
+    torch_analyses = device.type == "cuda" if args.analysis is None else args.analysis == "torch"
     if args.batch % helpers:
         raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
 
@@ -79,7 +80,11 @@ def train(args: argparse.Namespace) -> list[float]:
     if rank == 0:
         groups = [group for group, _ in checked]
         print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
-    stream = loop.prefetch(draw, args.workers, ahead=2)
+    if torch_analyses:
+        rows = list(range(rank * args.batch, (rank + 1) * args.batch))
+        stream = iter(feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, helpers, device, args.compile))
+    else:
+        stream = loop.prefetch(draw, args.workers, ahead=2)
     state = network.start(args.batch, device)
 
     def of_values(values: Tensor, prior: Tensor, power: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
@@ -89,8 +94,11 @@ def train(args: argparse.Namespace) -> list[float]:
 
     def loss_of(_: int) -> Tensor:
         nonlocal state
-        parts = [next(stream) for _ in range(helpers)]
-        batch = {k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]}
+        if torch_analyses:
+            batch = next(stream)
+        else:
+            parts = [next(stream) for _ in range(helpers)]
+            batch = {k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]}
         keep = (~batch["fresh"]).float()[None, :, None]
         values, h, c = network.values(batch["features"], batch["score"], state[0] * keep, state[1] * keep)
         state = (h.detach(), c.detach())
@@ -119,8 +127,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--chunks", type=int, default=4, help="so many times the hops are taken from a mixture, the state carried on")
     p.add_argument("--magnitude", type=float, default=0.5, help="0: errors of spectra, 1: errors of their magnitudes, or between")
     p.add_argument("--combine", type=float, default=0.0, help="weight of the errors of sums of stems")
+    p.add_argument("--exponent", type=float, default=1.0, help="of errors of spectra: 1: mean square; less: easy passages count for more")
+    p.add_argument("--level", type=float, default=0.0, help="0: errors of spectra as shares of the mixture, 1: of the stem, or between")
     p.add_argument("--time", type=float, default=0.0, help="weight of the weighted SDR in the time domain")
     p.add_argument("--score", type=float, default=0.5, help="how often a score that is there is shown")
+    p.add_argument("--analysis", choices=("kernels", "torch"), help="who makes spectra and features; as a rule torch on a GPU")
     p.add_argument("--check", type=int, default=12, help="validation mixtures of each group")
     p.add_argument("--compile", action="store_true", help="fuse the loss by torch.compile (a minute at the start; needs a C++ compiler)")
     loop.arguments(p, rate=2e-3, steps=20_000)

@@ -96,6 +96,8 @@ def modulation(  # noqa: PLR0917
         i = t - start
         y = np.float32(level * min(1.0, i / 60.0) * math.sin(w * i + depth * math.sin(w * ratio * i)))
         level *= keep
+        if level < 1e-5:
+            break
         depth *= less
         if t >= end:
             level *= let_go
@@ -164,3 +166,36 @@ def modes(out: F32, start: int, end: int, hz: float, told: F32, attack: float, r
                 y = np.float32(re * level * (0.65 + 0.35 * slow_re) * min(1.0, (t - start) / attack))
                 out[0, t] += left * y
                 out[1, t] += right * y
+
+
+@jit("void(float32[:,::1], int64, int64, float64, float64, float64, float64, float64, float64, float32, float32)")
+def glide(  # noqa: PLR0917
+    out: F32,
+    start: int,
+    end: int,
+    begun: float,
+    hz: float,
+    slide: float,
+    drive: float,
+    decay: float,
+    release: float,
+    left: float,
+    right: float,
+) -> None:
+    """A sine, bent by tanh of `drive`, that slides from `begun` to `hz` (shares of the rate): sub-basses.
+
+    `slide`, `decay` and `release` in frames: the slide is over by 63 % after the first.
+    """
+    keep, nearer, let_go = math.exp(-1.0 / decay), math.exp(-1.0 / max(slide, 1.0)), math.exp(-6.9 / release)
+    level, away, phase, scale = 1.0, begun - hz, 0.0, 1.0 / math.tanh(drive)
+    for t in range(start, min(out.shape[1], end + np.int64(release))):
+        phase += hz + away
+        phase -= math.floor(phase)
+        away *= nearer
+        y = np.float32(level * scale * min(1.0, (t - start) / 150.0) * math.tanh(drive * math.sin(2.0 * math.pi * phase)))
+        level *= keep
+        if t >= end:
+            level *= let_go
+        if t >= 0:
+            out[0, t] += left * y
+            out[1, t] += right * y

@@ -166,6 +166,39 @@ def test_a_cut_at_its_own_speed_is_the_source() -> None:
     np.testing.assert_array_equal(out, np.stack([-source[1, 100:400], source[0, 100:400]]))
 
 
+@pytest.mark.parametrize(
+    ("output", "low_db", "middle_db", "high_db"), [(effects.LOW, 0, -3, -40), (effects.BAND, -20, 0, -20), (effects.HIGH, -40, -3, 0)]
+)
+def test_a_filter_lets_through_what_it_says(output: int, low_db: float, middle_db: float, high_db: float) -> None:
+    for hz, expected in ((100.0, low_db), (1000.0, middle_db), (10000.0, high_db)):
+        y = sine(hz, 0.5)
+        effects.filtered(y, output, 1000.0 / RATE, 1.41)
+        level = 20.0 * np.log10(np.abs(y[0, RATE // 4 :]).max() / 0.5)
+        assert level == pytest.approx(expected, abs=1.0 if expected > -10 else 10.0)
+
+
+def test_a_crushed_sound_is_held_and_rounded() -> None:
+    y = sine(300.0, 0.1)
+    effects.crush(y, 4.0, F(0.125))
+    np.testing.assert_array_equal(y * 8.0, np.round(y * 8.0))
+    assert all((y[:, i::4] == y[:, ::4][:, : y[:, i::4].shape[1]]).all() for i in range(4))
+
+
+def test_an_echo_comes_back_softer_each_time() -> None:
+    y = np.zeros((2, 5000), F)
+    y[:, 0] = 1.0
+    effects.echo(y, 1000, F(0.5), F(0.0), F(0.4))
+    assert np.flatnonzero(y[0]).tolist() == [0, 1000, 2000, 3000, 4000]
+    np.testing.assert_allclose(y[0, ::1000], [1.0, 0.4, 0.2, 0.1, 0.05], rtol=1e-5)
+
+
+def test_a_compressor_lowers_what_is_above_its_threshold_by_its_slope() -> None:
+    for level, gain_db in ((0.01, 0.0), (1.0, -10.0)):
+        y = np.full((2, 5000), level, F)
+        effects.compress(y, F(0.1), F(0.5), F(0.05), F(0.05), F(1.0), F(1.0))
+        assert 20.0 * np.log10(y[0, -1] / level) == pytest.approx(gain_db, abs=0.2)
+
+
 def test_a_room_rings_on_and_dies() -> None:
     y = np.zeros((2, 4 * RATE), F)
     y[:, 0] = 1.0

@@ -134,7 +134,7 @@ def test_a_synthesiser_sounds_between_the_onset_and_the_end_of_a_note(kind: str)
     assert not sound[:, : RATE // 2 - 1].any()
     assert 0.01 < np.abs(sound[:, RATE // 2 : 3 * RATE // 2]).max() < 3.0
     assert np.abs(sound[:, int(3.3 * RATE) :]).max() < 0.01
-    assert heard[0].tolist()[:2] == [48.0, RATE // 2]
+    assert [h.tolist()[:2] for h in heard] == [[48.0, RATE // 2]] * (kind != "wind")
 
 
 @pytest.mark.parametrize("kind", ["pad", "string", "keys", "glass"])

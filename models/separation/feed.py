@@ -1,0 +1,167 @@
+"""Mixtures for a GPU: drawn by processes of their own, handed over in shared memory, analysed where the network is (`spectra`).
+
+Gigabytes of sound a second are more than a pipe between processes carries, so it lies in memory that all share: in 16 bits, for what a
+mixture loses by that is 96 dB below full scale.
+"""
+
+from __future__ import annotations
+
+import atexit
+import mmap
+import multiprocessing
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.separation import spectra
+from models.separation.frames import HOPS, JITTER_S, SAMPLE_RATE, View
+from models.separation.scores import N_SCORE, score_features
+from rtserver.separation.features import NETWORK_HOP
+
+AHEAD = 2  # slots of each process: one is filled while the other one is taken
+FULL_SCALE = 32767.0
+Draw = Callable[[np.random.Generator], Iterator[Any]]
+
+
+class _Slot:
+    """Room for what one process draws at a time, in memory that parent and child share."""
+
+    def __init__(self, rows: int, n_frames: int) -> None:
+        n_hops = n_frames // NETWORK_HOP
+        sizes = (rows * 6 * n_frames * 2, rows * n_hops * N_SCORE * 2, rows * 8)
+        memory = mmap.mmap(-1, sum(sizes))
+        at = np.cumsum((0, *sizes))
+        self.stems = np.frombuffer(memory, np.int16, rows * 6 * n_frames, at[0]).reshape(rows, 3, 2, n_frames)
+        self.score = np.frombuffer(memory, np.float16, rows * n_hops * N_SCORE, at[1]).reshape(rows, n_hops, N_SCORE)
+        self.window = np.frombuffer(memory, np.int64, rows, at[2])
+
+    def fill(self, row: int, example: Any, rng: np.random.Generator, shown: float) -> None:
+        self.stems[row] = np.clip(np.round(example.stems * FULL_SCALE), -FULL_SCALE, FULL_SCALE)
+        show = example.has_score and rng.random() < shown
+        shift = float(rng.normal(0.0, JITTER_S)) * SAMPLE_RATE
+        self.score[row] = score_features(example.notes if show else None, self.score.shape[1], shift)
+        self.window[row] = rng.integers(len(HOPS))
+
+
+def _work(draw: Draw, slots: list[_Slot], rows: list[int], seed: int, shown: float, free: Any, full: Any) -> None:  # noqa: PLR0917
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the trainer's to answer
+    generators = [np.random.default_rng((seed, row)) for row in rows]
+    drawn = [draw(rng) for rng in generators]
+    while True:
+        for slot in slots:
+            free.acquire()
+            for row, (examples, rng) in enumerate(zip(drawn, generators, strict=True)):
+                slot.fill(row, next(examples), rng, shown)
+            full.release()
+
+
+class Feed:
+    """Batches of mixtures on `device`, the same for the same seed, number of rows and workers.
+
+    Parameters
+    ----------
+    draw : generator -> examples without end
+    view : View
+    rows : list of int
+        One a stream; shared out evenly among the workers.
+    n_chunks, hops : int
+        What an example is looked at in: ``n_chunks`` chunks of ``hops``, one after the other.
+    compiled : bool
+        Whether torch compiles what it can of the analysis.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        draw: Draw,
+        view: View,
+        rows: list[int],
+        n_chunks: int,
+        hops: int,
+        seed: int,
+        workers: int,
+        device: Any,
+        compiled: bool = False,
+    ) -> None:
+        self.view, self.n_chunks, self.hops, self.compiled = view, n_chunks, hops, compiled
+        self.device = torch.device(device)
+        self._angles = np.random.default_rng((seed, len(rows)))
+        context = multiprocessing.get_context("fork")  # children inherit the memory; they never touch the GPU
+        self._slots: list[list[_Slot]] = []
+        self._free: list[Any] = []
+        self._full: list[Any] = []
+        self._children: list[Any] = []
+        for worker in range(workers):
+            mine = rows[worker::workers]
+            slots = [_Slot(len(mine), n_chunks * hops * NETWORK_HOP) for _ in range(AHEAD)]
+            free, full = context.Semaphore(AHEAD), context.Semaphore(0)
+            child = context.Process(target=_work, args=(draw, slots, mine, seed, view.score, free, full), daemon=True)
+            child.start()
+            self._slots.append(slots)
+            self._free.append(free)
+            self._full.append(full)
+            self._children.append(child)
+        atexit.register(self.close)  # sooner than multiprocessing, which would ask them to end and wait
+        self._arrived: queue.Queue[dict[str, Tensor] | str] = queue.Queue(maxsize=1)
+        threading.Thread(target=self._carry, daemon=True).start()
+
+    def _carry(self) -> None:
+        """Copy slots to the device while the network is busy there, in turn, so that the order does not depend on who is quicker."""
+        on_gpu = self.device.type == "cuda"
+        if on_gpu:
+            for slots in self._slots:
+                for slot in slots:
+                    _pin(slot.stems)
+        copies = torch.cuda.Stream(self.device) if on_gpu else None
+        turn = 0
+        while True:
+            parts: list[dict[str, Tensor]] = []
+            for worker, child in enumerate(self._children):
+                while not self._full[worker].acquire(timeout=1.0):
+                    if not child.is_alive():
+                        self._arrived.put(f"a process that draws mixtures ended with status {child.exitcode}: its message stands above")
+                        return
+                slot = self._slots[worker][turn % AHEAD]
+                with torch.cuda.stream(copies) if on_gpu else nullcontext():
+                    told = {"stems": slot.stems, "score": slot.score, "window": slot.window}
+                    parts.append({k: torch.from_numpy(x).to(self.device, non_blocking=True, copy=True) for k, x in told.items()})
+                if copies is not None:
+                    copies.synchronize()
+                self._free[worker].release()
+            self._arrived.put({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
+            turn += 1
+
+    def close(self) -> None:
+        """End the processes."""
+        atexit.unregister(self.close)
+        for child in self._children:
+            child.kill()
+            child.join()
+
+    def mixtures(self) -> dict[str, Tensor]:
+        """The next mixtures, each from its beginning to its end: as `spectra.observe`, with ``score``. Exits if a process ended."""
+        arrived = self._arrived.get()
+        if isinstance(arrived, str):
+            raise SystemExit(arrived)
+        angle = torch.from_numpy(self._angles.uniform(0.0, np.pi, len(arrived["window"])).astype(np.float32)).to(self.device)
+        stems = arrived["stems"].float() / FULL_SCALE
+        return spectra.observe(stems, arrived["window"], self.view, angle, self.compiled) | {"score": arrived["score"].float()}
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Chunk after chunk, as `frames.streams`, but that all rows start anew in the same chunk."""
+        while True:
+            whole = self.mixtures()
+            fresh = torch.ones(len(whole["prior"]), dtype=torch.bool, device=self.device)
+            for i in range(self.n_chunks):
+                yield {k: x[:, i * self.hops : (i + 1) * self.hops] for k, x in whole.items()} | {"fresh": fresh if i == 0 else ~fresh}
+
+
+def _pin(array: np.ndarray) -> None:
+    """Tell CUDA of shared memory, so that copies from it go straight and at once."""
+    torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
