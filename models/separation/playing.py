@@ -8,28 +8,8 @@ from rtserver.config import Separation
 from rtserver.dsp.hpss import PRESETS
 from rtserver.node import Spec
 from rtserver.separation.graph import preset, separation
-from rtserver.separation.model import SeparationModel
-from rtserver.separation.network import F32, MISSING, Heard
+from rtserver.separation.nowhere import Nowhere
 from rtserver.separation.separator import Source
-
-
-class Silent:
-    """A network that never says anything: the medians stand in for it, all the time."""
-
-    slow = 0
-
-    def prepare(self, models: tuple[SeparationModel, ...], n_phases: int, n_hops: int, hop_s: float) -> None:
-        del models, n_phases, n_hops, hop_s
-
-    def submit(self, hop: int, heard: Heard, chosen: int) -> None:
-        del hop, heard, chosen
-
-    def collect(self, hop: int, out: F32) -> int:
-        del hop, out
-        return MISSING
-
-    def reset(self, chosen: int) -> None:
-        del chosen
 
 
 def latency_ms(name: str, sample_rate: int) -> float:
@@ -46,7 +26,7 @@ def play(options: Separation, mixture: np.ndarray, sample_rate: int, source: Sou
 
 def medians_alone(options: Separation, mixture: np.ndarray, sample_rate: int) -> np.ndarray:
     """The stems of ``options.model`` as they are without it: percussive part, harmonic part below 180 Hz, the rest."""
-    return play(options, mixture, sample_rate, Silent())
+    return play(options, mixture, sample_rate, Nowhere())
 
 
 def oracle(name: str, truth: np.ndarray, sample_rate: int) -> np.ndarray:
