@@ -25,12 +25,11 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.hpss_quality import has_librosa, separate_librosa
-from benchmarks.hpss_quality import separate as separate_by_preset
 from benchmarks.machine import machine
 from models.separation import estimates, musdb, playing, validation
 from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show
 from models.separation.train import begin
-from rtserver.dsp.hpss import PRESETS
+from rtserver.config import Separation
 
 LIBROSA = (4096, 1024, 17)
 HOPS = {256: "11.6 ms", 128: "5.8 ms"}
@@ -52,7 +51,7 @@ def on_clips(models: list[str], folder: Path, blends: tuple[float, ...]) -> dict
         mixture = np.ascontiguousarray(truth.sum(axis=0))
         enter("mixture", clip.name, truth, mixture[None])
         for hop, ms in HOPS.items():
-            enter(f"causal HPSS, {ms}", clip.name, truth, separate_by_preset(PRESETS[PRESET[hop]], mixture, rate))
+            enter(f"causal HPSS, {ms}", clip.name, truth, playing.play(Separation(PRESET[hop]), mixture, rate))
             for name, model in {"untrained": estimates.untrained(), **loaded}.items():
                 made = estimates.separate(model, mixture, hop, blends if name != "untrained" else (0.0,))
                 for blend, stems in made.items():
