@@ -1,7 +1,7 @@
 # make demo      sets everything up and runs the demonstration
 # make test      sets everything up and runs all checks and tests
 # make setup     system packages (Debian) and the environment in .venv; a second call does nothing and needs no network
-# make setup-train   the same, with torch and onnx for the training side in models/
+# make setup-train   the same, with torch, onnx and museval for the training side in models/
 # make bench     figures of this machine, by the scripts in benchmarks/
 # make clean     removes what was built and cached; .venv stays (rm -r .venv to start over)
 
@@ -40,8 +40,8 @@ $(VENV)/.setup: $(VENV)/.python $(VENV)/.system constraints.txt pyproject.toml
 	@touch $@
 
 $(VENV)/.setup-train: constraints.txt | $(VENV)/.setup
-	@echo "setup: adding torch and onnx for training"
-	$(PIP) torch onnx
+	@echo "setup: adding torch, onnx and museval for training"
+	$(PIP) torch onnx museval
 	@touch $@
 
 $(VENV)/.python: tools/setup.sh

@@ -1,6 +1,7 @@
 """What a separation by networks costs: microseconds of a hop, and what a live server misses with it.
 
-    python benchmarks/separation.py [MODEL ...] [--seconds 30] [--rounds 2] [--worker-hops 2] [--random small large] [--output FILE.json]
+    python benchmarks/separation.py [MODEL ...] [--seconds 30] [--rounds 2] [--worker-hops 2] [--random small large] [--cases NAME ...]
+                                    [--output FILE.json]
 
 MODEL: names in the zoo, or files with a manifest beside them. Beside them always the medians alone; with --random, networks of random
 weights (random_network.py): small, and large with 41.9 million weights, run in every hop.
@@ -10,7 +11,11 @@ priority where that is allowed.
 live: a server on a private jackd (dummy driver, 48 kHz, period and hop 128, preset stage, one input, one spare block), its input a drum
 loop over a chord. Networks run inline, and in the worker. Cases take turns, `rounds` times. Beside each, in the same jackd, a plain
 pass-through in a process of its own: what that misses, the machine misses. excess: stretches in which outputs lacked samples, in windows
-around which the plain one missed nothing. frames lacking: of the first output, beside those that were played.
+around which the plain one missed nothing. frames lacking: of the first output, beside those that were played. peak MB: the most resident
+memory that engine and separator have had; in the JSON that of every role. --cases: only those whose names hold one of these words.
+
+Ten minutes of each case, in turns of a minute: --seconds 60 --rounds 10, which takes about twelve minutes a case; in one go: --seconds 600
+--rounds 1.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -141,7 +147,7 @@ def live(case: Case, folder: Path, seconds: float) -> dict[str, Any]:
             died = {name: child.restarts for name, child in server.supervisor.children.items() if child.restarts}
             spent = times if "engine" in died else times.since(before)  # a new engine begins to count anew
             now, ended = server.session.counters("engine"), server.session.frame
-            peaks = {role: peak_mb(server.process(role).pid) for role in ("engine", "separator") if role in server.supervisor.children}
+            peaks = {role: peak_mb(child.process.pid) for role, child in server.supervisor.children.items() if child.process}
             tape.process.kill()
             tape.process.wait()
             server.wait(lambda: False, 0.5)
@@ -181,7 +187,7 @@ def summed(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         key: max(r[key] for r in rounds) if key in worst else sum(r[key] for r in rounds) for key in rounds[0] if key != "peak_mb"
     }
-    return found | {"peak_mb": {role: max(r["peak_mb"][role] for r in rounds) for role in rounds[0]["peak_mb"]}}
+    return found | {"peak_mb": {role: max(r["peak_mb"].get(role, 0.0) for r in rounds) for role in rounds[0]["peak_mb"]}}
 
 
 def print_hops(figures: dict[str, dict[str, float]]) -> None:
@@ -196,7 +202,7 @@ def print_live(figures: dict[str, dict[str, Any]]) -> None:
     )
     print("|---" * 10 + "|")
     for name, row in figures.items():
-        memory = ", ".join(f"{mb:.0f}" for mb in row["peak_mb"].values())
+        memory = ", ".join(f"{row['peak_mb'][role]:.0f}" for role in ("engine", "separator") if role in row["peak_mb"])
         misses = f"{row['output_misses']:.0f} ({row['excess_output_misses']:.0f} in {row['calm_s']:.0f} s)"
         blocks = f"{row['blocks_missed']:.0f}, {row['plain_blocks_missed']:.0f}"
         costs = f"{row['hop_p50_us']:.0f}, {row['hop_p99_us']:.0f}"
@@ -215,6 +221,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--hops", type=int, default=3000, help="timed hops of each; 0: none")
     parser.add_argument("--worker-hops", type=int, default=2)
+    parser.add_argument("--cases", nargs="*", default=[], metavar="NAME", help="of the live ones, for example: medians large inline")
     parser.add_argument("--random", nargs="*", choices=tuple(SIZES), default=[])
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
@@ -241,6 +248,7 @@ def main() -> None:
                 cases.append(Case(f"{name}, inline", Separation("stage", model=model)))
                 worker = Separation("stage", model=model, where="worker", worker_hops=args.worker_hops)
                 cases.append(Case(f"{name}, worker, {args.worker_hops} hops", worker))
+            cases = [case for case in cases if not args.cases or any(word in case.name for word in args.cases)]
             rounds: dict[str, list[dict[str, Any]]] = {case.name: [] for case in cases}
             with private_jackd(PERIOD, RATE) as environment:
                 os.environ.update(environment)
@@ -249,6 +257,7 @@ def main() -> None:
                         place = folder / f"live{k}-{i}"
                         place.mkdir()
                         rounds[case.name].append(live(case, place, args.seconds))
+                        shutil.rmtree(place)  # recordings: half a gigabyte for ten minutes
             result["live"] = {name: summed(of) for name, of in rounds.items()}
             print_live(result["live"])
     write_result("separation", result, args.output)

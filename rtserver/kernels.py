@@ -80,6 +80,12 @@ def jit(signature: Any, **options: Any) -> Any:
     return numba.njit(signature, **(defaults | options))
 
 
+def inlined(function: Callable[..., Any]) -> Any:
+    """A function that becomes part of each kernel that calls it, as if it had been written there: sizes that are constants of the kernel
+    are constants in it too. It has no signature, for it is never compiled by itself."""
+    return numba.njit(inline="always")(function)
+
+
 def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.cfunc` for a native callback: cached, division by zero as numpy has it."""
 

@@ -204,14 +204,20 @@ def check_cues(config: Config, score: Score) -> None:
 
 
 def warm() -> None:
-    """Compile every kernel that a usual show needs: all presets at 44.1, 48 and 96 kHz, the follower, the callbacks."""
+    """Compile every kernel that a usual show needs: all presets at 44.1, 48 and 96 kHz, the follower, the callbacks; and kernel additive
+    modelling as it is by default, in mono and stereo, at 44.1 and 48 kHz."""
     from rtserver.demo import SCORE
     from rtserver.dsp.hpss import PRESETS, Hpss
+    from rtserver.dsp.kam import Kam
 
     importlib.import_module("rtserver.audio.tape")
     for hop in (NETWORK_HOP // 2, NETWORK_HOP):  # the medians beside a network
         spectrum = Spec(48000, hop, (2, WINDOW_SIZE // 2 + 1), np.dtype(np.complex64))
         Hpss(15, 17, 2 * (NETWORK_HOP // hop)).prepare(spectrum)
+    for chosen in (preset.at(48000) for preset in PRESETS.values()):  # at 44.1 kHz they are the same
+        for n_channels in (1, 2):
+            spectrum = Spec(48000, chosen.hop_size, (n_channels, chosen.window_size // 2 + 1), np.dtype(np.complex64))
+            Kam(chosen.n_past, chosen.n_around, chosen.past_step).prepare(spectrum)
     with tempfile.TemporaryDirectory() as scratch:
         shows = [{"sample_rate": rate, "preset": preset} for rate in (44100, 48000, 96000) for preset in PRESETS]
         for show in tqdm(shows, desc="kernels", disable=not sys.stderr.isatty()):

@@ -35,7 +35,7 @@ def font_of(path: str = "") -> Path:
     return found
 
 
-def synthesise(midi: bytes, sound_font: str = "") -> tuple[Array, int]:
+def synthesise(midi: bytes, sound_font: str = "", sample_rate: int = SAMPLE_RATE) -> tuple[Array, int]:
     """The sound of a MIDI file, dry: (2, frames) float32, and its sample rate in Hz. Raises `SynthesisError`."""
     from rtserver.audio.file import read
 
@@ -45,7 +45,7 @@ def synthesise(midi: bytes, sound_font: str = "") -> tuple[Array, int]:
     with tempfile.TemporaryDirectory() as folder:
         source, wav = Path(folder) / "score.mid", Path(folder) / "score.wav"
         source.write_bytes(midi)
-        form = ["-R", "0", "-C", "0", "-g", "0.5", "-r", str(SAMPLE_RATE), "-O", "float", "-T", "wav", "-F", str(wav)]
+        form = ["-R", "0", "-C", "0", "-g", "0.5", "-r", str(sample_rate), "-O", "float", "-T", "wav", "-F", str(wav)]
         try:
             done = subprocess.run(
                 [program, "-ni", "-q", *form, str(font), str(source)], capture_output=True, timeout=TIME_LIMIT_S, check=False

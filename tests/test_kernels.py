@@ -21,28 +21,29 @@ from rtserver.render import Stepper
 SETTINGS = {"mask": ("hard", "soft"), "exponent": (1.0, 3.5), "margin_harmonic": (1.0, 2.0), "margin_percussive": (4.0, 1.0)}
 assert SETTINGS.keys() == set(MASK_PARAMETERS)
 n_hops = 0
-for sample_rate in (44100, 48000, 96000):
-    for preset in PRESETS:
-        for n_channels in (1, 2):
-            channels = list(range(1, n_channels + 1))
-            outputs = {part: {"source": part, "channels": channels} for part in ("harmonic", "percussive", "residual")}
-            show = {
-                "audio": {"sample_rate": sample_rate},
-                "separation": {"preset": preset, "margin_harmonic": 1.5},
-                "inputs": {"main": {"channels": channels}},
-                "outputs": outputs,
-                "score": {"file": str(SCORE)},
-            }
-            with tempfile.TemporaryDirectory() as folder:
-                stepper = Stepper(parse(show), Path(folder))
-                (lane,) = stepper.lanes
-                for i in range(200):
-                    for name, values in SETTINGS.items():
-                        lane.graph.set("hpss", name, values[i % 2])
-                    x = np.full((stepper.plan.block_size, n_channels), 0.1 * (-1) ** i, np.float32)
-                    stepper.exchange(x, np.zeros((len(x), n_channels), np.float32))
-                    stepper.work()
-                n_hops += lane.position // lane.hop_size
+cases = [(rate, preset, "hpss") for rate in (44100, 48000, 96000) for preset in PRESETS]
+cases += [(rate, preset, "kam") for rate in (44100, 48000) for preset in PRESETS]
+for sample_rate, preset, method in cases:
+    for n_channels in (1, 2):
+        channels = list(range(1, n_channels + 1))
+        outputs = {part: {"source": part, "channels": channels} for part in ("harmonic", "percussive", "residual")}
+        show = {
+            "audio": {"sample_rate": sample_rate},
+            "separation": {"preset": preset, "margin_harmonic": 1.5, "method": method},
+            "inputs": {"main": {"channels": channels}},
+            "outputs": outputs,
+            "score": {"file": str(SCORE)},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            stepper = Stepper(parse(show), Path(folder))
+            (lane,) = stepper.lanes
+            for i in range(200):
+                for name, values in SETTINGS.items():
+                    lane.graph.set("hpss", name, values[i % 2])
+                x = np.full((stepper.plan.block_size, n_channels), 0.1 * (-1) ** i, np.float32)
+                stepper.exchange(x, np.zeros((len(x), n_channels), np.float32))
+                stepper.work()
+            n_hops += lane.position // lane.hop_size
 print("hops", n_hops)
 print("compiled", kernels.compilations())
 kernels.numba.njit("float64(float64)")(lambda x: x + 1)

@@ -108,17 +108,3 @@ def synthesise(masks: np.ndarray, spectra: np.ndarray, hop_size: int) -> np.ndar
         istft.process(np.ascontiguousarray(masks[i][:, None] * spectra[i][None]), hop)
         out[:, :, i * hop_size : (i + 1) * hop_size] = hop
     return out
-
-
-def oracle(truth: np.ndarray, mixture: np.ndarray, hop_size: int) -> np.ndarray:
-    """The ideal ratio mask of powers, from the stems ``(n_stems, n_channels, frames)`` themselves, channel by channel: no mask of real
-    numbers does much better with this transform."""
-    n_frames = mixture.shape[1]
-    pad = ((0, 0), (0, hop_size + -(n_frames + hop_size) % hop_size))
-    spectra = transform(np.pad(mixture, pad), hop_size, hop_size)
-    powers = np.stack([np.abs(transform(np.pad(s, pad), hop_size, hop_size)) ** 2 for s in truth])
-    masks = (powers + 1e-12) / (powers + 1e-12).sum(axis=0)
-    channels = [
-        synthesise(np.ascontiguousarray(masks[:, :, c].swapaxes(0, 1)), spectra[:, c : c + 1], hop_size) for c in range(len(mixture))
-    ]
-    return np.concatenate(channels, axis=1)[:, :, hop_size : hop_size + n_frames]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import mido
@@ -15,6 +15,8 @@ from rtserver.audio import file as audio_file
 from rtserver.demo import TRUTH
 from rtserver.demo.again import Again
 from rtserver.demo.stage import RATE
+from rtserver.demo.stems import CLEAN, Stems
+from rtserver.demo.tape import Take, lag
 from rtserver.demo.truth import Accuracy, judge, read_truth
 from rtserver.events import AnyEvent, Miss, Note, NoteOff, NoteOn, Position
 from rtserver.node import Array
@@ -26,29 +28,20 @@ from rtserver.synthesis import FONTS
 # What makes the demonstration fail. The recording has rubato, wrong and missing notes, a pause and a skipped repeat, and the follower is
 # plain on-line time warping: half of the onsets within 0.15 s, nine in ten within 1 s, back within 3 s of the jump.
 MEDIAN_S, NINETIETH_S, RELOCK_S = 0.15, 1.0, 3.0
-CLEAN = 0.9  # share of every output's frames that must be on time
-
-
-@dataclass(frozen=True)
-class Take:
-    """One pass of the tape: what it played (1, n) and recorded (channels, n), the session frame of its frame 0, its own stream's faults."""
-
-    signal: Array
-    record: Array
-    origin: int
-    faults: int
 
 
 class Results:
     """Reads, writes and judges one run."""
 
-    def __init__(self, folder: Path, supervisor: Supervisor, take: Take, heard: list[tuple[float, bytes]], again: Again) -> None:
-        self.folder, self.supervisor, self.take, self.heard, self.again = folder, supervisor, take, heard, again
+    def __init__(  # noqa: PLR0917 (all that a run leaves)
+        self, folder: Path, supervisor: Supervisor, take: Take, heard: list[tuple[float, bytes]], again: Again, stems: Stems | None
+    ) -> None:
+        self.folder, self.supervisor, self.take, self.heard, self.again, self.stems = folder, supervisor, take, heard, again, stems
         self.events: list[AnyEvent] = Log.read(folder).events
         self.files = [folder / "events.jsonl"]
         monitor = take.record[-1]
         # The monitor goes through the callback alone: its lag is the way through JACK and back.
-        self.way = _lag(take.signal[0], monitor)
+        self.way = lag(take.signal[0], monitor)
 
     def judge(self) -> int:
         """Write everything, print the summary, return the exit code."""
@@ -72,10 +65,14 @@ class Results:
             ("notes left hanging", float(hanging), "<=", 0.0, ""),
             ("frames that differ when the recording is replayed", float(self.again.n_different), "<=", 0.0, "frames"),
             *((f"{name}: measured minus stated latency", float(abs(m - s)), "<=", 0.0, "frames") for name, (s, m) in latency.items()),
+            *(self.stems.checks() if self.stems else []),
         ]
         failed = [c for c in checks if not (c[1] <= c[3] if c[2] == "<=" else c[1] >= c[3])]
         self._print(accuracy, latency, late, (notes_on, notes_off))
         print(f"  of the notes {own} are the network's, {score} the score's own, played along from bar 17 on")
+        if self.stems:
+            print(self.stems.show())
+            self.files += self.stems.files
         summary = {
             "latency_frames": {name: {"stated": s, "measured": m} for name, (s, m) in latency.items()},
             "error_s": {str(q): accuracy.percentile(q) for q in (50, 75, 90, 95)},
@@ -87,6 +84,7 @@ class Results:
             "notes_on": notes_on,
             "notes_off": notes_off,
             "notes_by_part": {"performer": own, "score": score},
+            "stems": self.stems.summary() if self.stems else None,
             "checks": {name: {"value": value, "rule": f"{rule} {limit}"} for name, value, rule, limit, _ in checks},
         }
         (self.folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -132,7 +130,7 @@ class Results:
     def _latency(self) -> dict[str, tuple[int, int]]:
         """(stated, measured) of the separated pair: their sum is the input, so the lag of the sum is their latency."""
         pair = [o for o in self.supervisor.plan.outputs if o.track >= 0]
-        measured = _lag(self.take.signal[0], self.take.record[: len(pair)].sum(axis=0)) - self.way
+        measured = lag(self.take.signal[0], self.take.record[: len(pair)].sum(axis=0)) - self.way
         return {o.name: (o.latency, measured) for o in pair}
 
     def _late_frames(self, output: str) -> int:
@@ -173,13 +171,6 @@ class Results:
         mix[:, : self.take.signal.shape[1]] += 0.7 * self.take.signal
         mix[:, : generated.shape[1]] += 0.7 * generated
         self._write("together.wav", mix)
-
-
-def _lag(reference: Array, delayed: Array) -> int:
-    """Frames by which `delayed` lags `reference`: the peak of their correlation."""
-    n = 1 << (len(reference) + len(delayed)).bit_length()
-    cross = np.fft.irfft(np.fft.rfft(delayed, n) * np.conj(np.fft.rfft(reference, n)), n)
-    return int(np.argmax(cross[: n // 2]))
 
 
 def _hanging(heard: list[tuple[float, bytes]]) -> int:

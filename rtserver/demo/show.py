@@ -1,4 +1,4 @@
-"""``rtserver demo``: the built-in performance is played into a live server; what comes out is written, measured and judged.
+"""``rtserver demo``: the built-in performance, then a band, is played into a live server; what comes out is written, measured and judged.
 
 Everything is real: a JACK server, the server's processes, a tape machine that plays and records through JACK, a MIDI port that listens,
 a ZeroMQ subscriber that prints. It fails, with the figure, where a stated limit is passed.
@@ -7,30 +7,26 @@ a ZeroMQ subscriber that prints. It fails, with the figure, where a stated limit
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from rtserver.audio import file as audio_file
 from rtserver.config import Config, parse
 from rtserver.demo import RECORDING, SCORE
 from rtserver.demo.again import again
-from rtserver.demo.results import Results, Take
-from rtserver.demo.stage import CHANNELS, RATE, jack_server
+from rtserver.demo.results import Results
+from rtserver.demo.stage import RATE, jack_server
+from rtserver.demo.stems import Stems, separate_band
+from rtserver.demo.tape import play, start
 from rtserver.demo.view import View
-from rtserver.errors import DeviceError, RtserverError
+from rtserver.errors import SynthesisError
 from rtserver.preflight import preflight
 from rtserver.roles.supervisor import Supervisor
-from rtserver.shared.session import Session
 from rtserver.show import Song
 
-START_S = 120.0  # with a cold kernel cache
+N_OUTPUTS = 3  # harmonic, percussive, monitor
 
 
 def settings(folder: Path, sockets: Path, period: int) -> Config:
@@ -69,10 +65,10 @@ def run(folder: Path) -> int:
         synth = _listen(heard)
         view = View(config)
         try:
-            supervisor.start()
-            _turn_until(supervisor, lambda: supervisor.ready, START_S, "the server did not start")
+            start(supervisor)
             print(f"server up after {time.monotonic() - began:.1f} s: {', '.join(supervisor.children)}", flush=True)
-            take = _play(supervisor, Path(scratch), view)
+            minuet = audio_file.read(RECORDING)[0].mean(axis=0, keepdims=True)
+            take = play(supervisor, minuet, N_OUTPUTS, Path(scratch), view.show)
             origin_s = supervisor.session.clock.time_at(take.origin)
         finally:
             supervisor.close()
@@ -82,9 +78,20 @@ def run(folder: Path) -> int:
             synth.delete()
         (recording,) = (Path(scratch) / "recording").iterdir()
         shutil.copyfile(recording / "events.jsonl", folder / "events.jsonl")
+        stems = _stems(folder, Path(scratch) / "band", stage.period)
         replayed = again(recording, Path(scratch) / "again")
-    results = Results(folder, supervisor, take, [(at - origin_s, message) for at, message in heard], replayed)
+    results = Results(folder, supervisor, take, [(at - origin_s, message) for at, message in heard], replayed, stems)
     return results.judge()
+
+
+def _stems(folder: Path, scratch: Path, period: int) -> Stems | None:
+    """The band's part; None, with a line, where FluidSynth is missing."""
+    print("a band plays, and a network takes it apart", flush=True)
+    try:
+        return separate_band(folder, scratch, period)
+    except SynthesisError as error:
+        print(f"the band is left out: {error}")
+        return None
 
 
 def _listen(heard: list[tuple[float, bytes]]) -> Any:
@@ -99,54 +106,3 @@ def _listen(heard: list[tuple[float, bytes]]) -> Any:
     port.set_callback(stamp)
     port.open_virtual_port("in")
     return port
-
-
-def _turn_until(supervisor: Supervisor, done: Callable[[], bool], limit_s: float, complaint: str) -> None:
-    until = time.monotonic() + limit_s
-    while not done():
-        if not supervisor.turn() or time.monotonic() > until:
-            raise RtserverError(f"{complaint} within {limit_s:.0f} s")
-
-
-def _play(supervisor: Supervisor, scratch: Path, view: View) -> Take:
-    """Play the recording into the server from a tape machine of its own process, showing what the server says meanwhile."""
-    stereo, _ = audio_file.read(RECORDING)
-    mono = stereo.mean(axis=0, keepdims=True)
-    tail = np.zeros((1, RATE // 2), np.float32)  # what is still on its way through the server when the recording ends
-    signal = np.concatenate([mono, tail], axis=1)
-    played, recorded = scratch / "play.wav", scratch / "record.wav"
-    audio_file.write(played, signal, RATE)
-    command = [sys.executable, "-m", "rtserver.audio.tape", str(played), str(recorded), "--channels", str(CHANNELS)]
-    command += [
-        "--block-size",
-        str(supervisor.session.config.audio.block_size),
-        "--play-to",
-        supervisor.session.config.name,
-        "--name",
-        "rtserver-demo-tape",
-    ]
-    command += ["--record-from", supervisor.session.config.name]
-    tape = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    origin = 0
-    first = int(np.argmax(signal[0] != 0))
-    try:
-        while tape.poll() is None:
-            supervisor.turn()
-            view.show()
-            origin = origin or _origin(supervisor.session, first)
-    finally:
-        tape.kill()
-        said = tape.communicate()[0]
-    if tape.returncode != 0 or not origin:
-        raise DeviceError("the tape machine failed: see its message above")
-    view.show()
-    return Take(signal, audio_file.read(recorded)[0], origin, int(said.split("faults ")[1]))
-
-
-def _origin(session: Session, first: int) -> int:
-    """The session frame of the recording's frame 0, once its first sound (frame `first`) has come in; 0 before."""
-    ring = session.input_ring
-    end = ring.written_to
-    frames = np.arange(max(0, end - RATE), end)
-    sound = ring.samples[0][frames & (ring.capacity - 1)] != 0
-    return int(frames[int(np.argmax(sound))]) - first if sound.any() else 0

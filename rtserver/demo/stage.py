@@ -16,7 +16,7 @@ from rtserver.errors import DeviceError
 
 RATE = 48000
 PERIOD = 256  # frames: 5.3 ms; the private server keeps it with real-time priority, and mostly without
-CHANNELS = 3  # harmonic, percussive, monitor; the tape machine records as many, so the server needs them both ways
+CHANNELS = 4  # three stems and a monitor; the tape machine records as many, so the server needs them both ways
 
 
 def _ignore(_message: str) -> None:

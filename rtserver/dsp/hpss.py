@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rtserver.dsp.masks import N_SETTINGS, SOFT, Masks, apportion, shares
-from rtserver.dsp.median import MAX_NETWORK, exchange_sorted, median_of
+from rtserver.dsp.median import MAX_NETWORK, median_of, median_of_past
 from rtserver.dsp.stft import Istft, Stft
 from rtserver.errors import SpecError
 from rtserver.kernels import jit
@@ -32,9 +32,6 @@ def _kernel(n_bins: int, n_past: int, past_step: int, n_around: int, n_fill: int
     """The kernel of `Hpss` for one set of sizes, which are constants of the code: the medians are written out, not looped over."""
     pad = n_around // 2
     sorted_rows = n_past > MAX_NETWORK
-    # state: history [phase][slot][bin]; where rows are kept sorted, the same again; what the past is taken to have been
-    history = past_step * n_past * n_bins
-    before = history * (2 if sorted_rows else 1)
     # scratch: power with its mirrored margins; harmonic median and percussive median, which become the shares
     h_at, p_at = n_bins + 2 * pad, 2 * n_bins + 2 * pad
 
@@ -64,34 +61,7 @@ def _kernel(n_bins: int, n_past: int, past_step: int, n_around: int, n_fill: int
         for k in range(n_bins):
             scratch[p_at + k] = median_of(scratch, k, 1, n_around)
 
-        if n_hops < n_fill:
-            for k in range(n_bins):
-                ridge = scratch[pad + k] - scratch[p_at + k]
-                state[before + k] = ridge if ridge > np.float32(0.0) else np.float32(0.0)
-                scratch[h_at + k] = state[before + k]
-        else:
-            n = n_hops - n_fill
-            rows = n % past_step * n_past * n_bins
-            if n < past_step:
-                for i in range(n_past):
-                    for k in range(n_bins):
-                        state[rows + i * n_bins + k] = state[before + k]
-                        if sorted_rows:
-                            state[history + rows + i * n_bins + k] = state[before + k]
-            newest = rows + n // past_step % n_past * n_bins
-            if sorted_rows:
-                for k in range(n_bins):
-                    scratch[h_at + k] = scratch[pad + k]
-                exchange_sorted(state, history + rows, n_past, n_bins, state, newest, scratch, h_at)
-            for k in range(n_bins):
-                state[newest + k] = scratch[pad + k]
-            if sorted_rows:
-                for k in range(n_bins):
-                    scratch[h_at + k] = state[history + rows + n_past // 2 * n_bins + k]
-            else:
-                for k in range(n_bins):
-                    scratch[h_at + k] = median_of(state, rows + k, n_bins, n_past)
-
+        median_of_past(state, scratch, pad, p_at, h_at, n_hops, n_bins, n_past, past_step, n_fill, sorted_rows, True)
         shares(scratch, h_at, p_at, n_bins, settings)
         apportion(outs, scratch, h_at, p_at, n_bins, settings)
         return n_nonfinite

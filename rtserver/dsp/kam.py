@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.masks import HARMONIC_FACTOR, N_SETTINGS, PERCUSSIVE_FACTOR, SOFT, Masks, apportion, shares
-from rtserver.dsp.median import MAX_NETWORK, exchange_sorted, median_of
+from rtserver.dsp.median import MAX_NETWORK, median_of, median_of_past
 from rtserver.dsp.spatial import LOUDEST, N_PLANES, Spatial, extract, learn
 from rtserver.errors import SpecError
 from rtserver.kernels import jit
@@ -113,34 +113,9 @@ def _kernel(n_bins: int, n_past: int, past_step: int, n_around: int, n_fill: int
             for k in range(n_bins):
                 scratch[p_at + k] = median_of(scratch, k, 1, n_around)
 
-            if n_hops < n_fill:
-                for k in range(n_bins):
-                    # what stands out has sounded before; the later iterations have it from the first one
-                    ridge = scratch[zh_at + k] - (scratch[p_at + k] if iteration == 0 else np.float32(0.0))
-                    mine[before + k] = ridge if ridge > np.float32(0.0) else np.float32(0.0)
-                    scratch[h_at + k] = mine[before + k]
-            else:
-                n = n_hops - n_fill
-                rows = n % past_step * n_past * n_bins
-                if n < past_step:
-                    for i in range(n_past):
-                        for k in range(n_bins):
-                            mine[rows + i * n_bins + k] = mine[before + k]
-                            if sorted_rows:
-                                mine[history + rows + i * n_bins + k] = mine[before + k]
-                newest = rows + n // past_step % n_past * n_bins
-                if sorted_rows:
-                    for k in range(n_bins):
-                        scratch[h_at + k] = scratch[zh_at + k]
-                    exchange_sorted(mine, history + rows, n_past, n_bins, mine, newest, scratch, h_at)
-                for k in range(n_bins):
-                    mine[newest + k] = scratch[zh_at + k]
-                if sorted_rows:
-                    for k in range(n_bins):
-                        scratch[h_at + k] = mine[history + rows + n_past // 2 * n_bins + k]
-                else:
-                    for k in range(n_bins):
-                        scratch[h_at + k] = median_of(mine, rows + k, n_bins, n_past)
+            # what stands out has sounded before; the later iterations have it from the first one
+            first = iteration == 0
+            median_of_past(mine, scratch, zh_at, p_at, h_at, n_hops, n_bins, n_past, past_step, n_fill, sorted_rows, first)
 
             if iteration == n_iterations - 1:
                 shares(scratch, h_at, p_at, n_bins, settings)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rtserver.kernels import jit, numba
+from rtserver.kernels import inlined, jit, numba
 
 F32 = npt.NDArray[np.float32]
 
@@ -78,3 +78,58 @@ def exchange_sorted(rows: F32, at: int, n: int, n_bins: int, old: F32, old_at: i
             carry[carry_at + k] = new if value < new else value
     for k in range(n_bins):
         rows[at + (n - 1) * n_bins + k] = carry[carry_at + k]
+
+
+@inlined
+def median_of_past(  # noqa: PLR0917
+    state: F32,
+    scratch: F32,
+    value_at: int,
+    around_at: int,
+    out_at: int,
+    n_hops: int,
+    n_bins: int,
+    n_past: int,
+    past_step: int,
+    n_fill: int,
+    sorted_rows: bool,
+    stands_out: bool,
+) -> None:
+    """Per bin, the median of the newest value and of those kept of every `past_step`-th hop before it, `n_past` in all; the newest is kept.
+
+    Until the first window is full (`n_fill` hops) nothing is known of the past. Then the newest value is taken for what there was or, where
+    only what `stands_out` has sounded before, as much of it as is above the median along frequency; and the history begins with that.
+
+    state : ``[phase][slot][bin]``, where rows are kept sorted the same again, and what the past is taken to have been
+    scratch : at `value_at` the newest values, at `around_at` their medians along frequency; the result goes to `out_at`
+    n_hops : since reset
+    """
+    history = past_step * n_past * n_bins
+    before = history * (2 if sorted_rows else 1)
+    if n_hops < n_fill:
+        for k in range(n_bins):
+            ridge = scratch[value_at + k] - (scratch[around_at + k] if stands_out else np.float32(0.0))
+            state[before + k] = ridge if ridge > np.float32(0.0) else np.float32(0.0)
+            scratch[out_at + k] = state[before + k]
+    else:
+        n = n_hops - n_fill
+        rows = n % past_step * n_past * n_bins
+        if n < past_step:
+            for i in range(n_past):
+                for k in range(n_bins):
+                    state[rows + i * n_bins + k] = state[before + k]
+                    if sorted_rows:
+                        state[history + rows + i * n_bins + k] = state[before + k]
+        newest = rows + n // past_step % n_past * n_bins
+        if sorted_rows:
+            for k in range(n_bins):
+                scratch[out_at + k] = scratch[value_at + k]
+            exchange_sorted(state, history + rows, n_past, n_bins, state, newest, scratch, out_at)
+        for k in range(n_bins):
+            state[newest + k] = scratch[value_at + k]
+        if sorted_rows:
+            for k in range(n_bins):
+                scratch[out_at + k] = state[history + rows + n_past // 2 * n_bins + k]
+        else:
+            for k in range(n_bins):
+                scratch[out_at + k] = median_of(state, rows + k, n_bins, n_past)

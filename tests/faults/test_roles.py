@@ -12,6 +12,7 @@ from faults import PERIOD, RATE, Trial, settings
 from rtserver.audio import file as audio_file
 from rtserver.audio import table as t
 from rtserver.clock import MOST_OFF
+from rtserver.separation.network import FADE_S
 
 DEMO = Path(t.__file__).parent.parent / "demo"
 
@@ -145,6 +146,32 @@ def test_follower_killed(jack_server, make_stage, row):
     row.lost = "positions until it is back and has found its place"
     assert trial.let_go()
     assert trial.tells("follower down", "follower restarted")
+
+
+def test_separator_killed(jack_server, make_stage, row):
+    """That its stems are the medians' own within a crossfade, sample for sample, is in tests/live/test_separator_worker.py."""
+    row.fault = "separator (a network in a process of its own): `kill -9`"
+    outputs = {"drums": {"source": "drums", "channels": [1]}} | {k: {"source": k, "channels": [2]} for k in ("bass", "other")}
+    network = {"model": "stems3-int8", "where": "worker", "worker_hops": 8}
+    stage = make_stage(settings("rtseparator", outputs=outputs, separation=network))
+    fade = round(FADE_S * RATE)
+    with Trial(stage, 8.0, note_s=0.8, tail_s=2.5) as trial:
+        before = stage.session.counters("engine")["late_masks"]
+        trial.kill("separator")
+        assert stage.wait(lambda: stage.session.counters("separator")["hops"] > 100, 5.0), "the network works again"
+    row.take(trial)
+    stood_in = [e for e in trial.events("stand_in") if e["reason"] == "late"]
+    hop = int(stage.session.block["audio.table"][t.HOP_SIZE])
+    late_s = sum(e["n_hops"] for e in stood_in) * hop / RATE
+    row.audio = f"yes: within {1e3 * FADE_S:.0f} ms as the medians separate, later as the network does again"
+    row.lost = "the network's say until it is back"
+    row.learned += f"; `stand_in` of {late_s:.2f} s"
+    assert trial.went_on()
+    assert trial.let_go()
+    assert trial.tells("separator down", "separator restarted")
+    assert stood_in, "what is heard instead is told"
+    assert abs(stood_in[0]["frame"] - trial.frame) < 8 * hop + 2 * PERIOD + fade, "from the first hop on whose masks did not come"
+    assert stage.session.counters("engine")["late_masks"] - before >= 0.5 * trial.back_s * RATE / hop, "each is counted"
 
 
 def test_engine_stopped_for_300_ms(stage, row):

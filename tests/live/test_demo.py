@@ -35,7 +35,16 @@ def test_it_passes(demo):
 def test_it_leaves_every_file_that_it_names(demo):
     folder, done = demo
     named = [line.strip() for line in done.stdout.split("files:")[1].splitlines() if line.strip().startswith(str(folder))]
-    assert {name.rsplit("/", 1)[1] for name in named} >= {"harmonic.wav", "percussive.wav", "generated.mid", "events.jsonl", "summary.json"}
+    assert {name.rsplit("/", 1)[1] for name in named} >= {
+        "harmonic.wav",
+        "percussive.wav",
+        "drums.wav",
+        "bass.wav",
+        "other.wav",
+        "generated.mid",
+        "events.jsonl",
+        "summary.json",
+    }
     for name in named:
         with open(name, "rb") as file:
             assert file.read(4), name
@@ -50,6 +59,13 @@ def test_what_was_heard_sums_to_what_was_played(demo):
     assert exact.mean() > 0.9
 
 
+def test_the_stems_of_the_band_sum_to_the_band(demo):
+    folder, _ = demo
+    band, *stems = (audio_file.read(folder / f"{name}.wav")[0][0] for name in ("band", "drums", "bass", "other"))
+    n = min(map(len, (band, *stems)))
+    assert (np.abs(band[:n] - np.sum([x[:n] for x in stems], axis=0)) < 1e-4).mean() > 0.9
+
+
 def test_the_summary_holds_figures(demo):
     folder, _ = demo
     summary = json.loads((folder / "summary.json").read_text())
@@ -59,3 +75,6 @@ def test_the_summary_holds_figures(demo):
     assert summary["replay"]["n_different"] == 0
     assert summary["replay"]["n_same_notes"] == summary["replay"]["n_notes"]
     assert 0.0 < summary["error_s"]["50"] < 0.15
+    assert summary["stems"]["stated"] == summary["stems"]["measured"]
+    for mixture, medians, network in summary["stems"]["si_sdr_db"].values():
+        assert mixture < min(medians, network)

@@ -13,29 +13,12 @@ from rtserver.events import Miss, StandIn
 from rtserver.node import Spec
 from rtserver.reenact import replay
 from rtserver.replay import Log
-from rtserver.separation.elsewhere import Elsewhere
 from rtserver.separation.graph import separation
-from rtserver.separation.network import MISSING
+from rtserver.separation.nowhere import Nowhere
 
 RATE, PERIOD, HOP = 48000, 256, 128
 STEMS = ("drums", "bass", "other")
 FADE = 8 * HOP  # 20 ms
-
-
-class Nowhere(Elsewhere):
-    """No masks at all."""
-
-    def __init__(self) -> None:
-        self.slow = 0
-
-    def submit(self, hop, heard, chosen) -> None:
-        return None
-
-    def collect(self, hop, out) -> int:
-        return MISSING
-
-    def reset(self, chosen) -> None:
-        return None
 
 
 @pytest.fixture

@@ -1,0 +1,122 @@
+"""Clips whose stems are known, and how close an estimate comes to them: SI-SDR and SDR, part by part, clip by clip, and what that comes to.
+
+A clip is a folder with `drums` and further stems (`bass`, all others are "other") as .flac or .wav. Clips are grouped by their name up to
+the first underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from benchmarks.hpss_quality import sdr, si_sdr
+
+PARTS = ("harmonic", "percussive", "bass", "other")
+SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
+N_BOOTSTRAP = 4000
+Signal = np.ndarray
+Scores = dict[str, dict[str, tuple[float, float]]]  # clip -> part -> SI-SDR, SDR
+
+
+def folders(root: Path, names: Iterable[str] = ()) -> list[Path]:
+    """The clips of a folder, or some of them. Exits with a line where there are none."""
+    wanted = set(names)
+    found = [p for p in sorted(root.iterdir()) if p.is_dir() and (not wanted or p.name in wanted)] if root.is_dir() else []
+    if not found:
+        raise SystemExit(f"{root}: no clip folders found")
+    return found
+
+
+def read_clip(folder: Path) -> tuple[Signal, int]:
+    """(drums, bass, other), each (2, frames), and the sample rate; what a clip lacks is silent."""
+    found: dict[str, Signal] = {}
+    rate = 0
+    for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]):
+        if path.stem not in ("mix", "mixture"):
+            data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+            found[path.stem] = np.ascontiguousarray(data.T)
+    if "drums" not in found or len(found) < 2:
+        raise SystemExit(f"{folder}: expected drums and at least one other stem, found {sorted(found)}")
+    silent = np.zeros_like(found["drums"])
+    other = sum((x for k, x in found.items() if k not in ("drums", "bass")), silent)
+    return np.stack([found["drums"], found.get("bass", silent), other]), rate
+
+
+def parts_of(stems: Signal) -> dict[str, Signal]:
+    """What is scored, of (drums, bass, other), of (harmonic, percussive), or of one signal that is taken for each part."""
+    if len(stems) == 1:
+        return dict.fromkeys(PARTS, stems[0])
+    if len(stems) == 2:
+        return {"harmonic": stems[0], "percussive": stems[1]}
+    return {"harmonic": stems[1] + stems[2], "percussive": stems[0], "bass": stems[1], "other": stems[2]}
+
+
+def scores(truth: Signal, made: Signal) -> dict[str, tuple[float, float]]:
+    """SI-SDR and SDR of each part that the estimate has and that is not silent."""
+    wanted, got = parts_of(truth), parts_of(made)
+    whole = float(np.sum(truth.sum(axis=0) ** 2))
+    return {k: (si_sdr(wanted[k], x), sdr(wanted[k], x)) for k, x in got.items() if np.sum(wanted[k] ** 2) > SILENT * whole}
+
+
+def groups_of(table: dict[str, Scores]) -> dict[str, list[str]]:
+    """group -> its clips."""
+    clips = sorted({clip for of in table.values() for clip in of})
+    return {g: [c for c in clips if c.split("_")[0] == g] for g in sorted({c.split("_")[0] for c in clips})}
+
+
+def means(table: dict[str, Scores]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """method -> group -> part -> SI-SDR, SDR."""
+    out: dict[str, Any] = {}
+    for method, of in table.items():
+        for group, members in groups_of(table).items():
+            for part in PARTS:
+                there = [of[c][part] for c in members if part in of.get(c, {})]
+                if there:
+                    out.setdefault(method, {}).setdefault(group, {})[part] = [round(float(x), 2) for x in np.mean(there, axis=0)]
+    return out
+
+
+def bootstrap(differences: list[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean and the bounds of 95 % of the means of as many draws with replacement."""
+    x = np.asarray(differences)
+    drawn = x[np.random.default_rng(seed).integers(len(x), size=(N_BOOTSTRAP, len(x)))].mean(axis=1)
+    return float(x.mean()), float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5))
+
+
+class Difference(NamedTuple):
+    """By how many dB of SI-SDR one method is ahead of another: mean over clips, 95 % of a paired bootstrap, and the worst clip."""
+
+    mean: float
+    low: float
+    high: float
+    worst: float
+    worst_clip: str
+
+
+def differences(of: Scores, beside: Scores, groups: dict[str, list[str]], parts: Iterable[str] = PARTS) -> dict[str, Difference]:
+    """ "group part" -> what `of` is ahead of `beside`, over the clips that both have; group ``all``: all clips."""
+    out: dict[str, Difference] = {}
+    for group, members in {**groups, "all": sorted(of)}.items():
+        for part in parts:
+            there = {c: of[c][part][0] - beside[c][part][0] for c in members if part in of.get(c, {}) and part in beside.get(c, {})}
+            if there:
+                worst = min(there, key=lambda c: there[c])
+                mean, low, high = bootstrap(list(there.values()))
+                out[f"{group} {part}"] = Difference(*(round(x, 2) for x in (mean, low, high, there[worst])), worst)
+    return out
+
+
+def show(found: dict[str, dict[str, dict[str, list[float]]]]) -> str:
+    """Markdown of ``method -> group -> part -> numbers``."""
+    there = {(g, p) for of in found.values() for g, parts in of.items() for p in parts}
+    order = list(dict.fromkeys([*PARTS, *(p for _, p in sorted(there))]))
+    columns = [(g, p) for g in sorted({g for g, _ in there}) for p in order if (g, p) in there]
+    lines = ["| | " + " | ".join(f"{g} {p}" for g, p in columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for method, of in found.items():
+        cells = [" / ".join(f"{x:.2f}" for x in of.get(g, {}).get(p, [])) for g, p in columns]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

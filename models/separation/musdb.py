@@ -1,0 +1,76 @@
+"""MUSDB18-HQ's test tracks through what plays live, measured as the published figures are: see `bsseval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from models.separation import playing
+from models.separation.bsseval import median_sdr
+from models.separation.clips import SILENT, parts_of, read_clip
+from rtserver.config import Separation
+from rtserver.separation.model import SeparationModel, read_model
+
+MIXTURE = "mixture.wav"
+MEDIAN = "median"  # beside the tracks: over all of them
+THREE, TWO = ("percussive", "bass", "other"), ("percussive", "harmonic")
+Medians = dict[str, dict[str, dict[str, float]]]  # method -> track -> part -> dB
+
+
+def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Medians:
+    """The network alone and at its manifest's blend, beside the mixture taken for each stem, the medians without it, and the oracle mask.
+
+    Exits with a line where `root` has no tracks, or `name` is a training run.
+    """
+    model = read_model(_file(name))
+    tracks = [p for p in sorted((root / "test").iterdir()) if (p / MIXTURE).exists()] if (root / "test").is_dir() else []
+    if not tracks:
+        raise SystemExit(f"{root}: expected test/TRACK/{MIXTURE} and stems, as in MUSDB18-HQ")
+    parts = THREE if len(model.stems) == 3 else TWO
+    out: Medians = {}
+    for track in tqdm(tracks, unit="track", disable=None):
+        truth, rate = read_clip(track)
+        mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
+        wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
+        for method, made in _estimates(_file(name), model, preset, truth, mixture, rate).items():
+            found = median_sdr(wanted, parts_of(made), rate, by_museval)
+            out.setdefault(method, {})[track.name] = {k: round(x, 3) for k, x in found.items()}
+    for of in out.values():
+        there = {k: [found[k] for found in of.values() if k in found] for k in parts}
+        of[MEDIAN] = {k: round(float(np.nanmedian(x)), 3) for k, x in there.items() if x}
+    return out
+
+
+def show(found: Medians) -> str:
+    """Markdown: methods against the parts of each track, the median over tracks last."""
+    lines: list[str] = []
+    for track in next(iter(found.values())):
+        parts = list(next(iter(found.values()))[track])
+        lines += ["", f"| {track}, SDR in dB | " + " | ".join(parts) + " |", "|---" * (len(parts) + 1) + "|"]
+        lines += [f"| {method} | " + " | ".join(f"{x:.2f}" for x in of[track].values()) + " |" for method, of in found.items()]
+    return "\n".join(lines[1:])
+
+
+def _estimates(  # noqa: PLR0917
+    name: str, model: SeparationModel, preset: str, truth: np.ndarray, mixture: np.ndarray, rate: int
+) -> dict[str, np.ndarray]:
+    joined = truth if len(model.stems) == 3 else np.stack([truth[1] + truth[2], truth[0]])
+    alone = Separation(preset, model=name, blend=0.0)
+    found = {
+        "mixture": mixture[None],
+        "medians": playing.medians_alone(alone, mixture, rate),
+        "network": playing.play(alone, mixture, rate),
+    }
+    if model.blend:
+        found[f"network, blend {model.blend:g}"] = playing.play(Separation(preset, model=name), mixture, rate)
+    return found | {"oracle mask": playing.oracle(preset, joined, rate)}
+
+
+def _file(name: str) -> str:
+    """What the server would be told: a name of its zoo, or a file."""
+    if Path(name).is_dir():
+        raise SystemExit(f"{name} is a training run: what plays is measured here; python -m models.separation.export makes a model of it")
+    return f"{name}.onnx" if "/" in name and not name.endswith(".onnx") else name
