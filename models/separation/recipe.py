@@ -1,7 +1,8 @@
 """From samples to models in one command: ``python -m models.separation.recipe STEMS --out FOLDER``.
 
-Makes FOLDER/pool, trains in FOLDER/run, measures on ``--clips``, and exports to FOLDER/zoo: stems3 and hp, each with float32 and with rounded
-weights. What is there already is not made again, and a training that was cut short goes on.
+Makes FOLDER/pool, trains in FOLDER/run, exports to FOLDER/zoo, measures on ``--clips``. The models are stems3 and hp, each with float32 and
+with rounded weights. What is there already is not made again, and a training that was cut short goes on. Options that are not known here
+go to models.separation.train.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ EXPORTS = {
 }
 
 
-def cook(args: argparse.Namespace) -> None:
+def cook(args: argparse.Namespace, training: list[str]) -> None:
     """Do what is not done yet, in order."""
     made, run, models = args.out / "pool", args.out / "run", args.out / "zoo"
     mark = made / MADE[0]
@@ -33,7 +34,7 @@ def cook(args: argparse.Namespace) -> None:
         mark.write_text(MADE[1])
     elif not (made / INDEX).exists():
         raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
-    how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *args.training]
+    how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]
     train.train(train.parser().parse_args([str(made), "--out", str(run), "--resume", *how]))
     models.mkdir(exist_ok=True)
     for name, how in EXPORTS.items():
@@ -59,11 +60,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=4500)
     p.add_argument("--blend", type=float, default=BLEND, help="with HPSS, unless a configuration says otherwise (default: %(default)s)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")
-    p.add_argument(
-        "--training", nargs="*", default=[], metavar="OPTION=VALUE", help="further options of models.separation.train, as --rate=1e-3"
-    )
     return p
 
 
 if __name__ == "__main__":
-    cook(parser().parse_args())
+    cook(*parser().parse_known_args())

@@ -20,7 +20,7 @@ SMALL = ["--hidden=16", "--hops=24", "--chunks=2", "--check=1", "--checks=1"]
 def cook(stems: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     sizes = ["--minutes", "2", "--processes", "1", "--batch", "2", "--workers", "1"]
     return subprocess.run(
-        [sys.executable, "-m", "models.separation.recipe", str(stems), "--out", str(out), *sizes, *more, "--training", *SMALL],
+        [sys.executable, "-m", "models.separation.recipe", str(stems), "--out", str(out), *sizes, *more, *SMALL],
         cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
 
