@@ -101,6 +101,10 @@ def methods(networks: list[str], blends: list[float], with_librosa: bool) -> lis
                 options = Separation(preset, model=name, blend=blend)
                 how = f", blend {blend:g}" if blend else ""
                 found.append(Method(f"{model.name}, {late(preset)}{how}", played(options), preset, len(model.stems)))
+        if three:
+            model = read_model(three)
+            options = Separation(preset, model=three, blend=model.blend, wiener=True)
+            found.append(Method(f"{model.name}, {late(preset)}, blend {model.blend:g}, by place", played(options), preset, 3))
         name = f"oracle mask, {late(preset)}"
         found.append(Method(name, lambda truth, _mix, rate, p=preset: playing.oracle(p, truth, rate), preset, 3))
     return found

@@ -1,0 +1,67 @@
+"""From samples to models in one command: ``python -m models.separation.recipe STEMS --out FOLDER``.
+
+Makes FOLDER/pool, trains in FOLDER/run, exports to FOLDER/zoo, measures on ``--clips``. The models are stems3 and hp, each with float32 and
+with rounded weights. What is there already is not made again, and a training that was cut short goes on. Options that are not known here
+go to models.separation.train.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from models.separation import evaluate, export, pool, train
+from models.separation.pool import INDEX
+from rtserver import zoo
+
+BLEND = 0.1
+MADE = ("made", "pool is whole")  # name and content of the mark beside a finished pool
+EXPORTS = {
+    "stems3": (),
+    "stems3-int8": ("--int8",),
+    "hp": ("--stems", "hp"),
+    "hp-int8": ("--stems", "hp", "--int8"),
+}
+
+
+def cook(args: argparse.Namespace, training: list[str]) -> None:
+    """Do what is not done yet, in order."""
+    made, run, models = args.out / "pool", args.out / "run", args.out / "zoo"
+    mark = made / MADE[0]
+    if not mark.exists():
+        fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []
+        pool.main([str(args.stems), "--out", str(made), "--minutes", str(args.minutes), "--processes", str(args.processes), *fonts])
+        mark.write_text(MADE[1])
+    elif not (made / INDEX).exists():
+        raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
+    how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]
+    train.train(train.parser().parse_args([str(made), "--out", str(run), "--resume", *how]))
+    models.mkdir(exist_ok=True)
+    for name, how in EXPORTS.items():
+        export.main(
+            export.parser().parse_args([str(run), str(models), "--name", name, "--card", "separation.md", "--blend", str(args.blend), *how])
+        )
+    if args.clips is not None:
+        names = [str(models / name) for name in EXPORTS]
+        evaluate.main(evaluate.parser().parse_args([*names, "--clips", str(args.clips), "--json", str(args.out / "figures.json")]))
+    print(f"{models}: {', '.join(zoo.manifest(models))}")
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    p.add_argument("stems", type=Path, help="folder of samples, as models.separation.pool takes it")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--fonts", type=Path, nargs="+", help="sound fonts (default: Debian's)")
+    p.add_argument("--minutes", type=float, default=800.0, help="of the pool; a minute takes 32 MB")
+    p.add_argument("--processes", type=int, default=2, help="that render the pool")
+    p.add_argument("--device", default="cpu", help="cpu or cuda")
+    p.add_argument("--batch", type=int, default=192, help="streams side by side; 8 to 16 on a CPU")
+    p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
+    p.add_argument("--steps", type=int, default=4500)
+    p.add_argument("--blend", type=float, default=BLEND, help="with HPSS, unless a configuration says otherwise (default: %(default)s)")
+    p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")
+    return p
+
+
+if __name__ == "__main__":
+    cook(*parser().parse_known_args())

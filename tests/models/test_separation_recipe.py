@@ -1,0 +1,51 @@
+"""The whole recipe as one command, in small: samples in, models out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stemsfolder import write_folder
+
+from rtserver import zoo
+
+pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+
+SMALL = ["--hidden=16", "--hops=24", "--chunks=2", "--check=1", "--checks=1"]
+
+
+def cook(stems: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    sizes = ["--minutes", "2", "--processes", "1", "--batch", "2", "--workers", "1"]
+    return subprocess.run(
+        [sys.executable, "-m", "models.separation.recipe", str(stems), "--out", str(out), *sizes, *more, *SMALL],
+        cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("stems"))
+
+
+def test_samples_become_models_and_a_second_run_goes_on(stems: Path, tmp_path: Path) -> None:
+    first = cook(stems, tmp_path, "--steps", "2")
+    assert first.returncode == 0, first.stderr
+    entries = zoo.manifest(tmp_path / "zoo")
+    assert set(entries) == {"stems3", "stems3-int8", "hp", "hp-int8"}
+    assert all(entry["blend"] == 0.1 for entry in entries.values())
+    made = (tmp_path / "pool" / "excerpts.jsonl").stat().st_mtime_ns
+    again = cook(stems, tmp_path, "--steps", "3")
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "pool" / "excerpts.jsonl").stat().st_mtime_ns == made
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "train.log").read_text().splitlines()]
+    assert steps[0] == 2 and steps[-1] == 3
+
+
+def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool" / "made").write_text("")
+    done = cook(stems, tmp_path, "--steps", "2")
+    assert done.returncode == 1 and "remove the folder" in done.stderr
