@@ -35,6 +35,7 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
     elif not (made / INDEX).exists():
         raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
     how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]
+    how += ["--compile"] if args.device == "cuda" else []
     train.train(train.parser().parse_args([str(made), "--out", str(run), "--resume", *how]))
     models.mkdir(exist_ok=True)
     for name, how in EXPORTS.items():

@@ -229,7 +229,7 @@ def test_what_is_measured_is_what_plays(exported: Path, name: str, hop: int) -> 
 
 
 def test_the_models_of_the_zoo_are_networks_that_training_can_go_on_from() -> None:
-    assert imported.network("stems3").hidden == 224
+    assert imported.network("stems3").hidden == 384
     assert {n: zoo.manifest()[n]["blend"] for n in ("stems3", "stems3-int8", "hp-int8")} == {
         "stems3": 0.1,
         "stems3-int8": 0.1,
