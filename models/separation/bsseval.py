@@ -40,7 +40,10 @@ def frames_sdr(wanted: np.ndarray, got: np.ndarray, sample_rate: int, by_museval
 def median_sdr(wanted: dict[str, np.ndarray], got: dict[str, np.ndarray], sample_rate: int, by_museval: bool = False) -> dict[str, float]:
     """source -> median over frames, of the sources ``(n_channels, frames)`` that `wanted` has."""
     stacked = (np.stack([of[k] for k in wanted]) for of in (wanted, got))
-    return {k: float(np.nanmedian(x)) for k, x in zip(wanted, frames_sdr(*stacked, sample_rate, by_museval), strict=True)}
+    return {
+        k: float(np.nanmedian(x)) if np.isfinite(x).any() else float("nan")
+        for k, x in zip(wanted, frames_sdr(*stacked, sample_rate, by_museval), strict=True)
+    }
 
 
 def _metrics() -> Any:

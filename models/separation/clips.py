@@ -15,7 +15,7 @@ import soundfile
 
 from benchmarks.hpss_quality import sdr, si_sdr
 
-PARTS = ("harmonic", "percussive", "bass", "other")
+PARTS = ("harmonic", "percussive", "bass", "vocals", "other")
 SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
 N_BOOTSTRAP = 4000
 Signal = np.ndarray
@@ -31,8 +31,9 @@ def folders(root: Path, names: Iterable[str] = ()) -> list[Path]:
     return found
 
 
-def read_clip(folder: Path) -> tuple[Signal, int]:
-    """(drums, bass, other), each (2, frames), and the sample rate; what a clip lacks is silent."""
+def read_clip(folder: Path, vocals: bool = False) -> tuple[Signal, int]:
+    """(drums, bass, other), or with `vocals` (drums, bass, vocals, other), each (2, frames), and the sample rate; what a clip lacks is
+    silent."""
     found: dict[str, Signal] = {}
     rate = 0
     for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]):
@@ -42,24 +43,29 @@ def read_clip(folder: Path) -> tuple[Signal, int]:
     if "drums" not in found or len(found) < 2:
         raise SystemExit(f"{folder}: expected drums and at least one other stem, found {sorted(found)}")
     silent = np.zeros_like(found["drums"])
-    other = sum((x for k, x in found.items() if k not in ("drums", "bass")), silent)
-    return np.stack([found["drums"], found.get("bass", silent), other]), rate
+    own = ("drums", "bass", "vocals") if vocals else ("drums", "bass")
+    other = sum((x for k, x in found.items() if k not in own), silent)
+    return np.stack([*(found.get(k, silent) for k in own), other]), rate
 
 
 def parts_of(stems: Signal) -> dict[str, Signal]:
-    """What is scored, of (drums, bass, other), of (harmonic, percussive), or of one signal that is taken for each part."""
+    """What is scored, of the stems of a network (three, four with vocals before other, two), or of one signal taken for each part."""
     if len(stems) == 1:
         return dict.fromkeys(PARTS, stems[0])
     if len(stems) == 2:
         return {"harmonic": stems[0], "percussive": stems[1]}
-    return {"harmonic": stems[1] + stems[2], "percussive": stems[0], "bass": stems[1], "other": stems[2]}
+    of = {"harmonic": stems[1:].sum(axis=0), "percussive": stems[0], "bass": stems[1], "other": stems[-1]}
+    return of | {"vocals": stems[2]} if len(stems) == 4 else of
 
 
 def scores(truth: Signal, made: Signal) -> dict[str, tuple[float, float]]:
     """SI-SDR and SDR of each part that the estimate has and that is not silent."""
+    if len(made) == 3 < len(truth):  # to it the voices are other
+        truth = np.stack([truth[0], truth[1], truth[2] + truth[3]])
     wanted, got = parts_of(truth), parts_of(made)
     whole = float(np.sum(truth.sum(axis=0) ** 2))
-    return {k: (si_sdr(wanted[k], x), sdr(wanted[k], x)) for k, x in got.items() if np.sum(wanted[k] ** 2) > SILENT * whole}
+    there = [k for k in got if k in wanted and np.sum(wanted[k] ** 2) > SILENT * whole]
+    return {k: (si_sdr(wanted[k], got[k]), sdr(wanted[k], got[k])) for k in there}
 
 
 def groups_of(table: dict[str, Scores]) -> dict[str, list[str]]:

@@ -7,8 +7,8 @@ clips. (``benchmarks/separation_quality.py`` holds the networks of the zoo again
 
 With ``--pool``: validation mixtures of a training pool by group, at several blends with HPSS, without and with their score.
 With ``--musdb``: MUSDB18-HQ's test tracks (ROOT/test/TRACK/*.wav) in the published form, the median over frames of a second and then over
-tracks of BSSEval v4's SDR, of what plays live; its vocals count as "other". ``--museval``: by museval itself, hours instead of minutes.
-(MUSDB18 is not licensed for training weights that are shipped; it is for measuring.)
+tracks of BSSEval v4's SDR, of what plays live; to a model without vocals they are a part of "other". ``--museval``: by museval itself,
+hours instead of minutes. (MUSDB18 is not licensed for training weights that are shipped; it is for measuring.)
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def on_clips(models: list[str], folder: Path, blends: tuple[float, ...]) -> dict
     """method -> scores of every clip."""
     clips = folders(folder)
     loaded = {Path(name).name: estimates.load(name) for name in models}
-    with_librosa = has_librosa()
+    with_librosa, voices = has_librosa(), any("vocals" in model.stems for model in loaded.values())
     table: dict[str, Scores] = {}
 
     def enter(method: str, clip: str, truth: Signal, made: Signal) -> None:
         table.setdefault(method, {})[clip] = scores(truth, made)
 
     for clip in tqdm(clips, unit="clip"):
-        truth, rate = read_clip(clip)
+        truth, rate = read_clip(clip, voices)
         mixture = np.ascontiguousarray(truth.sum(axis=0))
         enter("mixture", clip.name, truth, mixture[None])
         for hop, ms in HOPS.items():

@@ -1,8 +1,8 @@
 """Put a network into a zoo: ``python -m models.separation.export FOLDER ZOO --name NAME``.
 
 FOLDER is a run (or an ONNX file, or a model of a zoo). Writes NAME.onnx, the golden vectors that torch computes for it, and its manifest
-entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three stems gives harmonic and percussive alone. ONNX
-Runtime must reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
+entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three or four stems gives harmonic and percussive alone.
+ONNX Runtime must reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def main(args: argparse.Namespace) -> None:
         network = begin(args.start)
     if args.stems is not None and args.stems != network.stems:
         if args.stems != "hp":
-            raise SystemExit(f"{args.start} gives {', '.join(STEMS[network.stems])}: three stems cannot be made of them")
+            raise SystemExit(f"{args.start} gives {', '.join(STEMS[network.stems])}: {args.stems} cannot be made of them: only hp can")
         network = two_stems(network)
     facts: dict[str, Any] = {
         "card": args.card or f"{args.name}.md",

@@ -33,12 +33,12 @@ Draw = Callable[[np.random.Generator], Iterator[Any]]
 class _Slot:
     """Room for what one process draws at a time, in memory that parent and child share."""
 
-    def __init__(self, rows: int, n_frames: int) -> None:
+    def __init__(self, rows: int, n_stems: int, n_frames: int) -> None:
         n_hops = n_frames // NETWORK_HOP
-        sizes = (rows * 6 * n_frames * 2, rows * n_hops * N_SCORE * 2, rows * 8)
+        sizes = (rows * n_stems * 2 * n_frames * 2, rows * n_hops * N_SCORE * 2, rows * 8)
         memory = mmap.mmap(-1, sum(sizes))
         at = np.cumsum((0, *sizes))
-        self.stems = np.frombuffer(memory, np.int16, rows * 6 * n_frames, at[0]).reshape(rows, 3, 2, n_frames)
+        self.stems = np.frombuffer(memory, np.int16, rows * n_stems * 2 * n_frames, at[0]).reshape(rows, n_stems, 2, n_frames)
         self.score = np.frombuffer(memory, np.float16, rows * n_hops * N_SCORE, at[1]).reshape(rows, n_hops, N_SCORE)
         self.window = np.frombuffer(memory, np.int64, rows, at[2])
 
@@ -75,6 +75,8 @@ class Feed:
         What an example is looked at in: ``n_chunks`` chunks of ``hops``, one after the other.
     compiled : bool
         Whether torch compiles what it can of the analysis.
+    n_stems : int
+        Of the examples: 4 where there are voices (`mixing.n_stems`).
     """
 
     def __init__(  # noqa: PLR0917
@@ -88,6 +90,7 @@ class Feed:
         workers: int,
         device: Any,
         compiled: bool = False,
+        n_stems: int = 3,
     ) -> None:
         self.view, self.n_chunks, self.hops, self.compiled = view, n_chunks, hops, compiled
         self.device = torch.device(device)
@@ -99,7 +102,7 @@ class Feed:
         self._children: list[Any] = []
         for worker in range(workers):
             mine = rows[worker::workers]
-            slots = [_Slot(len(mine), n_chunks * hops * NETWORK_HOP) for _ in range(AHEAD)]
+            slots = [_Slot(len(mine), n_stems, n_chunks * hops * NETWORK_HOP) for _ in range(AHEAD)]
             free, full = context.Semaphore(AHEAD), context.Semaphore(0)
             child = context.Process(target=_work, args=(draw, slots, mine, seed, view.score, free, full), daemon=True)
             child.start()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from models.separation.losses import sums
 from models.separation.scores import score_features
+from models.separation.stems import ARRANGED, arranged
 from rtserver.dsp.fft import fft_plan, unfold
 from rtserver.dsp.hpss import Hpss
 from rtserver.dsp.windows import window_pair
@@ -100,7 +101,7 @@ def _statistics(  # noqa: PLR0917
 class View:
     """How examples are looked at.
 
-    stems : "hp" or "stems3"
+    stems : "hp", "stems3" or "stems4"
     magnitude : 0 (errors of spectra) to 1 (errors of their magnitudes)
     combine : whether sums of several stems are wanted, too
     time : whether spectra of one channel are wanted, for losses in the time domain
@@ -122,7 +123,7 @@ class Observer:
         self._hpss = Hpss(N_PAST, N_AROUND, PAST_STEP)
         self._hpss.prepare(Spec(SAMPLE_RATE, NETWORK_HOP, (2, N_BINS), np.dtype(np.complex64)))
         self._parts = np.zeros((2, 2, N_BINS), np.complex64)
-        n = 2 if view.stems == "hp" else 3
+        n = len(ARRANGED[view.stems])
         wanted = sums(n) if view.combine else sums(n)[:n]
         self._members = np.array([[j in c for j in range(n)] for c in wanted], np.int64)
 
@@ -140,9 +141,7 @@ class Observer:
 
     def observe(self, example: Any, rng: np.random.Generator, made_for: int = 256) -> Hops:
         """Arrays with the hops on the first axis: what `Network` takes and `losses` take, ``cross`` and so on with float32."""
-        signal = np.asarray(example.stems, np.float32)  # (3, 2, frames)
-        if self.view.stems == "hp":
-            signal = np.stack([signal[1] + signal[2], signal[0]])
+        signal = np.stack(arranged(np.asarray(example.stems, np.float32), self.view.stems))
         n_stems, n_channels, _ = signal.shape
         parts = transform(signal.reshape(n_stems * n_channels, -1), NETWORK_HOP, made_for)
         n_hops = len(parts)

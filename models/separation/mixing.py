@@ -12,7 +12,7 @@ import numpy as np
 
 from models.separation import effects
 from models.separation.pool import read_index
-from models.separation.stems import SAMPLE_RATE, STEMS
+from models.separation.stems import POOLED, SAMPLE_RATE
 
 ALIGNED = 0.3  # share of mixtures whose stems are of one song at one time
 ABSENT = 0.06  # share of stems left out
@@ -30,6 +30,7 @@ SHARES = {
     "drums": {"samples": 0.44, "electronic": 0.24, "soundfont": 0.18, "loops": 0.14, "recorded": 1.0},
     "bass": {"samples": 0.5, "synthesis": 0.32, "soundfont": 0.18, "recorded": 1.0},
     "other": {"samples": 0.38, "synthesis": 0.28, "soundfont": 0.18, "loops": 0.16, "recorded": 1.0},
+    "vocals": {"recorded": 1.0},
 }
 
 
@@ -37,7 +38,7 @@ SHARES = {
 class Example:
     """A mixture's parts. The mixture is ``stems.sum(0)``.
 
-    stems : float32 (3, 2, n_frames): drums, bass, other
+    stems : float32 (3, 2, n_frames): drums, bass, other; (4, 2, n_frames) where the pool has vocals, which come last
     notes : float32 (n_notes, 4): key as the network hears it (fractional), onset frame, end frame, stem index; an onset may lie before 0
     has_score : whether `notes` has all notes of bass and other
     group : what it is made of: recorded, loop, electronic (drums) or midi (played notes); the first that is true of a stem
@@ -60,7 +61,8 @@ class Pool:
         self.by_source: list[dict[str, list[dict[str, Any]]]] = []
         self.sources: list[list[str]] = []
         self.weights: list[np.ndarray] = []
-        for stem in STEMS:
+        self.names = POOLED[: _n_stems(self.excerpts)]
+        for stem in self.names:
             found: dict[str, list[dict[str, Any]]] = {}
             for e in self.excerpts:
                 if stem in e["stems"]:
@@ -80,14 +82,25 @@ class Pool:
 
     def audio(self, excerpt: dict[str, Any], stem: int) -> np.ndarray:
         """(2, n_frames) int16, mapped from the file."""
-        return np.asarray(np.load(self.folder / f"{excerpt['name']}_{STEMS[stem]}.npy", mmap_mode="c"))  # kernels take no read-only arrays
+        return np.asarray(
+            np.load(self.folder / f"{excerpt['name']}_{self.names[stem]}.npy", mmap_mode="c")
+        )  # kernels take no read-only arrays
 
     def notes(self, excerpt: dict[str, Any], stem: int) -> np.ndarray | None:
         """(n, 4) float32; None where they are not known."""
-        if not excerpt["stems"][STEMS[stem]]["notes"]:
+        if not excerpt["stems"][self.names[stem]]["notes"]:
             return None
         notes = np.load(self.folder / f"{excerpt['name']}_notes.npy")
         return notes[notes[:, 3] == stem]
+
+
+def _n_stems(excerpts: list[dict[str, Any]]) -> int:
+    return len(POOLED) if any(POOLED[-1] in e["stems"] for e in excerpts) else len(POOLED) - 1
+
+
+def n_stems(pool: Path) -> int:
+    """How many stems the training examples of a pool have: 4 with vocals, else 3."""
+    return len(Pool(pool, "train").names)
 
 
 def examples(pool: Path, split: str, seconds: float, rng: np.random.Generator) -> Iterator[Example]:
@@ -105,19 +118,20 @@ def examples(pool: Path, split: str, seconds: float, rng: np.random.Generator) -
 
 def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example | None:
     """One mixture of `n_frames`; None where the stems that were drawn are all absent."""
-    stems = np.zeros((len(STEMS), 2, n_frames), np.float32)
+    names = pool.names
+    stems = np.zeros((len(names), 2, n_frames), np.float32)
     rate = RATES[rng.integers(len(RATES))]
-    present = rng.random(len(STEMS)) >= ABSENT
+    present = rng.random(len(names)) >= ABSENT
     if not present.any():
-        present[rng.integers(len(STEMS))] = True
+        present[rng.integers(len(names))] = True
     together = pool.draw(0, rng) or pool.draw(2, rng) if rng.random() < ALIGNED else None
     aligned = together is not None
     place, common = rng.random(), _speed(rng)
     notes, known = [np.zeros((0, 4), np.float32)], True
     sources: set[str] = set()
-    for stem in range(len(STEMS)):
+    for stem in range(len(names)):
         excerpt = together if aligned else pool.draw(stem, rng)
-        if not present[stem] or excerpt is None or STEMS[stem] not in excerpt["stems"]:
+        if not present[stem] or excerpt is None or names[stem] not in excerpt["stems"]:
             continue
         speed, at = (common, place) if aligned else (_speed(rng), rng.random())
         speed *= rate
@@ -129,9 +143,11 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example | No
                 "need more: ask for fewer seconds"
             )
         start = int(at * spare)
-        told = excerpt["stems"][STEMS[stem]]
+        told = excerpt["stems"][names[stem]]
         _place(audio, start, speed, told.get("balance", told["gain"]) if aligned else told["gain"], stems[stem], rng)
         sources.add(told["source"])
+        if names[stem] == "vocals":  # no score has them
+            continue
         known &= told["source"] != "recorded"
         if stem > 0:
             played = pool.notes(excerpt, stem)

@@ -16,7 +16,11 @@ from rtserver.separation.model import SeparationModel, read_model
 
 MIXTURE = "mixture.wav"
 MEDIAN = "median"  # beside the tracks: over all of them
-THREE, TWO = ("percussive", "bass", "other"), ("percussive", "harmonic")
+PARTS = {
+    2: ("percussive", "harmonic"),
+    3: ("percussive", "bass", "other"),
+    4: ("percussive", "bass", "vocals", "other"),
+}  # by number of stems
 Medians = dict[str, dict[str, dict[str, float]]]  # method -> track -> part -> dB
 
 
@@ -29,18 +33,19 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
     tracks = [p for p in sorted((root / "test").iterdir()) if (p / MIXTURE).exists()] if (root / "test").is_dir() else []
     if not tracks:
         raise SystemExit(f"{root}: expected test/TRACK/{MIXTURE} and stems, as in MUSDB18-HQ")
-    parts = THREE if len(model.stems) == 3 else TWO
+    parts = PARTS[len(model.stems)]
     out: Medians = {}
     for track in tqdm(tracks, unit="track", disable=None):
-        truth, rate = read_clip(track)
+        truth, rate = read_clip(track, "vocals" in parts)
         mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
         wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
         for method, made in _estimates(_file(name), model, preset, truth, mixture, rate).items():
             found = median_sdr(wanted, parts_of(made), rate, by_museval)
-            out.setdefault(method, {})[track.name] = {k: round(x, 3) for k, x in found.items()}
+            # An estimate that is silent throughout, as the medians' of vocals, has none.
+            out.setdefault(method, {})[track.name] = {k: round(x, 3) for k, x in found.items() if np.isfinite(x)}
     for of in out.values():
         there = {k: [found[k] for found in of.values() if k in found] for k in parts}
-        of[MEDIAN] = {k: round(float(np.nanmedian(x)), 3) for k, x in there.items() if x}
+        of[MEDIAN] = {k: round(float(np.median(x)), 3) for k, x in there.items() if x}
     return out
 
 
@@ -48,16 +53,18 @@ def show(found: Medians) -> str:
     """Markdown: methods against the parts of each track, the median over tracks last."""
     lines: list[str] = []
     for track in next(iter(found.values())):
-        parts = list(next(iter(found.values()))[track])
+        parts = [part for part in PARTS[4] + PARTS[2][1:] if any(part in of[track] for of in found.values())]
         lines += ["", f"| {track}, SDR in dB | " + " | ".join(parts) + " |", "|---" * (len(parts) + 1) + "|"]
-        lines += [f"| {method} | " + " | ".join(f"{x:.2f}" for x in of[track].values()) + " |" for method, of in found.items()]
+        for method, of in found.items():
+            cells = [f"{of[track][part]:.2f}" if part in of[track] else "" for part in parts]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines[1:])
 
 
 def _estimates(  # noqa: PLR0917
     name: str, model: SeparationModel, preset: str, truth: np.ndarray, mixture: np.ndarray, rate: int
 ) -> dict[str, np.ndarray]:
-    joined = truth if len(model.stems) == 3 else np.stack([truth[1] + truth[2], truth[0]])
+    joined = truth if len(model.stems) > 2 else np.stack([truth[1] + truth[2], truth[0]])
     alone = Separation(preset, model=name, blend=0.0)
     found = {
         "mixture": mixture[None],

@@ -21,7 +21,12 @@ N_SCORE = 177  # 88 keys that sound, 88 that begin, whether there is a score
 N_FINE = 140  # bins with values of their own: to 3 kHz at 44.1 kHz
 N_NODES = 177  # these and 37 nodes on a log axis up to the last bin, with straight lines in between
 CROSSOVER_BIN = 180.0 / (44100.0 / 2048.0)  # where an untrained network parts bass from other
-STEMS = {"hp": ("harmonic", "percussive"), "stems3": ("drums", "bass", "other")}
+STEMS = {
+    "hp": ("harmonic", "percussive"),
+    "stems3": ("drums", "bass", "other"),
+    "stems4": ("drums", "bass", "vocals", "other"),
+}
+RARE = -2.0  # logit of the share that an untrained network gives to vocals
 INPUTS = ("features", "prior", "score", "h", "c")
 OUTPUTS = ("masks", "h_out", "c_out")
 _STEEPEST = 2.0  # of log slope: a factor of 7 on the prior's logits is as good as a hard mask
@@ -43,7 +48,7 @@ class Network(nn.Module):
     """
     Parameters
     ----------
-    stems : "hp" or "stems3"
+    stems : one of `STEMS`
     hidden, layers : int
         Of the LSTM.
 
@@ -54,7 +59,7 @@ class Network(nn.Module):
     def __init__(self, stems: str = "stems3", hidden: int = 224, layers: int = 2) -> None:
         super().__init__()
         self.stems, self.hidden, self.layers = stems, hidden, layers
-        self.n_values = len(STEMS[stems])  # a node: slope, shift and, for three stems, the logit of bass
+        self.n_values = len(STEMS[stems])  # a node: slope, shift and a logit for each further stem but the last
         self.register_buffer("mean", torch.zeros(N_FEATURES))
         self.register_buffer("scale", torch.ones(N_FEATURES))
         self.register_buffer("between", torch.from_numpy(interpolation()), persistent=False)
@@ -66,9 +71,10 @@ class Network(nn.Module):
         with torch.no_grad():
             for made in (self.head.weight, self.head.bias, self.head_score.weight):
                 made.zero_()
-            if stems == "stems3":
+            self.head.bias[3 * N_NODES :] = RARE
+            if self.n_values > 2:
                 bin_of = torch.from_numpy(np.maximum(nodes(), 0.5)).float()
-                self.head.bias[2 * N_NODES :] = 2.0 * torch.log2(CROSSOVER_BIN / bin_of)
+                self.head.bias[2 * N_NODES : 3 * N_NODES] = 2.0 * torch.log2(CROSSOVER_BIN / bin_of)
 
     def start(self, batch: int, device: Any = "cpu") -> tuple[Tensor, Tensor]:
         """States before the first hop."""
@@ -91,15 +97,18 @@ class Network(nn.Module):
 
     def masks(self, values: Tensor, prior: Tensor) -> list[Tensor]:
         """The masks of all stems, each ``(batch, hops, 1025)``; they add up to one."""
-        slope, shift, *bass = values.split(N_NODES, dim=-1)
+        slope, shift, *further = values.split(N_NODES, dim=-1)
         slope = torch.exp(_STEEPEST * torch.tanh(slope / _STEEPEST))
         z = self.to_bins(shift) + self.to_bins(slope) * prior
-        if not bass:
+        if not further:
             harmonic = torch.sigmoid(z)
             return [harmonic, 1.0 - harmonic]
-        drums = torch.sigmoid(-z)
-        low = (1.0 - drums) * torch.sigmoid(self.to_bins(bass[0]))
-        return [drums, low, 1.0 - drums - low]
+        made = [torch.sigmoid(-z)]
+        left = 1.0 - made[0]
+        for logit in further:  # each takes its share of what those before have left
+            made.append(left * torch.sigmoid(self.to_bins(logit)))
+            left = left - made[-1]
+        return [*made, left]
 
     def forward(self, features: Tensor, prior: Tensor, score: Tensor, h: Tensor, c: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         values, h, c = self.values(features, score, h, c)
@@ -120,7 +129,7 @@ class Step(nn.Module):
 
 
 def two_stems(network: Network) -> Network:
-    """The network of "hp" that is in one of three stems: percussive is its drums, harmonic the rest."""
+    """The network of "hp" that is in one of three or four stems: percussive is its drums, harmonic the rest."""
     if network.stems == "hp":
         return network
     made = Network("hp", network.hidden, network.layers)

@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from models.separation import excerpts, soundfont
-from models.separation.stems import SAMPLE_RATE, SPLITS, STEMS, Stems, read_stems
+from models.separation.stems import POOLED, SAMPLE_RATE, SPLITS, Stems, read_stems
 
 INDEX = "excerpts.jsonl"
 VALIDATION = 0.12  # share of the excerpts
@@ -48,7 +48,7 @@ def write_excerpt(out: Path, name: str, split: str, excerpt: excerpts.Excerpt) -
     """Write the stems that sound; returns the line of the index, None where none does."""
     line: dict[str, Any] = {"name": name, "split": split, "song": excerpt.song, "stems": {}}
     rows, levels = [np.zeros((0, 4), np.float32)], list[float]()
-    for i, stem in enumerate(STEMS):
+    for i, stem in enumerate(POOLED):
         part = excerpt.parts.get(stem)
         if part is None:
             continue

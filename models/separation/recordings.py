@@ -1,9 +1,9 @@
 """Recorded stems of one's own into a pool: ``python -m models.separation.recordings ROOT --out POOL``.
 
 ROOT is a folder of stems, ROOT/TRACK/drums.wav, bass.wav, other.wav and perhaps vocals.wav (WAV or FLAC), or ROOT/TRACK/harmonic.wav and
-percussive.wav; or MUSDB18-HQ, ROOT/train/TRACK/… and ROOT/test/TRACK/…. Vocals join other, percussive is drums, harmonic is other without
-a bass. Tracks are cut into excerpts of 24 s, whose stems belong together; their notes are not known. POOL may hold other excerpts already;
-those of an earlier import of ROOT are replaced.
+percussive.wav; or MUSDB18-HQ, ROOT/train/TRACK/… and ROOT/test/TRACK/…. Vocals are a stem of their own, which networks without one hear as
+a part of other; percussive is drums, harmonic is other without a bass. Tracks are cut into excerpts of 24 s, whose stems belong together;
+their notes are not known. POOL may hold other excerpts already; those of an earlier import of ROOT are replaced.
 
 Of a folder of stems every tenth track is kept for validation; of MUSDB18-HQ the fourteen tracks that are customary, and test stays test.
 """
@@ -27,7 +27,7 @@ from models.separation.stems import SAMPLE_RATE
 from rtserver.audio.file import info, read
 from rtserver.errors import AudioFileError
 
-JOINED = {"drums": "drums", "bass": "bass", "other": "other", "vocals": "other", "percussive": "drums", "harmonic": "other"}
+JOINED = {"drums": "drums", "bass": "bass", "other": "other", "vocals": "vocals", "percussive": "drums", "harmonic": "other"}
 WHOLE = ({"drums", "bass", "other"}, {"percussive", "harmonic"})  # what a track has at least
 ENDINGS = (".wav", ".flac")
 SAMPLE_RATES = (44100, 48000)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from models.separation.frames import HOPS, N_AROUND, N_PAST, PAST_STEP, View
 from models.separation.losses import added, sums
+from models.separation.stems import arranged
 from rtserver.dsp.median import sorting_network
 from rtserver.dsp.windows import window_pair
 from rtserver.separation.features import LIMIT, N_BANDS, N_BINS, NETWORK_HOP, WINDOW_SIZE, band_edges
@@ -106,13 +107,12 @@ def observe(stems: Tensor, window: Tensor, view: View, angle: Tensor | None = No
 
     Parameters
     ----------
-    stems : ``(batch, 3, 2, frames)`` float32
+    stems : ``(batch, 3, 2, frames)`` float32, with voices ``(batch, 4, 2, frames)``
     window : ``(batch,)`` int64, index in `HOPS`
     angle : ``(batch,)``, of the one channel that losses in the time domain look at; needed where ``view.time``
     compiled : whether torch compiles the medians, which takes a minute and is repaid on a GPU
     """
-    if view.stems == "hp":
-        stems = torch.stack([stems[:, 1] + stems[:, 2], stems[:, 0]], dim=1)
+    stems = torch.stack(arranged(stems.unbind(1), view.stems), dim=1)
     _, n_stems, n_channels, _ = stems.shape
     parts = transform(stems.flatten(1, 2), window).unflatten(1, (n_stems, n_channels))  # (batch, stems, channels, hops, bins)
     mixture = parts.sum(dim=1)

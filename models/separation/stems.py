@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,28 @@ from rtserver.audio.file import read
 from rtserver.errors import AudioFileError
 
 STEMS = ("drums", "bass", "other")
+POOLED = (*STEMS, "vocals")  # what a pool may hold, in this order: voices come with recordings alone
+# Of what a pool holds, which stems make up each stem of a network, in its order (`network.STEMS`).
+ARRANGED: dict[str, tuple[tuple[int, ...], ...]] = {
+    "hp": ((1, 2, 3), (0,)),
+    "stems3": ((0,), (1,), (2, 3)),
+    "stems4": ((0,), (1,), (3,), (2,)),
+}
 SPLITS = ("train", "validation")
 SAMPLE_RATE = 44100
 EVERY_SONG = 11  # th song is held out
 COLUMNS = ("path", "class", "instrument", "articulation", "midi_note", "velocity_low", "velocity_high", "round_robin", "level_db", "mix")
 HELD_OUT_LOOPS = ("arovane_beat_c", "loop_perc2", "ambi_swoosh", "elec_blip2", "perc_bell2")
 HELD_OUT_INSTRUMENTS = (("double_bass", "arco"), ("synth_bass", "bass_trance_c"), ("sonicpi_tabla", None))
+
+
+def arranged(stems: Any, kind: str) -> list[Any]:
+    """The stems of a network of this `kind`, from those of a pool, ``stems[i]``; voices may be missing, and are silent then."""
+    made: list[Any] = []
+    for members in ARRANGED[kind]:
+        there = [stems[i] for i in members if i < len(stems)]
+        made.append(sum(there[1:], there[0]) if there else 0.0 * stems[0])
+    return made
 
 
 @dataclass(frozen=True, slots=True)

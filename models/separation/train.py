@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models import loop
 from models.separation import feed, frames, imported, losses, validation
-from models.separation.mixing import examples
+from models.separation.mixing import examples, n_stems
 from models.separation.network import STEMS, Network, parameters
 from rtserver.separation.features import NETWORK_HOP
 
@@ -26,7 +26,7 @@ FILE = "checkpoint.pt"
 SHAPE = ("stems", "hidden", "layers")
 WATCHED = "behind"
 N_NORMALISED = 6400  # hops that mean and scale of the features are taken of
-WEIGHTS = {"hp": (1.0, 1.0), "stems3": (1.0, 0.5, 0.5)}
+WEIGHTS = {"hp": (1.0, 1.0), "stems3": (1.0, 0.5, 0.5), "stems4": (1.0, 0.5, 0.5, 0.5)}
 
 
 def restore(path: Path) -> tuple[Network, dict[str, Any]]:
@@ -57,6 +57,8 @@ def train(args: argparse.Namespace) -> list[float]:
     settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed")}
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
     wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
+    if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
+        raise SystemExit(f"{args.pool} has no vocals: import tracks with vocals (models.separation.recordings), or train --stems stems3")
     seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
     helpers = max(1, args.workers)
     torch_analyses = device.type == "cuda" if args.analysis is None else args.analysis == "torch"
@@ -82,7 +84,7 @@ def train(args: argparse.Namespace) -> list[float]:
         print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
     if torch_analyses:
         rows = list(range(rank * args.batch, (rank + 1) * args.batch))
-        stream = iter(feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, helpers, device, args.compile))
+        stream = iter(feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, helpers, device, args.compile, n_stems(args.pool)))
     else:
         stream = loop.prefetch(draw, args.workers, ahead=2)
     state = network.start(args.batch, device)

@@ -43,7 +43,9 @@ def material(pool: Path, stems: str, n_each: int, seed: int = 99, score: float =
 def parts(stems: str) -> dict[str, tuple[int, ...]]:
     """What is scored: each stem, and the two parts of HPSS."""
     own: dict[str, tuple[int, ...]] = {name: (i,) for i, name in enumerate(STEMS[stems])}
-    return own if stems == "hp" else {"harmonic": (1, 2), "percussive": (0,), "bass": (1,), "other": (2,)}
+    if stems == "hp":
+        return own
+    return {"harmonic": tuple(range(1, len(own))), "percussive": own.pop("drums"), **own}
 
 
 def si_sdr(masks: list[Tensor], hops: dict[str, Tensor], stems: str) -> dict[str, float]:
@@ -69,17 +71,17 @@ def hpss_masks(prior: Tensor, stems: str) -> list[Tensor]:
 
 
 def blended(masks: list[Tensor], prior: Tensor, blend: float) -> list[Tensor]:
-    """Masks whose harmonic logit is `blend` of the prior's and the rest the network's; bass keeps its share of the harmonic part.
+    """Masks whose harmonic logit is `blend` of the prior's and the rest the network's; the others keep their shares of the harmonic part.
 
-    Of two stems the first is the harmonic one, of three the first is the percussive one.
+    Of two stems the first is the harmonic one, of more the first is the percussive one.
     """
     harmonic = masks[0] if len(masks) == 2 else 1.0 - masks[0]
     logit = torch.logit(harmonic.clamp(1e-6, 1.0 - 1e-6))
     mixed = torch.sigmoid((1.0 - blend) * logit + blend * prior)
     if len(masks) == 2:
         return [mixed, 1.0 - mixed]
-    bass = masks[1] / harmonic.clamp_min(1e-6) * mixed
-    return [1.0 - mixed, bass, mixed - bass]
+    further = [mask / harmonic.clamp_min(1e-6) * mixed for mask in masks[1:-1]]
+    return [1.0 - mixed, *further, mixed - sum(further)]
 
 
 @torch.no_grad()

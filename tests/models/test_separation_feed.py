@@ -40,7 +40,7 @@ def dies(_: np.random.Generator) -> Iterator[Any]:
     yield
 
 
-@pytest.mark.parametrize("stems", ["hp", "stems3"])
+@pytest.mark.parametrize("stems", ["hp", "stems3", "stems4"])
 @pytest.mark.parametrize("window", range(len(frames.HOPS)))
 def test_torch_sees_what_the_kernels_see(stems: str, window: int) -> None:
     view = frames.View(stems, magnitude=0.5, combine=True)

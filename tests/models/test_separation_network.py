@@ -40,7 +40,7 @@ def shaken(stems: str = "stems3", hidden: int = 16, seed: int = 0) -> Network:
     return made.eval()
 
 
-@pytest.mark.parametrize("stems", ["hp", "stems3"])
+@pytest.mark.parametrize("stems", network.STEMS)
 def test_an_untrained_network_is_hpss(stems: str) -> None:
     features, prior, score = inputs(3)
     made = Network(stems, 16, 2)
@@ -50,7 +50,7 @@ def test_an_untrained_network_is_hpss(stems: str) -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 1000), st.sampled_from(["hp", "stems3"]))
+@given(st.integers(0, 1000), st.sampled_from(list(network.STEMS)))
 def test_masks_share_out_each_bin(seed: int, stems: str) -> None:
     made = shaken(stems, seed=seed)
     with torch.no_grad():
@@ -300,7 +300,7 @@ def test_si_sdr_from_statistics_is_that_of_the_spectra() -> None:
         assert found[name] == pytest.approx(direct, abs=0.02)
 
 
-@pytest.mark.parametrize("stems", ["hp", "stems3"])
+@pytest.mark.parametrize("stems", network.STEMS)
 def test_a_blend_goes_from_the_network_to_hpss(stems: str) -> None:
     made = shaken(stems)
     with torch.no_grad():

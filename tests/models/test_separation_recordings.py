@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from models.separation import mixing, pool, recordings
+from models.separation.stems import arranged
 
 RATE = 44100
 
@@ -60,12 +61,23 @@ def test_musdb_keeps_its_own_splits(tmp_path: Path) -> None:
     }
 
 
-def test_vocals_join_the_other_stem(tmp_path: Path) -> None:
-    write_track(tmp_path / "t", {**THREE, "vocals": 900.0})
-    made = recordings.read_track(tmp_path / "t")
-    spectrum = np.abs(np.fft.rfft(made["other"][0][:RATE]))
-    assert made.keys() == THREE.keys()
-    assert spectrum[500] > 1000.0 and spectrum[900] > 1000.0
+def test_vocals_come_last_and_networks_without_them_count_them_to_the_rest(tmp_path: Path) -> None:
+    write_track(tmp_path / "mine" / "t", {**THREE, "vocals": 900.0})
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    assert mixing.n_stems(tmp_path / "pool") == 4
+    draw = mixing.examples(tmp_path / "pool", "train", 0.5, np.random.default_rng(0))
+    whole = next(e.stems for e in draw if all(stem.any() for stem in e.stems))
+    drums, bass, vocals, other = arranged(whole, "stems4")
+    assert 700.0 < frequency(vocals[np.abs(vocals).max(axis=1).argmax()]) < 1010.0
+    np.testing.assert_array_equal(np.stack(arranged(whole, "stems3")), np.stack([drums, bass, other + vocals]))
+    np.testing.assert_allclose(arranged(whole, "hp")[0], bass + other + vocals, atol=1e-6)
+
+
+def test_a_pool_without_vocals_has_silent_ones(tmp_path: Path) -> None:
+    write_track(tmp_path / "mine" / "t", THREE)
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    example = next(mixing.examples(tmp_path / "pool", "train", 0.5, np.random.default_rng(0)))
+    assert len(example.stems) == 3 and not arranged(example.stems, "stems4")[2].any()
 
 
 def test_harmonic_and_percussive_are_other_and_drums(tmp_path: Path) -> None:
