@@ -40,8 +40,9 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
         mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
         wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
         for method, made in _estimates(_file(name), model, preset, truth, mixture, rate).items():
-            found = median_sdr(wanted, parts_of(made), rate, by_museval)
-            # An estimate that is silent throughout, as the medians' of vocals, has none.
+            got = parts_of(made)
+            there = {k: x for k, x in wanted.items() if got[k].any()}  # medians say nothing of vocals
+            found = median_sdr(there, got, rate, by_museval) if there else {}
             out.setdefault(method, {})[track.name] = {k: round(x, 3) for k, x in found.items() if np.isfinite(x)}
     for of in out.values():
         there = {k: [found[k] for found in of.values() if k in found] for k in parts}
