@@ -1,9 +1,9 @@
-"""The network: a small causal LSTM that says, for each band, how far to trust HPSS, how far to shift it, and what of the rest is bass.
+"""The network: a small causal LSTM that says, for each band, how far to trust HPSS, how far to shift it, and how to share out the rest.
 
 One core for all stems. Per bin the harmonic mask is ``sigmoid(shift + slope * prior)`` with the logit that causal HPSS has of that bin as
-`prior`, so that the resolution of bins comes for free from HPSS, and an untrained network is HPSS. With three stems a further sigmoid
-shares the harmonic part out. Nothing is normalised by the utterance: mean and scale of the features are constants, found once on training
-material.
+`prior`, so that the resolution of bins comes for free from HPSS, and an untrained network is HPSS. With three or four stems further
+sigmoids share the harmonic part out. Nothing is normalised by the utterance: mean and scale of the features are constants, found once on
+training material.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Network(nn.Module):
     hidden)``; masks of all stems, each ``(batch, hops, 1025)``, which add up to one.
     """
 
-    def __init__(self, stems: str = "stems3", hidden: int = 224, layers: int = 2) -> None:
+    def __init__(self, stems: str = "stems3", hidden: int = 384, layers: int = 2) -> None:
         super().__init__()
         self.stems, self.hidden, self.layers = stems, hidden, layers
         self.n_values = len(STEMS[stems])  # a node: slope, shift and a logit for each further stem but the last

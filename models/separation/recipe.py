@@ -15,7 +15,7 @@ from models.separation.pool import INDEX
 from rtserver import zoo
 
 BLEND = 0.1
-MADE = ("made", "pool is whole")  # name and content of the mark beside a finished pool
+WHOLE = "whole"  # a file beside a pool that was finished
 EXPORTS = {
     "stems3": (),
     "stems3-int8": ("--int8",),
@@ -27,11 +27,11 @@ EXPORTS = {
 def cook(args: argparse.Namespace, training: list[str]) -> None:
     """Do what is not done yet, in order."""
     made, run, models = args.out / "pool", args.out / "run", args.out / "zoo"
-    mark = made / MADE[0]
+    mark = made / WHOLE
     if not mark.exists():
         fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []
         pool.main([str(args.stems), "--out", str(made), "--minutes", str(args.minutes), "--processes", str(args.processes), *fonts])
-        mark.write_text(MADE[1])
+        mark.touch()
     elif not (made / INDEX).exists():
         raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
     how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]

@@ -101,7 +101,7 @@ def test_two_stems_of_three_are_its_drums_and_the_rest() -> None:
 
 
 def test_the_network_of_the_zoo_stays_within_the_cache() -> None:
-    assert network.parameters(Network(hidden=384)) < 4e6
+    assert network.parameters(Network()) < 4e6
 
 
 def test_values_at_nodes_become_straight_lines_over_bins() -> None:

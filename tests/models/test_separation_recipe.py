@@ -46,6 +46,6 @@ def test_samples_become_models_and_a_second_run_goes_on(stems: Path, tmp_path: P
 
 def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
-    (tmp_path / "pool" / "made").write_text("")
+    (tmp_path / "pool" / "whole").touch()
     done = cook(stems, tmp_path, "--steps", "2")
     assert done.returncode == 1 and "remove the folder" in done.stderr
