@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from models import loop
 from models.generation.export import OPSET, to_toml
 from models.generation.int8 import quantise
 from models.separation import frames
-from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step, two_stems
-from models.separation.train import FILE, begin, restore
+from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
+from models.separation.train import FILE, begin
 from rtserver import zoo
 from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, NETWORK_HOP, WINDOW_SIZE
 
@@ -137,17 +138,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    path = Path(args.start) / FILE
+    network, path = begin(args.start, args.stems), Path(args.start) / FILE
     training = {}
     if path.exists():
-        network, checkpoint = restore(path)
-        training = {"training": "{step} steps of {batch} x {hops} hops, seed {seed}".format(**checkpoint["settings"] | checkpoint)}
-    else:
-        network = begin(args.start)
-    if args.stems is not None and args.stems != network.stems:
-        if args.stems != "hp":
-            raise SystemExit(f"{args.start} gives {', '.join(STEMS[network.stems])}: {args.stems} cannot be made of them: only hp can")
-        network = two_stems(network)
+        checkpoint = loop.read(path)
+        told = checkpoint["settings"] | {"step": checkpoint["step"]}
+        origin = f", from {Path(told['start']).name}" if told.get("start") else ""
+        training = {"training": "{step} steps of {batch} x {hops} hops, seed {seed}".format(**told) + origin}
     facts: dict[str, Any] = {
         "card": args.card or f"{args.name}.md",
         "data": args.source,

@@ -1,8 +1,9 @@
 """From samples to models in one command: ``python -m models.separation.recipe STEMS --out FOLDER``.
 
-Makes FOLDER/pool, trains in FOLDER/run, exports to FOLDER/zoo, measures on ``--clips``. The models are stems3 and hp, each with float32 and
-with rounded weights. What is there already is not made again, and a training that was cut short goes on. Options that are not known here
-go to models.separation.train.
+Makes FOLDER/pool, trains in FOLDER/run, exports to FOLDER/zoo, measures on ``--clips``. The models are what was trained (stems3) and the
+hp that is in it, each with float32 and with rounded weights. What is there already is not made again, and a training that was cut short
+goes on. Options that are not known here go to models.separation.train: ``--start stems3 --stems hp`` makes an hp of its own of what the
+zoo has.
 """
 
 from __future__ import annotations
@@ -16,12 +17,6 @@ from rtserver import zoo
 
 BLEND = 0.1
 WHOLE = "whole"  # a file beside a pool that was finished
-EXPORTS = {
-    "stems3": (),
-    "stems3-int8": ("--int8",),
-    "hp": ("--stems", "hp"),
-    "hp-int8": ("--stems", "hp", "--int8"),
-}
 
 
 def cook(args: argparse.Namespace, training: list[str]) -> None:
@@ -38,12 +33,13 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
     how += ["--compile"] if args.device == "cuda" else []
     train.train(train.parser().parse_args([str(made), "--out", str(run), "--resume", *how]))
     models.mkdir(exist_ok=True)
-    for name, how in EXPORTS.items():
-        export.main(
-            export.parser().parse_args([str(run), str(models), "--name", name, "--card", "separation.md", "--blend", str(args.blend), *how])
-        )
+    names = []
+    for stems in dict.fromkeys((train.begin(str(run)).stems, "hp")):
+        for name, more in ((stems, []), (f"{stems}-int8", ["--int8"])):
+            asked = [str(run), str(models), "--name", name, "--stems", stems, "--card", "separation.md", "--blend", str(args.blend), *more]
+            export.main(export.parser().parse_args(asked))
+            names.append(str(models / name))
     if args.clips is not None:
-        names = [str(models / name) for name in EXPORTS]
         evaluate.main(evaluate.parser().parse_args([*names, "--clips", str(args.clips), "--json", str(args.out / "figures.json")]))
     print(f"{models}: {', '.join(zoo.manifest(models))}")
 

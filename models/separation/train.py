@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from models import loop
 from models.separation import feed, frames, imported, losses, validation
 from models.separation.mixing import examples, n_stems
-from models.separation.network import STEMS, Network, parameters
+from models.separation.network import STEMS, Network, parameters, two_stems
 from rtserver.separation.features import NETWORK_HOP
 
 FILE = "checkpoint.pt"
@@ -37,10 +37,44 @@ def restore(path: Path) -> tuple[Network, dict[str, Any]]:
     return network.eval(), checkpoint
 
 
-def begin(start: str) -> Network:
-    """The network to go on from: the one of a run, where `start` is its folder, else that of an ONNX file, or of a model of the zoo."""
+def begin(start: str, stems: str | None = None) -> Network:
+    """The network to go on from: the one of a run, where `start` is its folder, else that of an ONNX file, or of a model of the zoo.
+
+    With `stems` "hp" what is harmonic and percussive in it; other stems than its own are refused.
+    """
     path = Path(start)
-    return restore(path / FILE)[0] if (path / FILE).exists() else imported.network(start)
+    network = restore(path / FILE)[0] if (path / FILE).exists() else imported.network(start)
+    if stems is None or stems == network.stems:
+        return network
+    if stems != "hp":
+        raise SystemExit(f"{start} gives {', '.join(STEMS[network.stems])}: {stems} cannot be made of them: only hp can")
+    return two_stems(network)
+
+
+class Objective:
+    """The loss of one batch after the other, the state carried on where a batch goes on with the mixtures of the one before.
+
+    Everything lies on `device`, as the batches must.
+    """
+
+    def __init__(self, network: Network, wanted: losses.Losses, batch: int, device: Any, compiled: bool = False) -> None:
+        self.network, self.wanted = network, wanted
+        self._state = network.start(batch, device)
+        self._spectral = torch.compile(self._of_values) if compiled else self._of_values
+
+    def _of_values(self, values: Tensor, prior: Tensor, power: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
+        return losses.spectral(self.network.masks(values, prior), power, cross, energy, self.wanted)
+
+    def __call__(self, batch: dict[str, Tensor]) -> Tensor:
+        keep = (~batch["fresh"]).float()[None, :, None]
+        values, h, c = self.network.values(batch["features"], batch["score"], self._state[0] * keep, self._state[1] * keep)
+        self._state = (h.detach(), c.detach())
+        loss = self._spectral(values, batch["prior"], batch["power"], batch["cross"], batch["energy"])
+        if self.wanted.time > 0.0:
+            stems = batch["stems"].transpose(1, 2)
+            masks = self.network.masks(values, batch["prior"])
+            loss = loss + self.wanted.time * losses.in_time(masks, stems.sum(dim=1), stems, self.wanted)
+        return loss
 
 
 def train(args: argparse.Namespace) -> list[float]:
@@ -50,11 +84,13 @@ def train(args: argparse.Namespace) -> list[float]:
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     device = torch.device(args.device, rank % max(torch.cuda.device_count(), 1)) if args.device == "cuda" else torch.device(args.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # what torch and nccl make without being told where goes there, too
     if args.start is not None:
-        network = begin(args.start)
+        network = begin(args.start, args.stems)
     else:
-        network = Network(args.stems, args.hidden, args.layers)
-    settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed")}
+        network = Network(args.stems or "stems3", args.hidden, args.layers)
+    settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed", "start")}
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
     wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
     if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
@@ -87,29 +123,13 @@ def train(args: argparse.Namespace) -> list[float]:
         stream = iter(feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, helpers, device, args.compile, n_stems(args.pool)))
     else:
         stream = loop.prefetch(draw, args.workers, ahead=2)
-    state = network.start(args.batch, device)
-
-    def of_values(values: Tensor, prior: Tensor, power: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
-        return losses.spectral(network.masks(values, prior), power, cross, energy, wanted)
-
-    spectral = torch.compile(of_values) if args.compile else of_values
+    objective = Objective(network, wanted, args.batch, device, args.compile)
 
     def loss_of(_: int) -> Tensor:
-        nonlocal state
         if torch_analyses:
-            batch = next(stream)
-        else:
-            parts = [next(stream) for _ in range(helpers)]
-            batch = {k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]}
-        keep = (~batch["fresh"]).float()[None, :, None]
-        values, h, c = network.values(batch["features"], batch["score"], state[0] * keep, state[1] * keep)
-        state = (h.detach(), c.detach())
-        loss = spectral(values, batch["prior"], batch["power"], batch["cross"], batch["energy"])
-        if args.time > 0.0:
-            stems = batch["stems"].transpose(1, 2)
-            masks = network.masks(values, batch["prior"])
-            loss = loss + args.time * losses.in_time(masks, stems.sum(dim=1), stems, wanted)
-        return loss
+            return objective(next(stream))
+        parts = [next(stream) for _ in range(helpers)]
+        return objective({k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]})
 
     def check(averaged: nn.Module) -> dict[str, Any]:
         return validation.score(averaged, checked, device)  # type: ignore[arg-type]
@@ -120,7 +140,7 @@ def train(args: argparse.Namespace) -> list[float]:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("pool", type=Path, help="what models.separation.pool made, or a folder of stems")
-    p.add_argument("--stems", choices=STEMS, default="stems3")
+    p.add_argument("--stems", choices=STEMS, help="default: those of what --start names, else stems3")
     p.add_argument("--start", help="go on from the run in this folder, from this ONNX file, or from this model of the zoo")
     p.add_argument("--hidden", type=int, default=384)
     p.add_argument("--layers", type=int, default=2)

@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed (make setup-
 
 from remixes import tiny_pool  # noqa: E402
 
-from models.separation import feed, frames, losses, spectra  # noqa: E402  (needs torch)
+from models.separation import feed, frames, losses, spectra, train  # noqa: E402  (needs torch)
+from models.separation.network import Network  # noqa: E402
 
 N_HOPS = 48
 
@@ -95,6 +96,31 @@ def test_a_process_that_ends_is_told_of() -> None:
     with pytest.raises(SystemExit, match="ended with status 7"):
         source.mixtures()
     source.close()
+
+
+@pytest.mark.parametrize("stems", ["hp", "stems3"])
+def test_nothing_is_left_behind_on_the_cpu(stems: str) -> None:
+    """From the feed to the optimiser's step all is on the device that was asked for.
+
+    The device is torch's `meta`: it computes no numbers, and refuses what lies elsewhere as a GPU does.
+    """
+    view = frames.View(stems, magnitude=0.5, combine=True, time=True)
+    network = Network(stems, 8, 2).to("meta")
+    wanted = losses.Losses(train.WEIGHTS[stems], combine=0.5, time=3.0, exponent=0.5, level=0.25)
+    objective = train.Objective(network, wanted, 2, "meta")
+    source = feed.Feed(endless, view, [0, 1], 2, N_HOPS // 2, 1, 1, "meta")
+    chunks = iter(source)
+    optimiser = torch.optim.AdamW(network.parameters())
+    for _ in range(2):  # a fresh state, and one that is carried on
+        loss = objective(next(chunks))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        assert loss.device.type == "meta" and all(p.grad is not None for p in network.parameters())
+    source.close()
+    strayed = spectra.observe(torch.from_numpy(example(1).stems)[None], torch.tensor([0]), view, torch.zeros(1))
+    with pytest.raises(RuntimeError, match="device"):
+        objective(strayed | {"fresh": torch.ones(1, dtype=torch.bool), "score": torch.zeros(1, N_HOPS, 177)})
 
 
 def test_training_with_torchs_analysis_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def test_samples_become_models_and_a_second_run_goes_on(stems: Path, tmp_path: P
     assert steps[0] == 2 and steps[-1] == 3
 
 
+def test_two_stems_of_a_model_that_is_there(stems: Path, tmp_path: Path) -> None:
+    done = cook(stems, tmp_path, "--steps", "2", "--start", "stems3", "--stems", "hp")
+    assert done.returncode == 0, done.stderr
+    entries = zoo.manifest(tmp_path / "zoo")
+    assert set(entries) == {"hp", "hp-int8"}
+    assert all(entry["training"].endswith(", from stems3") for entry in entries.values())
+
+
 def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "whole").touch()

@@ -61,6 +61,20 @@ def test_a_run_goes_on_from_its_checkpoint(pool: Path, tmp_path: Path) -> None:
     assert loop.read(tmp_path / train.FILE)["step"] == 3
 
 
+def test_two_stems_go_on_from_a_model_of_three(pool: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
+    run(pool, tmp_path, "--steps", "2", "--start", str(trained[0]), "--stems", "hp", "--rate", "1e-9")
+    begun, _ = train.restore(tmp_path / train.FILE)
+    wanted = two_stems(train.restore(trained[0] / train.FILE)[0])
+    assert begun.stems == "hp"
+    torch.testing.assert_close(begun.state_dict(), wanted.state_dict(), atol=1e-5, rtol=1e-4)
+    folder = tmp_path / "zoo"
+    folder.mkdir()
+    export.main(export.parser().parse_args([str(tmp_path), str(folder), "--name", "mine"]))
+    assert zoo.manifest(folder)["mine"]["training"].endswith(f"seed 1, from {trained[0].name}")
+    with pytest.raises(SystemExit, match="gives harmonic, percussive: stems3 cannot be made of them"):
+        run(pool, tmp_path / "more", "--steps", "1", "--start", str(tmp_path), "--stems", "stems3")
+
+
 def test_every_loss_can_be_on(pool: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
     """Fine-tuning a trained network with the time domain and the sums of stems."""
     losses = run(pool, tmp_path, "--steps", "2", "--start", str(trained[0]), "--time", "10", "--combine", "0.5", "--magnitude", "1")
