@@ -14,6 +14,7 @@ Python as the engine does: the node alone, from spectrum to parts; p50 and p99 o
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,15 @@ from hpss_quality import LIBROSA, Stems, has_librosa, load, score, separate_libr
 from machine import machine, write_result
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from models.separation.playing import play
+from rtserver.config import Separation
 from rtserver.dsp.backfitting import backfit, separate
 from rtserver.dsp.hpss import PRESETS, Hpss
 from rtserver.dsp.kam import Kam
 from rtserver.dsp.spatial import Spatial
-from rtserver.dsp.stft import Istft, Stft
-from rtserver.node import Node, Spec
+from rtserver.node import Spec
 from rtserver.separation.wholefile import WHOLE, default_kernels, source, spectra
 
 SPATIAL: tuple[Spatial, ...] = get_args(Spatial)
@@ -41,34 +45,15 @@ HOPS = 200  # a turn of a live method
 Method = Callable[[np.ndarray, int], np.ndarray]  # (mixture, sample rate) -> (2, n_channels, n_frames)
 
 
-def node_of(preset: str, sample_rate: int, **options: Any) -> tuple[Stft, Hpss, Istft]:
-    """A preset's nodes; with options, kernel additive modelling in the middle."""
+def node_of(preset: str, sample_rate: int, **options: Any) -> Hpss:
+    """A preset's node that separates; with options, that of kernel additive modelling."""
     chosen = PRESETS[preset].at(sample_rate)
-    stft, hpss, istft = chosen.nodes()
-    return stft, Kam(chosen.n_past, chosen.n_around, chosen.past_step, **options) if options else hpss, istft
+    return Kam(chosen.n_past, chosen.n_around, chosen.past_step, **options) if options else chosen.nodes()[1]
 
 
 def live(mixture: np.ndarray, sample_rate: int, **options: Any) -> np.ndarray:
-    """Hop by hop, exactly as live, the latency cut off."""
-    stft, node, istft = node_of("default", sample_rate, **options)
-    (n_channels, n_frames), hop = mixture.shape, stft.hop_size
-    spec = Spec.signal(sample_rate, n_channels, hop)
-    edges: list[np.ndarray] = []
-    nodes: tuple[Node, ...] = (stft, node, istft)
-    for each in nodes:
-        spec = each.prepare(spec)
-        edges.append(spec.empty())
-    n_hops = -(-(n_frames + istft.latency) // hop)
-    padded = np.zeros((n_channels, n_hops * hop), np.float32)
-    padded[:, :n_frames] = mixture
-    result = np.zeros((2, n_channels, n_hops * hop), np.float32)
-    for start in range(0, n_hops * hop, hop):
-        x = np.ascontiguousarray(padded[:, start : start + hop])
-        for each, out in zip(nodes, edges, strict=True):
-            each.process(x, out)
-            x = out
-        result[:, :, start : start + hop] = x
-    return result[:, :, istft.latency : istft.latency + n_frames]
+    """Hop by hop, exactly as live, the latency cut off; with options, by kernel additive modelling."""
+    return play(Separation(method="kam", **options) if options else Separation(), mixture, sample_rate)
 
 
 def whole(mixture: np.ndarray, sample_rate: int, iterations: int, spatial: Spatial) -> np.ndarray:
@@ -120,10 +105,10 @@ def live_times(rounds: int, with_librosa: bool) -> list[dict[str, Any]]:
     """p50 and p99 of the node of `default` in stereo at 48 kHz; prints them. librosa gets as many past spectra as the node keeps."""
     rate, n_channels = 48000, 2
     rng = np.random.default_rng(0)
-    nodes: dict[str, Hpss] = {"hpss": node_of("default", rate)[1]}
+    nodes: dict[str, Hpss] = {"hpss": node_of("default", rate)}
     for spatial in SPATIAL:
         for n in TIMED:
-            nodes[f"kam {n}, {spatial}"] = node_of("default", rate, iterations=n, spatial=spatial)[1]
+            nodes[f"kam {n}, {spatial}"] = node_of("default", rate, iterations=n, spatial=spatial)
     preset = PRESETS["default"].at(rate)
     spec = Spec(rate, preset.hop_size, (n_channels, preset.window_size // 2 + 1), np.dtype(np.complex64))
     hops = (rng.standard_normal((HOPS, *spec.shape)) + 1j * rng.standard_normal((HOPS, *spec.shape))).astype(np.complex64)

@@ -19,6 +19,7 @@ truth (`right`).
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -29,10 +30,12 @@ import msgspec
 import numpy as np
 from hpss_quality import si_sdr
 from machine import machine, write_result
-from songs import STEMS, Clip, in_file, made_up, performed
+from songs import Clip, in_file, made_up, performed
 from tqdm import tqdm
 
-from rtserver.audio.file import read
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from models.separation.clips import SILENT, bootstrap, folders, read_clip
 from rtserver.config import Separation
 from rtserver.dsp.features import Features
 from rtserver.dsp.layout import N_FEATURES
@@ -53,8 +56,6 @@ from rtserver.zoo import manifest
 MODELS = ("stems3", "stems3-int8", "hp-int8")
 SHIFT_S = 2.0
 FIRST_SEED = 10  # with songs of the seeds below it was chosen when a place is trusted
-SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
-N_BOOTSTRAP = 4000
 NONE = "no score"
 STEP_S = 0.01  # between two positions
 
@@ -132,22 +133,21 @@ def separated(options: Separation, clip: Clip, told: Told | None) -> tuple[Array
     rate, hop = clip.sample_rate, preset(options.preset, clip.sample_rate).hop_size
     graph = separation(options, rate)
     graph.prepare(Spec.signal(rate, 2, hop))
-    heard: Array = graph.node(SEPARATOR).score
-    prompter = None if told is None else Prompter(Expected.in_score(told.score, rate), rate, hop, hop)
-    for position in told.positions if told is not None and prompter is not None else ():
-        prompter.hear(position)  # each holds from its own frame on
-    latency, n_frames = graph.latency(graph.outputs[0]), clip.stems.shape[2]
-    n_hops = -(-(n_frames + latency) // hop)
-    padded = np.zeros((2, n_hops * hop), np.float32)
-    padded[:, :n_frames] = clip.stems.sum(axis=0)
-    made = np.zeros((len(graph.outputs), 2, n_hops * hop), np.float32)
-    out = np.zeros((len(graph.outputs), 2, hop), np.float32)
-    for start in range(0, n_hops * hop, hop):
-        if prompter is not None:
-            prompter.tell(start, heard)
-        graph.process(np.ascontiguousarray(padded[:, start : start + hop]), start, out)
-        made[:, :, start : start + hop] = out
-    return made[:, :, latency : latency + n_frames], 0.0 if prompter is None else prompter.n_prompted / n_hops
+    share: list[bool] = []
+    if told is not None:
+        heard: Array = graph.node(SEPARATOR).score
+        prompter = Prompter(Expected.in_score(told.score, rate), rate, hop, hop)
+        for position in told.positions:
+            prompter.hear(position)  # each holds from its own frame on
+
+        def tell(_x: Array, end: int) -> None:
+            before = prompter.n_prompted
+            prompter.tell(end - hop, heard)
+            share.append(prompter.n_prompted > before)
+
+        graph.tap("input", tell)  # before anything else hears the hop
+    made = np.stack(list(graph.freewheel(clip.stems.sum(axis=0)).values()))
+    return made, float(np.mean(share)) if share else 0.0
 
 
 def truth_of(clip: Clip, names: tuple[str, ...]) -> dict[str, Array]:
@@ -194,8 +194,7 @@ def summary(table: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, lis
             if way != NONE:
                 gain = np.array(values) - np.array(table[NONE][stem])
                 gain = gain[~np.isnan(gain)]
-                drawn = gain[rng.integers(len(gain), size=(N_BOOTSTRAP, len(gain)))].mean(axis=1)
-                found[way][stem] += [round(float(x), 2) for x in (gain.mean(), *np.percentile(drawn, (2.5, 97.5)))]
+                found[way][stem] += [round(x, 2) for x in bootstrap(gain.tolist(), rng)]
     return found
 
 
@@ -226,16 +225,14 @@ def resampled(clip: Clip, sample_rate: int) -> Clip:
 
 def given(folder: Path) -> Iterator[Clip]:
     """The clips of ``--clips``."""
-    for path in sorted(p for p in folder.iterdir() if p.is_dir()):
-        sounds = {file.stem: read(file) for file in sorted([*path.glob("*.wav"), *path.glob("*.flac")]) if file.stem in STEMS}
+    for path in folders(folder):
+        stems, rate = read_clip(path)
         file = next((path / f"score{suffix}" for suffix in (".mid", ".musicxml") if (path / f"score{suffix}").exists()), None)
-        if "drums" not in sounds or file is None:
-            raise SystemExit(f"{path}: expected drums, bass and other as .wav or .flac, and score.mid or score.musicxml")
-        rate = sounds["drums"][1]
-        silent = np.zeros_like(sounds["drums"][0])
-        stems = np.stack([np.broadcast_to(sounds[s][0] if s in sounds else silent, (2, silent.shape[1])) for s in STEMS])
+        if file is None:
+            raise SystemExit(f"{path}: expected score.mid or score.musicxml beside the stems")
         beats = read_beats(path / "beats.csv")
-        yield Clip(path.name, rate, np.ascontiguousarray(stems, np.float32), load_score(file), beats.time_s, beats.quarter)
+        stereo = np.ascontiguousarray(np.broadcast_to(stems, (len(stems), 2, stems.shape[2])), np.float32)
+        yield Clip(path.name, rate, stereo, load_score(file), beats.time_s, beats.quarter)
 
 
 def played(arguments: argparse.Namespace) -> Iterator[Clip]:

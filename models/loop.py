@@ -12,6 +12,7 @@ import copy
 import json
 import math
 import os
+import pickle
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -59,8 +60,9 @@ def read(path: Path) -> dict[str, Any]:
     """A checkpoint, on the CPU. Exits with a line that names the file where it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError) as e:
-        raise SystemExit(f"{path} is not a checkpoint that can be read: {e}: train one, or name the folder of a run") from e
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as e:
+        why = str(e) or type(e).__name__
+        raise SystemExit(f"{path} is not a checkpoint that can be read: {why}: train one, or name the folder of a run") from e
 
 
 def join(device: str) -> tuple[int, int]:
@@ -85,13 +87,14 @@ def _average_gradients(network: nn.Module) -> None:
         p.grad = part.view_as(p)
 
 
-def _anyone(said: bool, device: Any) -> bool:
-    """Whether any of the processes says so: all end with the same step."""
+def _agree(done: float, stopped: bool, device: Any) -> tuple[float, bool]:
+    """How much is done and whether to stop, as all processes see it: their clocks and signals differ, and all must end with one step."""
     if not _several():
-        return said
-    flag = torch.tensor(float(said), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag.item())
+        return done, done >= 1.0 or stopped
+    told = torch.tensor([done, float(stopped)], dtype=torch.float64, device=device)
+    dist.all_reduce(told, dist.ReduceOp.MAX)
+    done, said = told.tolist()
+    return done, done >= 1.0 or said > 0.0
 
 
 class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
@@ -168,7 +171,7 @@ def fit(
     seconds = None if minutes is None else max(minutes * 60.0, 1.0)
     started = time.monotonic() - used
     losses: list[float] = []
-    pending: list[Tensor] = []  # read back in bunches: each read makes a GPU wait
+    pending: list[Tensor] = []  # read back in bunches: a read makes a GPU wait
     step, checked, done = first, 0, 0.0
     previous = signal.signal(signal.SIGTERM, stop)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -183,9 +186,8 @@ def fit(
         def progress() -> float:
             return step / args.steps if seconds is None else (time.monotonic() - started) / seconds
 
-        done = progress()
+        done, over = _agree(progress(), stopped, device)
         checked = int(done * args.checks)
-        over = _anyone(done >= 1.0 or stopped, device)
         while not over:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(done, step, args.rate)
@@ -203,8 +205,7 @@ def fit(
             keep = min(args.average, step / (step + 10.0))  # young averages forget faster
             with torch.no_grad():
                 torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1.0 - keep)
-            done = progress()
-            over = _anyone(done >= 1.0 or stopped, device)
+            done, over = _agree(progress(), stopped, device)
             if step % 20 == 0 or over:
                 fresh = torch.stack(pending).tolist()
                 losses += fresh

@@ -38,7 +38,7 @@ def build(config: Config, sources: Mapping[str, Source] | None = None) -> dict[s
     Raises `SpecError`, `ConfigError` or `ModelError`.
     """
     sources = sources or {}
-    separated = {config.input_of(output) for output in config.outputs.values() if output.source not in ("dry", "click")}
+    separated = config.heard_inputs
     graphs: dict[str, Graph] = {}
     for name, source in config.inputs.items():
         if name not in separated and name != config.followed_input:
@@ -46,7 +46,7 @@ def build(config: Config, sources: Mapping[str, Source] | None = None) -> dict[s
         options = config.separation_of(name)
         chosen = preset(options.preset, config.audio.sample_rate)
         residual = any(o.source == "residual" for o in config.outputs.values() if config.input_of(o) == name)
-        listened = name == config.followed_input and config.generation.enabled and config.generation.harmony == "harmonic"
+        listened = name == config.harmony_input
         graph = Graph()
         if name in separated or listened:
             field = f"inputs.{name}.separation" if source.separation else "separation"

@@ -174,15 +174,6 @@ def check(config: Config, folder: Path) -> Verdict:
     return Verdict(plan, warnings)
 
 
-def check_paces(config: Config) -> None:
-    """Whether the networks are quick enough to be live. Raises `ConfigError`."""
-    from rtserver.separation.graph import check_pace
-
-    for name, source in config.inputs.items():
-        field = f"inputs.{name}.separation" if source.separation else "separation"
-        check_pace(config.separation_of(name), config.audio.sample_rate, field)
-
-
 def check_parts(config: Config, whole: Score) -> None:
     """Whether the score has the parts that are to be played. Raises `ConfigError`."""
     from rtserver.following.parse import choose
@@ -231,6 +222,8 @@ def main() -> int:
     if sys.argv[1:] == ["--warm"]:
         warm()
         return 0
+    from rtserver.separation.graph import check_paces
+
     orders = msgspec.json.decode(sys.stdin.buffer.read(), type=Orders)
     name = ""
     try:

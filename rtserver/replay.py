@@ -273,6 +273,10 @@ class Log:
             late = max((e.counters.get("late_masks", 0) for e in self.events if isinstance(e, Status) and e.role == role), default=0)
             if late:
                 found.append(f"masks of {role}'s network in the worker were late in {late} hops, where medians stood in")
+        for role in [stay.role("separator") for stay in self.stays]:
+            skipped = max((e.counters.get("skipped_hops", 0) for e in self.events if isinstance(e, Status) and e.role == role), default=0)
+            if skipped:
+                found.append(f"{role} skipped {skipped} hops: a replay's networks hear them, and its masks differ")
         dropped = {event.role: event.counters[DROPPED] for event in self.events if isinstance(event, Status) and DROPPED in event.counters}
         for role in listeners & {role for role, n in dropped.items() if n}:
             found.append(f"{dropped[role]} events found no room in the rings of {role}: which they were is unknown")

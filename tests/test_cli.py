@@ -154,6 +154,7 @@ def test_separate_by_kernels_writes_every_source(take: Path, tmp_path: Path, cap
         (["--method", "kam", "--iterations", "0"], "--iterations"),
         (["--method", "kam", "--kernel", "hum=1x2", "--kernel", "hit=17x1"], "--kernel"),
         (["--method", "kam", "--kernel", "hum=1x31"], "--kernel"),
+        (["--method", "kam", "--kernel", "hum=1x31", "--kernel", "hit=17x1", "--kernel", "hum=1x5"], "--kernel"),
     ],
 )
 def test_separate_refuses_what_the_method_does_not_take(

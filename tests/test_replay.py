@@ -176,6 +176,8 @@ def test_what_spoils_a_replay_is_said(tmp_path: Path) -> None:
     assert "performer died before frame 48000: who got param generation.mode is unknown" in caveat
     (caveat,) = read(tmp_path, session, [*EVENTS, Status(9000, 9000, "performer", {"notes": 1, "dropped_events": 3})]).caveats
     assert "3 events found no room in the rings of performer:" in caveat
+    (caveat,) = read(tmp_path, session, [*EVENTS, Status(9000, 9000, "separator", {"hops": 70, "skipped_hops": 33})]).caveats
+    assert "separator skipped 33 hops" in caveat
     gap = Recording(9000, 20000, "gap", "", "input.wav: 11000 frames of silence, the stream stood still")
     (caveat,) = read(tmp_path, session, [gap, Resume(20224, 20224, "main", 20224, 9120, "input was lost")]).caveats
     assert "lacking from frame 9000 on" in caveat

@@ -96,7 +96,7 @@ def means(table: dict[str, Scores]) -> dict[str, dict[str, dict[str, list[float]
     return out
 
 
-def bootstrap(differences: list[float], seed: int = 0) -> tuple[float, float, float]:
+def bootstrap(differences: list[float], seed: int | np.random.Generator = 0) -> tuple[float, float, float]:
     """Mean and the bounds of 95 % of the means of as many draws with replacement."""
     x = np.asarray(differences)
     drawn = x[np.random.default_rng(seed).integers(len(x), size=(N_BOOTSTRAP, len(x)))].mean(axis=1)

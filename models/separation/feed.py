@@ -9,9 +9,11 @@ from __future__ import annotations
 import atexit
 import mmap
 import multiprocessing
+import os
 import queue
 import signal
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -26,6 +28,7 @@ from models.separation.scores import N_SCORE, score_features
 from rtserver.separation.features import NETWORK_HOP
 
 AHEAD = 2  # slots of each process: one is filled while the other one is taken
+PATIENCE_S = 1.0  # after so long a wait it is asked whether who is waited for still lives
 FULL_SCALE = 32767.0
 Draw = Callable[[np.random.Generator], Iterator[Any]]
 
@@ -52,11 +55,14 @@ class _Slot:
 
 def _work(draw: Draw, slots: list[_Slot], rows: list[int], seed: int, shown: float, free: Any, full: Any) -> None:  # noqa: PLR0917
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the trainer's to answer
+    trainer = os.getppid()
     generators = [np.random.default_rng((seed, row)) for row in rows]
     drawn = [draw(rng) for rng in generators]
     while True:
         for slot in slots:
-            free.acquire()
+            while not free.acquire(timeout=PATIENCE_S):
+                if os.getppid() != trainer:
+                    return  # it was killed and could tell nobody
             for row, (examples, rng) in enumerate(zip(drawn, generators, strict=True)):
                 slot.fill(row, next(examples), rng, shown)
             full.release()
@@ -73,6 +79,12 @@ class Feed:
         One a stream; shared out evenly among the workers.
     n_chunks, hops : int
         What an example is looked at in: ``n_chunks`` chunks of ``hops``, one after the other.
+    seed : int
+        Row r draws with ``(seed, r)``, so that rows of several trainers differ.
+    workers : int
+        Processes that draw.
+    device : torch.device or its name
+        Where batches lie.
     compiled : bool
         Whether torch compiles what it can of the analysis.
     n_stems : int
@@ -111,37 +123,59 @@ class Feed:
             self._full.append(full)
             self._children.append(child)
         atexit.register(self.close)  # sooner than multiprocessing, which would ask them to end and wait
+        self._closed = False
         self._arrived: queue.Queue[dict[str, Tensor] | str] = queue.Queue(maxsize=1)
         threading.Thread(target=self._carry, daemon=True).start()
 
     def _carry(self) -> None:
-        """Copy slots to the device while the network is busy there, in turn, so that the order does not depend on who is quicker."""
-        on_gpu = self.device.type == "cuda"
-        if on_gpu:
-            for slots in self._slots:
-                for slot in slots:
-                    _pin(slot.stems)
-        copies = torch.cuda.Stream(self.device) if on_gpu else None
-        turn = 0
-        while True:
-            parts: list[dict[str, Tensor]] = []
-            for worker, child in enumerate(self._children):
-                while not self._full[worker].acquire(timeout=1.0):
-                    if not child.is_alive():
-                        self._arrived.put(f"a process that draws mixtures ended with status {child.exitcode}: its message stands above")
-                        return
-                slot = self._slots[worker][turn % AHEAD]
-                with torch.cuda.stream(copies) if on_gpu else nullcontext():
-                    told = {"stems": slot.stems, "score": slot.score, "window": slot.window}
-                    parts.append({k: torch.from_numpy(x).to(self.device, non_blocking=True, copy=True) for k, x in told.items()})
-                if copies is not None:
-                    copies.synchronize()
-                self._free[worker].release()
-            self._arrived.put({k: torch.cat([p[k] for p in parts]) for k in parts[0]})
-            turn += 1
+        """Copy slots to the device while the network is busy there."""
+        try:
+            copies = None
+            if self.device.type == "cuda":
+                torch.cuda.set_device(self.device)  # each thread has a device of its own
+                copies = torch.cuda.Stream(self.device)
+                for slots in self._slots:
+                    for slot in slots:
+                        _pin(slot.stems)
+            turn = 0
+            while not self._closed:
+                with torch.cuda.stream(copies) if copies is not None else nullcontext():
+                    self._hand_over(self._gather(turn % AHEAD, copies))
+                turn += 1
+        except Exception as error:  # whoever waits for mixtures must not wait for ever
+            self._hand_over(f"mixtures came no further than this: {error}")
+
+    def _gather(self, at: int, copies: Any) -> dict[str, Tensor]:
+        """Slot `at` of each process, in turn, so that the order does not depend on who is quicker."""
+        parts: list[dict[str, Tensor]] = []
+        for worker, child in enumerate(self._children):
+            while not self._full[worker].acquire(timeout=PATIENCE_S):
+                if not child.is_alive():
+                    raise RuntimeError(f"a process that draws mixtures ended with status {child.exitcode}: its message stands above")
+            slot = self._slots[worker][at]
+            told = {"stems": slot.stems, "score": slot.score, "window": slot.window}
+            parts.append({k: torch.from_numpy(x).to(self.device, non_blocking=True, copy=True) for k, x in told.items()})
+            if copies is not None:
+                copies.synchronize()
+            self._free[worker].release()
+        whole = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
+        if copies is not None:  # all of it is on this stream, so that no copy overwrites what is still to be read; it is used on another
+            copies.synchronize()
+            for x in whole.values():
+                x.record_stream(torch.cuda.default_stream(self.device))
+        return whole
+
+    def _hand_over(self, what: dict[str, Tensor] | str) -> None:
+        while not self._closed:
+            try:
+                self._arrived.put(what, timeout=PATIENCE_S)
+            except queue.Full:
+                continue
+            return
 
     def close(self) -> None:
         """End the processes."""
+        self._closed = True
         atexit.unregister(self.close)
         for child in self._children:
             child.kill()
@@ -167,4 +201,6 @@ class Feed:
 
 def _pin(array: np.ndarray) -> None:
     """Tell CUDA of shared memory, so that copies from it go straight and at once."""
-    torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0)
+    status = int(torch.cuda.cudart().cudaHostRegister(array.ctypes.data, array.nbytes, 0))
+    if status:
+        warnings.warn(f"shared memory cannot be pinned (CUDA status {status}): copies to the GPU take longer; see ulimit -l", stacklevel=2)

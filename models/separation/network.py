@@ -111,6 +111,7 @@ class Network(nn.Module):
         return [*made, left]
 
     def forward(self, features: Tensor, prior: Tensor, score: Tensor, h: Tensor, c: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The masks of all stems, each ``(batch, hops, 1025)``, and the states after the last hop, each ``(layers, batch, hidden)``."""
         values, h, c = self.values(features, score, h, c)
         return self.masks(values, prior), h, c
 

@@ -60,7 +60,7 @@ class Objective:
     def __init__(self, network: Network, wanted: losses.Losses, batch: int, device: Any, compiled: bool = False) -> None:
         self.network, self.wanted = network, wanted
         self._state = network.start(batch, device)
-        self._spectral = torch.compile(self._of_values) if compiled else self._of_values
+        self._fused = torch.compile(self._of_values) if compiled else None
 
     def _of_values(self, values: Tensor, prior: Tensor, power: Tensor, cross: Tensor, energy: Tensor) -> Tensor:
         return losses.spectral(self.network.masks(values, prior), power, cross, energy, self.wanted)
@@ -69,10 +69,13 @@ class Objective:
         keep = (~batch["fresh"]).float()[None, :, None]
         values, h, c = self.network.values(batch["features"], batch["score"], self._state[0] * keep, self._state[1] * keep)
         self._state = (h.detach(), c.detach())
-        loss = self._spectral(values, batch["prior"], batch["power"], batch["cross"], batch["energy"])
-        if self.wanted.time > 0.0:
+        prior, spectra = batch["prior"], (batch["power"], batch["cross"], batch["energy"])
+        in_time = self.wanted.time > 0.0
+        # Fused, the loss of spectra makes masks of its own that never come to memory; else both domains share them.
+        masks = self.network.masks(values, prior) if in_time or self._fused is None else []
+        loss = losses.spectral(masks, *spectra, self.wanted) if self._fused is None else self._fused(values, prior, *spectra)
+        if in_time:
             stems = batch["stems"].transpose(1, 2)
-            masks = self.network.masks(values, batch["prior"])
             loss = loss + self.wanted.time * losses.in_time(masks, stems.sum(dim=1), stems, self.wanted)
         return loss
 
@@ -97,9 +100,9 @@ def train(args: argparse.Namespace) -> list[float]:
     if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
         raise SystemExit(f"{args.pool} has no vocals: import tracks with vocals (models.separation.recordings), or train --stems stems3")
     seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
-    helpers = max(1, args.workers)
+    workers = max(1, args.workers)
     torch_analyses = device.type == "cuda" if args.analysis is None else args.analysis == "torch"
-    if args.batch % helpers:
+    if args.batch % workers:
         raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
 
     def pick(rng: np.random.Generator) -> Iterator[Any]:
@@ -107,7 +110,7 @@ def train(args: argparse.Namespace) -> list[float]:
 
     def draw(worker: int) -> Iterator[frames.Hops]:
         # A resumed run draws the same mixtures again in the same order: more of the same kind, not the rest of the first pass.
-        rows = list(range(rank * args.batch + worker, (rank + 1) * args.batch, helpers))
+        rows = list(range(rank * args.batch + worker, (rank + 1) * args.batch, workers))
         return frames.streams(pick, view, rows, args.chunks, args.hops, args.seed)
 
     if args.start is None:
@@ -119,9 +122,11 @@ def train(args: argparse.Namespace) -> list[float]:
     if rank == 0:
         groups = [group for group, _ in checked]
         print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
+    source = None
     if torch_analyses:
         rows = list(range(rank * args.batch, (rank + 1) * args.batch))
-        stream = iter(feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, helpers, device, args.compile, n_stems(args.pool)))
+        source = feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, workers, device, args.compile, n_stems(args.pool))
+        stream = iter(source)
     else:
         stream = loop.prefetch(draw, args.workers, ahead=2)
     objective = Objective(network, wanted, args.batch, device, args.compile)
@@ -129,13 +134,17 @@ def train(args: argparse.Namespace) -> list[float]:
     def loss_of(_: int) -> Tensor:
         if torch_analyses:
             return objective(next(stream))
-        parts = [next(stream) for _ in range(helpers)]
+        parts = [next(stream) for _ in range(workers)]
         return objective({k: torch.from_numpy(np.concatenate([p[k] for p in parts])).to(device, non_blocking=True) for k in parts[0]})
 
     def check(averaged: nn.Module) -> dict[str, Any]:
         return validation.score(averaged, checked, device)  # type: ignore[arg-type]
 
-    return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
+    try:
+        return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
+    finally:
+        if source is not None:
+            source.close()
 
 
 def parser() -> argparse.ArgumentParser:

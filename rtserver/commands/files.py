@@ -230,7 +230,11 @@ def _separate_whole(arguments: Arguments) -> int:
             raise ConfigError(f"--{name.replace('_', '-')}", "belongs to --method hpss; for a whole file kam has its own")
     if arguments.score is not None or arguments.part:
         raise ConfigError("--score", "belongs to --method hpss and a network")
-    kernels = None if arguments.kernel is None else dict(map(parse_kernel, arguments.kernel))
+    pairs = [parse_kernel(text) for text in arguments.kernel or ()]
+    names = [name for name, _ in pairs]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise ConfigError("--kernel", f"expected a name of its own for each, got {twice!r} twice")
+    kernels = dict(pairs) or None
     iterations = live.iterations if arguments.iterations is None else arguments.iterations
     with progress(n_steps(arguments.input, iterations), "separate", " bins") as bar:
         files = separate_whole(

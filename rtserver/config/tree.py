@@ -55,10 +55,20 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.generation.enabled or clicks
 
     @property
+    def heard_inputs(self) -> list[str]:
+        """The inputs of which an output has a track."""
+        heard = {self.input_of(output) for output in self.outputs.values() if output.source not in ("dry", "click")}
+        return [name for name in self.inputs if name in heard]
+
+    @property
+    def harmony_input(self) -> str:
+        """Name of the input of whose harmonic part the performer hears the harmony; empty: of none."""
+        return self.followed_input if self.generation.enabled and self.generation.harmony == "harmonic" else ""
+
+    @property
     def deferred_inputs(self) -> list[str]:
         """The inputs whose networks run in the worker, in the order of its rings."""
-        heard = {self.input_of(output) for output in self.outputs.values() if output.source not in ("dry", "click")}
-        return [name for name in self.inputs if name in heard and self.separation_of(name).deferred_hops]
+        return [name for name in self.heard_inputs if self.separation_of(name).deferred_hops]
 
     @property
     def separation_models(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ N_BINS = WINDOW_SIZE // 2 + 1
 NETWORK_HOP = 256  # frames from one run of the network, within one phase, to the next
 N_SINGLE = 40  # bins that are bands of their own: to 860 Hz at 44.1 kHz, where one bin is more than a semitone
 N_BANDS = 88
-GROUPS = ("energy", "rise", "harmonic", "side", "cross")
+GROUPS = ("energy", "delta", "harmonic", "level difference", "coherence")
 N_FEATURES = len(GROUPS) * N_BANDS
 N_STATE = N_BANDS + 1
 LIMIT = 8.0  # of the prior: 35 dB between the parts; beyond it HPSS is sure enough
@@ -57,8 +57,9 @@ def extract(spectrum: C64, gain: F32, state: F32, features: F32, prior: F32) -> 
         shorter than that, each phase has a state of its own.
     features : ``(N_FEATURES,)``, written
         Groups of `N_BANDS`, in the order of `GROUPS`: log of the mean energy of the band's bins (all channels, a floor added); its
-        difference to the hop before in this phase; mean of `gain`; (left - right) / (left + right) of the energies; real part of the
-        cross-spectrum over the geometric mean of the energies. One channel has 0 and 1 for the last two.
+        delta, the difference to the hop before in this phase; mean of `gain`; the inter-channel level difference, (left - right) / (left +
+        right) of the energies; the inter-channel coherence, the real part of the cross-spectrum over the geometric mean of the energies.
+        One channel has 0 and 1 for the last two.
     prior : ``(N_BINS,)``, written
         Logit of `gain`, within ±`LIMIT`.
     """

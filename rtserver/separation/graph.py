@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from rtserver.config import Separation
+from rtserver.config import Config, Separation
 from rtserver.config.separation import model_name
 from rtserver.dsp.hpss import MASK_PARAMETERS, PARTS, PRESETS, HpssPreset
 from rtserver.dsp.kam import Kam
@@ -16,6 +16,7 @@ from rtserver.separation.network import BUDGET, SeparationNetwork
 from rtserver.separation.separator import Separator, Source
 from rtserver.separation.wiener import Wiener
 
+WORKER_BUDGET = 1.0  # of a hop: a worker that takes longer falls behind
 SEPARATOR, MEDIANS = "separator", "hpss"  # names of the node that separates, by a network or by medians alone
 
 
@@ -109,11 +110,12 @@ def check_worker(options: Separation, block_size: int, hop_size: int, field: str
         raise ConfigError(_path(field, "worker_hops"), f"{found}: expected at least {at_once}, got {options.deferred_hops}")
 
 
-def check_pace(options: Separation, sample_rate: int, field: str = "separation") -> None:
-    """Whether this machine runs the networks in the time that they have, with nothing else to do. Loads them. Raises `ConfigError`."""
+def check_pace(options: Separation, sample_rate: int, field: str = "separation", *, inline: bool) -> float:
+    """Whether this machine runs the networks in the time that they have, with nothing else to do: the share of a hop that the slower one
+    takes. Loads them. Raises `ConfigError`."""
     hop_s = preset(options.preset, sample_rate).hop_size / sample_rate
-    inline = not options.deferred_hops
-    limit_s = (BUDGET if inline else 1.0) * hop_s
+    limit_s = (BUDGET if inline else WORKER_BUDGET) * hop_s
+    slowest_s = 0.0
     for model, key in zip(options.models, ("model", "other_model"), strict=False):
         fastest_s = SeparationNetwork(read_model(model)).fastest_s
         if fastest_s > limit_s:
@@ -124,6 +126,28 @@ def check_pace(options: Separation, sample_rate: int, field: str = "separation")
                 else "take a smaller network"
             )
             raise ConfigError(_path(field, key), f"{found}, expected at most {limit_s * 1e3:.1f}; {remedy}")
+        slowest_s = max(slowest_s, fastest_s)
+    return slowest_s / hop_s
+
+
+def check_paces(config: Config) -> None:
+    """`check_pace` of every input that is separated, and of all together that share the engine or the worker. Raises `ConfigError`."""
+    running = [name for name in config.inputs if name in config.heard_inputs or name == config.harmony_input]
+    for inline in (True, False):
+        shares: dict[str, float] = {}
+        for name in running:
+            if inline != (name in config.deferred_inputs):
+                field = f"inputs.{name}.separation" if config.inputs[name].separation else "separation"
+                shares[name] = check_pace(config.separation_of(name), config.audio.sample_rate, field, inline=inline)
+        limit, total = BUDGET if inline else WORKER_BUDGET, sum(shares.values())
+        if total > limit:
+            names = ", ".join(f"{name} {share:.2f}" for name, share in shares.items() if share)
+            where, remedy = ("in the engine", 'where = "worker"') if inline else ("in the worker", 'where = "inline"')
+            raise ConfigError(
+                "inputs",
+                f"their networks {where} take {total:.2f} of a hop at best on this machine ({names}), expected at most {limit:g} together; "
+                f"take smaller networks, or give some {remedy}",
+            )
 
 
 def separating_node(graph: Graph) -> str:
@@ -162,6 +186,9 @@ def _check_fit(  # noqa: PLR0917 (what has to fit together)
         if model.stems != models[0].stems:
             stems = ", ".join(models[0].stems)
             raise ConfigError(_path(field, key), f"expected the same stems as {models[0].name!r} ({stems}), got {', '.join(model.stems)}")
+        if model.medians != models[0].medians:
+            sizes = [f"n_past, past_step, n_around: {', '.join(map(str, m.medians))}" for m in (models[0], model)]
+            raise ConfigError(_path(field, key), f"expected the same medians as {models[0].name!r} ({sizes[0]}), got {sizes[1]}")
     if options.score and not any("score" in model.heard for model in models):
         names, inputs = " and ".join(repr(model.name) for model in models), ", ".join(models[0].heard)
         raise ConfigError(

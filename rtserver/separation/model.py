@@ -83,6 +83,11 @@ class SeparationModel:
         """Index of the stem that is percussive; −1: none is."""
         return next((self.stems.index(name) for name in PERCUSSIVE if name in self.stems), -1)
 
+    @property
+    def medians(self) -> tuple[int, int, int]:
+        """Sizes of the medians: two models that take turns share them."""
+        return self.n_past, self.past_step, self.n_around
+
     def n_phases(self, hop_size: int) -> int:
         """How many copies of the states take turns when hops come every `hop_size` frames."""
         return NETWORK_HOP // hop_size

@@ -94,7 +94,8 @@ class Separator:
     n_missing, n_bad, n_nonfinite : int
         Since it was made: hops whose masks had not come, hops whose masks were not finite, and numbers of the input that were not.
     score : float32 (177,)
-        What the network is told of the score at the next hop; all 0: nothing. Write into it, hop by hop (`prompter`).
+        What the network is told of the score at the next hop; all 0: nothing. Write into it, hop by hop (`prompter`). Empty, ``(0,)``,
+        before `prepare`, which makes a new one.
 
     Notes
     -----
@@ -159,7 +160,7 @@ class Separator:
                 f"Separator expects spectra of 1 or 2 channels and {N_BINS} bins, got {spec.shape}: a window of {2 * (N_BINS - 1)}"
             )
         for m in self.models:
-            if m.stems != model.stems or (m.n_past, m.past_step, m.n_around) != (model.n_past, model.past_step, model.n_around):
+            if m.stems != model.stems or m.medians != model.medians:
                 raise SpecError(
                     f"Separator: {m.name!r} has other stems or medians than {model.name!r}, so one cannot take the other's place"
                 )

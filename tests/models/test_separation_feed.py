@@ -1,8 +1,10 @@
 """Analysis by torch, and mixtures that come to it through shared memory: the same as the kernels make, in order, from real processes."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -123,6 +125,39 @@ def test_nothing_is_left_behind_on_the_cpu(stems: str) -> None:
         objective(strayed | {"fresh": torch.ones(1, dtype=torch.bool), "score": torch.zeros(1, N_HOPS, 177)})
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there: nothing is amiss")
+def test_what_goes_wrong_on_the_device_is_told_and_not_waited_for() -> None:
+    source = feed.Feed(endless, frames.View(), [0], 1, 16, 1, 1, "cuda")
+    with pytest.raises(SystemExit, match="mixtures came no further"):
+        source.mixtures()
+    source.close()
+
+
+ORPHANS = """
+import os, signal
+import numpy as np
+from models.separation import feed, frames
+def none(_):
+    while True:
+        yield None
+class Feed(feed.Feed):
+    def _carry(self): pass  # nothing is taken: the child waits
+feed._Slot.fill = lambda *_: None
+source = Feed(none, frames.View(), [0], 1, 16, 1, 1, "cpu")
+print(source._children[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_trainer_that_is_killed_leaves_no_process() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHANS], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True, check=False)
+    child = int(done.stdout)
+    until = time.monotonic() + 30.0
+    while Path(f"/proc/{child}").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+
+
 def test_training_with_torchs_analysis_leaves_a_checkpoint_and_no_process(tmp_path: Path) -> None:
     tiny_pool(tmp_path)
     arguments = ["--hidden", "16", "--batch", "2", "--hops", "24", "--chunks", "2", "--check", "1", "--checks", "1", "--steps", "2"]
@@ -132,6 +167,27 @@ def test_training_with_torchs_analysis_leaves_a_checkpoint_and_no_process(tmp_pa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoint.pt").is_file()
+
+
+def test_a_training_that_is_over_draws_no_more(tmp_path: Path) -> None:
+    tiny_pool(tmp_path)
+    arguments = ["--hidden", "16", "--batch", "2", "--hops", "24", "--chunks", "2", "--check", "1", "--checks", "1", "--steps", "2"]
+    train.train(train.parser().parse_args([str(tmp_path), "--out", str(tmp_path / "run"), *arguments, "--analysis", "torch"]))
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("time_domain", [0.0, 3.0])
+def test_a_compiled_loss_is_the_loss(time_domain: float) -> None:
+    view = frames.View("stems3", combine=True, time=True)
+    wanted = losses.Losses(train.WEIGHTS["stems3"], combine=0.5, time=time_domain, exponent=0.5)
+    batch = spectra.observe(torch.from_numpy(example(1).stems)[None], torch.tensor([0]), view, torch.zeros(1))
+    batch |= {"fresh": torch.ones(1, dtype=torch.bool), "score": torch.zeros(1, N_HOPS, 177)}
+    torch.manual_seed(1)
+    network = Network("stems3", 8, 2)
+    plain = train.Objective(network, wanted, 1, "cpu")(batch)
+    fused = train.Objective(network, wanted, 1, "cpu")
+    fused._fused = fused._of_values  # what --compile compiles
+    torch.testing.assert_close(fused(batch), plain)
 
 
 # Shapes of the loss

@@ -77,8 +77,13 @@ def test_the_same_seed_gives_the_same_losses(pool: Path, tmp_path: Path) -> None
 
 def test_a_run_goes_on_from_its_checkpoint(pool: Path, tmp_path: Path) -> None:
     run(pool, tmp_path, "--steps", "2")
-    run(pool, tmp_path, "--steps", "3", "--resume")
-    assert loop.read(tmp_path / train.FILE)["step"] == 3
+    before = loop.read(tmp_path / train.FILE)
+    run(pool, tmp_path, "--steps", "3", "--resume", "--rate", "1e-12")
+    after = loop.read(tmp_path / train.FILE)
+    assert after["step"] == 3 and after["optimiser"]["state"][0]["step"] == 3
+    torch.testing.assert_close(after["network"], before["network"], atol=1e-8, rtol=0.0)
+    moved = {k: x.lerp(before["network"][k], 1.0 - 3.0 / 13.0) for k, x in before["average"].items()}  # a third step of a young average
+    torch.testing.assert_close(after["average"], moved, atol=1e-6, rtol=1e-5)
 
 
 def test_two_stems_go_on_from_a_model_of_three(pool: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
@@ -104,22 +109,33 @@ def test_every_loss_can_be_on(pool: Path, trained: tuple[Path, list[float]], tmp
     assert losses[0] < plain[0] - 5.0, "ten times a weighted SDR, which is -1 at best"
 
 
-def test_two_processes_train_one_network(pool: Path, tmp_path: Path) -> None:
-    """Two that draw a stream each do what one does that draws both, but for rounding."""
+def by_two(pool: Path, out: Path, *more: str) -> dict[str, Any]:
+    """What two processes that draw a stream each leave."""
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "models.separation.train", str(pool), "--out", str(tmp_path), *TINY, "--batch", "1", "--steps", "2",
+            "-m", "models.separation.train", str(pool), "--out", str(out), *TINY, "--batch", "1", *more,
         ],
         cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return loop.read(out / train.FILE)
+
+
+def test_two_processes_train_one_network(pool: Path, tmp_path: Path) -> None:
+    """They do what one does that draws both streams, but for rounding."""
+    both = by_two(pool, tmp_path, "--steps", "2")["network"]
     run(pool, tmp_path / "one", "--steps", "2")
-    both, one = (loop.read(folder / train.FILE)["network"] for folder in (tmp_path, tmp_path / "one"))
+    one = loop.read(tmp_path / "one" / train.FILE)["network"]
     moved = Network("stems3", 16, 2).head.bias
     assert not torch.equal(both["head.bias"], moved)
     for name, x in both.items():
         torch.testing.assert_close(x, one[name], atol=2e-4, rtol=1e-3)
+
+
+def test_two_processes_end_by_one_clock(pool: Path, tmp_path: Path) -> None:
+    """Each has a clock of its own, and the first one starts later; one that stopped sooner would leave the other one waiting."""
+    assert by_two(pool, tmp_path, "--minutes", "0.1")["step"] > 1
 
 
 def test_a_pool_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -172,6 +172,28 @@ def test_after_a_reset_old_masks_are_not_taken_for_new_ones(pair: Pair) -> None:
     assert np.abs(late - pair.run(x)).max() > 1e-3, "without the role the medians separate"
 
 
+def test_a_role_that_skips_keeps_its_state(pair: Pair) -> None:
+    ring, x = MaskRing(pair.session.block, pair.session.deck, 0), noise(N_HEARD + 30)
+
+    def last_masks(n_heard: int) -> np.ndarray:
+        pair.lane.graph.reset()
+        pair.run(x, range(n_heard))
+        pair.work()
+        masks = np.zeros((2, N_BINS), np.float32)
+        assert ring.collect(ring.count, masks) == GOOD
+        return masks
+
+    assert np.abs(last_masks(0) - last_masks(20)).max() > 1e-3
+
+
+def test_a_state_that_is_rebuilt_comes_too_fast_for_the_role(pair: Pair) -> None:
+    pair.session.input_ring.span[:] = (0, 300 * HOP)
+    pair.lane.resume_at(200 * HOP, 0)
+    pair.work()
+    counters = pair.session.counters("separator")
+    assert counters["skipped_hops"] > 0 and counters["hops"] + counters["skipped_hops"] == 200
+
+
 def test_rebuilding_a_state_counts_no_late_masks(pair: Pair) -> None:
     pair.session.input_ring.span[:] = (0, 300 * HOP)
     pair.lane.resume_at(200 * HOP, 0)

@@ -60,10 +60,10 @@ def test_features_are_the_definition() -> None:
     energy = np.log(left + right + FLOOR)
     wanted = {
         "energy": energy,
-        "rise": np.diff(energy, axis=0, prepend=energy[:1]),
+        "delta": np.diff(energy, axis=0, prepend=energy[:1]),
         "harmonic": band_means(gain),
-        "side": (left - right) / (left + right + FLOOR),
-        "cross": (cross + FLOOR) / (np.sqrt(left * right) + FLOOR),
+        "level difference": (left - right) / (left + right + FLOOR),
+        "coherence": (cross + FLOOR) / (np.sqrt(left * right) + FLOOR),
     }
     for name in GROUPS:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-4, err_msg=name)
@@ -89,9 +89,9 @@ def test_hops_in_a_row_are_the_same_bit_for_bit() -> None:
     np.testing.assert_array_equal(same, priors)
 
 
-def test_nothing_rises_at_the_first_hop() -> None:
+def test_there_is_no_delta_at_the_first_hop() -> None:
     found, _, _ = heard(spectra(2), gains(2))
-    assert not found["rise"][0].any() and found["rise"][1].all()
+    assert not found["delta"][0].any() and found["delta"][1].all()
 
 
 def test_silence_is_the_floor_in_the_middle() -> None:
@@ -110,7 +110,7 @@ def test_whatever_comes_is_heard_as_finite_numbers(seed: int, decades: float, n_
     gain = np.round(gains(2, seed))  # nothing but 0 and 1
     found, priors, n_nonfinite = heard(x, gain)
     assert all(np.isfinite(f).all() for f in found.values())
-    assert np.abs(found["side"]).max() <= 1.0 and np.abs(found["cross"]).max() <= 1.0
+    assert np.abs(found["level difference"]).max() <= 1.0 and np.abs(found["coherence"]).max() <= 1.0
     assert np.abs(priors).max() <= LIMIT
     assert n_nonfinite == np.sum(~(np.isfinite(x.real) & np.isfinite(x.imag)))
 

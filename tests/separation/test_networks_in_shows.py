@@ -16,9 +16,8 @@ from rtserver.errors import ConfigError, ModelError
 from rtserver.fastlane import FastLane
 from rtserver.node import Spec
 from rtserver.pipeline import build, plan_of
-from rtserver.preflight import check_paces
 from rtserver.render import Stepper, render
-from rtserver.separation.graph import own_settings, separation
+from rtserver.separation.graph import check_paces, own_settings, separation
 from rtserver.separation.model import SeparationModel, read_model
 from rtserver.separation.network import SeparationNetwork
 from rtserver.separation.offline import separate
@@ -98,6 +97,12 @@ def test_a_second_model_of_other_stems_is_refused(tiny: SeparationModel, tmp_pat
     hp = make(tmp_path, "hp", stems=("harmonic", "percussive"))
     with pytest.raises(ConfigError, match=r"other_model: expected the same stems as 'tiny' \(drums, bass, other\)"):
         separation(Separation(model=str(tiny.path), other_model=str(hp)), RATE)
+
+
+def test_a_second_model_of_other_medians_is_refused_by_its_field(tiny: SeparationModel, tmp_path: Path) -> None:
+    wider = make(tmp_path, "wider", facts={"hpss": {"n_past": 5, "n_around": 7}})
+    with pytest.raises(ConfigError, match=r"other_model: expected the same medians as 'tiny' \(.*: 5, 1, 5\), got .*: 5, 1, 7"):
+        separation(Separation(model=str(tiny.path), other_model=str(wider)), RATE)
 
 
 def test_an_unknown_model_comes_with_the_nearest() -> None:
@@ -235,6 +240,43 @@ def test_a_network_that_cannot_keep_up_is_refused_before_the_show(
     with pytest.raises(ConfigError, match=said) as error:
         check_paces(config)
     assert error.value.field == "separation.model"
+
+
+@pytest.mark.parametrize(
+    ("places", "share", "said"),
+    [
+        ("iii", 0.16, ""),
+        ("iii", 0.17, r"in the engine take 0\.51 of a hop .*\(a 0\.17, b 0\.17, c 0\.17\), expected at most 0\.5 together"),
+        ("ww", 0.50, ""),
+        ("wwww", 0.90, r"in the worker take 3\.60 of a hop .*\(a 0\.90, .* d 0\.90\), expected at most 1 together"),
+        ("iw", 0.50, ""),
+        ("i-", 0.50, ""),
+    ],
+)
+def test_networks_that_share_a_process_must_fit_together(
+    places: str, share: float, said: str, tiny: SeparationModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """i: in the engine, w: in the worker, -: nothing of the input is heard but itself."""
+    monkeypatch.setattr(SeparationNetwork, "fastest_s", property(lambda _: share * 128 / RATE, lambda _, value: None), raising=False)
+    model = {"model": str(tiny.path), "preset": "stage"}
+    names = "abcd"[: len(places)]
+    where = {name: {"w": "worker"}.get(place, "inline") for name, place in zip(names, places, strict=True)}
+    config = parse(
+        {
+            "inputs": {name: {"channels": [1], "separation": model | {"where": where[name]}} for name in names},
+            "outputs": {
+                name: {"source": "dry" if place == "-" else "drums", "input": name, "channels": [k]}
+                for k, (name, place) in enumerate(zip(names, places, strict=True), 1)
+            },
+            "generation": {"enabled": False},
+        }
+    )
+    if not said:
+        check_paces(config)
+        return
+    with pytest.raises(ConfigError, match=said) as error:
+        check_paces(config)
+    assert error.value.field == "inputs"
 
 
 def test_harmony_of_a_harmonic_part_wants_a_network_that_has_one(tiny: SeparationModel, tmp_path: Path) -> None:

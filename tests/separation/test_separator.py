@@ -18,7 +18,7 @@ from rtserver.node import Spec
 from rtserver.separation.features import SpectrumFeatures
 from rtserver.separation.masks import apply, settle, stand_in, whole
 from rtserver.separation.model import N_BINS, SeparationModel, read_model
-from rtserver.separation.network import BAD, GOOD, MISSING, Heard, SeparationNetwork, fade_hops
+from rtserver.separation.network import BAD, MISSING, Heard, SeparationNetwork, fade_hops
 from rtserver.separation.separator import Inline, Separator
 
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): no model can be built to be loaded")
@@ -299,4 +299,3 @@ def test_the_last_stem_is_what_the_others_leave() -> None:
     out = np.zeros((3, *x.shape), np.complex64)
     apply(masks, x, out)
     np.testing.assert_array_equal(out[2], (x - out[0]) - out[1])
-    assert GOOD != MISSING

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from rtserver.audio import file
+from rtserver.dsp.backfitting import Model
 from rtserver.dsp.proximity import broad, cross, steady
 from rtserver.errors import AudioFileError, ConfigError, SpecError
-from rtserver.separation.wholefile import WHOLE, default_kernels, n_steps, parse_kernel, separate_whole, spectra
+from rtserver.separation.wholefile import WHOLE, default_kernels, n_steps, parse_kernel, separate_whole, source, spectra
 
 RATE = 48000
 
@@ -46,8 +47,10 @@ def test_any_number_of_sources_by_kernels_of_ones_own(take: Path, tmp_path: Path
 
 def test_every_frame_is_under_as_many_windows() -> None:
     """The first and the last too: what nothing is done to comes back."""
-    x = spectra(np.ones((1, 5000), np.float32), RATE)
-    assert x.shape == (1, WHOLE.window_size // 2 + 1, -(-(5000 + WHOLE.window_size - WHOLE.hop_size) // WHOLE.hop_size))
+    signal = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 5000)).astype(np.float32)
+    x = spectra(signal, RATE)
+    everything = Model(np.ones((1, *x.shape[1:]), np.float32), np.empty((1, x.shape[1], 2, 2), np.complex128), places=False)
+    np.testing.assert_allclose(source(everything, x, 0, 5000, RATE), signal, atol=1e-6)
 
 
 @pytest.mark.parametrize("sample_rate", [22050, 44100, 96000])
