@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.separation.electronic import BLIPS, BOOMS, GLITCHES, SECOND_BLIPS, TOMS, ZAPS
+from models.separation.electronic import BLIPS, BOOMS, GLITCHES, PERCUSSION, SECOND_BLIPS, TOMS, ZAPS
 from models.separation.songs import DRUM_CHANNEL
 
 STEPS = 16  # a bar
 Row = tuple[float, float, int, int, int, int, float]
 KICKS = (35, 36, *BOOMS)
 DRUMS = frozenset((*KICKS, 38, 39, 40, 42, 46, 49, 51))  # what sounds as a drum kit does
-PERCUSSION = (37, *TOMS, 56, 60, 61, 62, 63, 64, 75, 76, 77, 80, 81)
+PLAYED = tuple(sorted((*TOMS, *PERCUSSION)))
 TONAL = 0.22  # share of the patterns without any of DRUMS
 BARE = 0.3  # share of the patterns with bars in which DRUMS rest, if anything else is there
 STUTTERING, BOOMING = 0.45, 0.3
@@ -92,7 +92,7 @@ def _percussion(rng: np.random.Generator, tonal: bool) -> dict[int, np.ndarray]:
     n = int(rng.integers(2, 7) if tonal else rng.integers(0, 5))
     lines = {
         int(note): np.roll(euclid(int(rng.integers(1, 8)), STEPS), int(rng.integers(STEPS)))
-        for note in rng.choice(PERCUSSION, n, replace=False)
+        for note in rng.choice(PLAYED, n, replace=False)
     }
     for keys, share in ((ZAPS, 0.3), (GLITCHES, 0.5)):
         if rng.random() < share:

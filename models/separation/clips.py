@@ -6,7 +6,7 @@ the first underscore.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import soundfile
 
 from benchmarks.hpss_quality import sdr, si_sdr
 
+KNOWN = (("harmonic", "percussive"), ("drums", "bass", "other"), ("drums", "bass", "vocals", "other"))  # stems that can be scored
 PARTS = ("harmonic", "percussive", "bass", "vocals", "other")
 SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
 N_BOOTSTRAP = 4000
@@ -48,8 +49,17 @@ def read_clip(folder: Path, vocals: bool = False) -> tuple[Signal, int]:
     return np.stack([*(found.get(k, silent) for k in own), other]), rate
 
 
+def order_of(names: Sequence[str], model: str) -> list[int]:
+    """Where the stems of one of `KNOWN` are among those of a model. Exits with a line where it has others."""
+    for known in KNOWN:
+        if sorted(known) == sorted(names):
+            return [names.index(name) for name in known]
+    expected = "; or ".join(", ".join(known) for known in KNOWN)
+    raise SystemExit(f"{model} gives {', '.join(names)}: what can be scored here is {expected}")
+
+
 def parts_of(stems: Signal) -> dict[str, Signal]:
-    """What is scored, of the stems of a network (three, four with vocals before other, two), or of one signal taken for each part."""
+    """What is scored, of stems as `KNOWN` has them, or of one signal taken for each part."""
     if len(stems) == 1:
         return dict.fromkeys(PARTS, stems[0])
     if len(stems) == 2:

@@ -1,34 +1,67 @@
-"""Whom a model that was trained on a pool has to thank: lines for its card, by what is in the pool."""
+"""What a model was trained on and whom it has to thank: lines for its manifest and card, by what is in the pool.
+
+Nothing is said that is not known: songs and recordings bring no licence with them.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from models.separation.pool import read_index
+from models import loop
+from models.separation.pool import SOURCES, read_index
+from rtserver import zoo
 
-SAMPLES = """\
-Drum samples: MuldjordKit by Lars Muldjord (recorded 2010), distributed by the DrumGizmo team, SFZ edition v1.0 mapped and converted by
-kinwie (https://github.com/sfzinstruments/DrumGizmo.MuldjordKit). Licensed under CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). Changes: microphones mixed to stereo, trimmed, faded, normalised, converted to 16 bit.
-Bass, double bass and guitar: Karoryfer Lecolds (CC0 1.0). Body percussion: sfzinstruments/body_percussion (CC0 1.0). Piano: Splendid
-Grand Piano, AKAI (public domain, as stated by sfzinstruments/SplendidGrandPiano)."""
-ONE_SHOTS = "Loops, electronic one-shots and synth basses: the samples of Sonic Pi (CC0 1.0)."
-SONGS = "Songs: Freedoom, Copyright © 2001-2024 contributors to the Freedoom project (BSD 3-Clause)."
+# What the licence of a collection asks for, or thanks that it does not ask for, by how its line in SOURCES begins.
+SAMPLES = {
+    "MuldjordKit": (
+        "Drum samples: MuldjordKit by Lars Muldjord (recorded 2010), distributed by the DrumGizmo team, SFZ edition v1.0 mapped and "
+        "converted by kinwie (https://github.com/sfzinstruments/DrumGizmo.MuldjordKit). Licensed under CC BY 4.0 "
+        "(https://creativecommons.org/licenses/by/4.0/). Changes: microphones mixed to stereo, trimmed, faded, normalised, "
+        "converted to 16 bit."
+    ),
+    "SplendidGrandPiano": "Piano: Splendid Grand Piano, AKAI (public domain, as stated by sfzinstruments/SplendidGrandPiano).",
+    "sonic-pi": "Loops, electronic one-shots and synth basses: the samples of Sonic Pi (CC0 1.0).",
+}
 FONTS = {
     "FluidR3_GM": "Sound font: FluidR3 GM, Copyright © 2000-2002, 2008 Frank Wen (MIT).",
     "MuseScore_General": "Sound font: MuseScore General, Copyright © 2018-2021 S. Christian Collins, and FluidR3 Mono (MIT).",
 }
+NO_SONG = ("pattern", "loops")
 
 
 def attribution(pool: Path) -> list[str]:
-    """The lines that the licences ask for, and the thanks that they do not ask for."""
+    """What is in a pool."""
     lines = read_index(pool)
-    sources = {part["source"] for line in lines for part in line["stems"].values()}
-    labels = {part["label"].split(":")[0] for line in lines for part in line["stems"].values() if part["source"] == "soundfont"}
-    told = [SAMPLES] if "samples" in sources else []
-    told += [ONE_SHOTS] if sources & {"samples", "loops"} else []
-    told += [SONGS] if any(line["song"].startswith("midi/") for line in lines) else []
-    for name in sorted(labels):
-        told.append(next((text for start, text in FONTS.items() if name.startswith(start)), f"Sound font: {name}."))
-    told += [f"Recordings: {name}." for name in sorted({line["dataset"] for line in lines if "dataset" in line})]
-    return told
+    rendered = [line for line in lines if "dataset" not in line]
+    parts = [part for line in rendered for part in line["stems"].values()]
+    sources = {part["source"] for part in parts}
+    told: list[str] = []
+    if sources & {"samples", "loops"}:
+        named = json.loads((pool / SOURCES).read_text()) if (pool / SOURCES).is_file() else ["of a folder that is not on record"]
+        told += [next((text for start, text in SAMPLES.items() if name.startswith(start)), f"Samples: {name}.") for name in named]
+    if sources & {"electronic", "synthesis"}:
+        told.append("Synthesised sounds.")
+    if any(line["song"] not in NO_SONG for line in rendered):
+        told.append("Songs: MIDI files (licence not stated).")
+    for name in sorted({part["label"].split(":")[0] for part in parts if part["source"] == "soundfont"}):
+        told.append(next((text for start, text in FONTS.items() if name.startswith(start)), f"Sound font: {name} (licence not stated)."))
+    return told + [f"Recordings: {name} (licence not stated)." for name in sorted({line["dataset"] for line in lines if "dataset" in line})]
+
+
+def of_model(start: str, file: str) -> list[str]:
+    """What a model was trained on: of a run, by its checkpoint `file`; of a model of a zoo or an ONNX file, by the manifest there."""
+    path = Path(start)
+    unknown = [f"What {path.name} was trained on is not on record."]
+    if (path / file).exists():
+        return loop.read(path / file)["settings"].get("data") or unknown
+    folder = zoo.FOLDER if path.name == start and path.suffix != ".onnx" else path.parent
+    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
+    entry = next((e for name, e in entries.items() if path.name in (name, e.get("file"))), {})
+    return [entry["data"]] if entry.get("data") else unknown
+
+
+def of_training(pool: Path, start: str | None, checkpoint: Path, resumed: bool) -> list[str]:
+    """What a training hears: what is in its pool, what the model heard that it goes on from, and what was heard up to `checkpoint`."""
+    before = of_model(str(checkpoint.parent), checkpoint.name) if resumed and checkpoint.exists() else []
+    return list(dict.fromkeys([*attribution(pool), *(of_model(start, checkpoint.name) if start else []), *before]))

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from models.separation.clips import order_of
 from models.separation.frames import Observer, View, transform
 from models.separation.network import N_SCORE, STEMS, Network
 from models.separation.train import FILE, restore
 from models.separation.validation import blended
 from rtserver import zoo
 from rtserver.dsp.stft import Istft
+from rtserver.errors import ModelError
 from rtserver.node import Spec
 from rtserver.separation.features import N_BINS, NETWORK_HOP, WINDOW_SIZE
+from rtserver.separation.model import place_of
 
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 class Model:
-    """What gives masks: ``run(features, prior, score)``, each with the hops first, gives ``(n_hops, n_stems - 1, N_BINS)``."""
+    """What gives masks: ``run(features, prior, score)``, each with the hops first, gives ``(n_hops, n_stems - 1, N_BINS)``.
 
-    def __init__(self, stems: tuple[str, ...], run: Run) -> None:
-        self.stems, self.run = stems, run
+    stems : in the order of `clips.KNOWN`; ``order`` says where each is among the masks
+    sha256 : of its file; empty for a run
+    """
+
+    def __init__(self, stems: Sequence[str], run: Run, name: str = "network", sha256: str = "") -> None:
+        self.order = order_of(stems, name)
+        self.stems, self.run, self.sha256 = tuple(stems[i] for i in self.order), run, sha256
 
 
 def load(name: str) -> Model:
-    """A run's folder (by torch), an ONNX file or a model of a zoo (by ONNX Runtime, hop by hop, as live)."""
+    """A run's folder (by torch), an ONNX file with its manifest or a model of a zoo (by ONNX Runtime, hop by hop, as live).
+
+    Exits with a line that says what is wrong where there is none, or where its stems are none that can be scored.
+    """
     path = Path(name)
     if (path / FILE).exists():
         return by_torch(restore(path / FILE)[0])
-    if path.suffix != ".onnx":
-        path, _ = zoo.load_model(path.name, zoo.FOLDER if path.name == name else path.parent)
-    return by_onnx(path)
+    try:
+        entry, folder = place_of(name) if path.suffix == ".onnx" else (path.name, zoo.FOLDER if path.name == name else path.parent)
+        file, told = zoo.load_model(entry, folder)
+    except ModelError as e:
+        raise SystemExit(str(e)) from e
+    return by_onnx(file, told.get("stems", ()), name, told["sha256"])
 
 
 def untrained() -> Model:
@@ -52,7 +66,7 @@ def by_torch(network: Network) -> Model:
     return Model(STEMS[network.stems], run)
 
 
-def by_onnx(path: Path) -> Model:
+def by_onnx(path: Path, stems: Sequence[str], name: str, sha256: str) -> Model:
     session = zoo.open_session(path)
     names = [x.name for x in session.get_inputs()]
     states = {x.name: tuple(x.shape) for x in session.get_inputs() if x.name not in ("features", "prior", "score")}
@@ -67,8 +81,7 @@ def by_onnx(path: Path) -> Model:
             out.append(masks)
         return np.stack(out)
 
-    n = session.get_outputs()[0].shape[0] + 1
-    return Model(next(s for s in STEMS.values() if len(s) == n), run)
+    return Model(stems, run, name, sha256)
 
 
 def separate(
@@ -90,7 +103,8 @@ def separate(
         features, prior = observer.hear(np.ascontiguousarray(spectra[phase::n_phases]))
         told = np.zeros((len(features), N_SCORE), np.float32) if score is None else np.ascontiguousarray(score[phase::n_phases])
         masks = torch.from_numpy(model.run(features, prior, told))
-        parts = [*masks.unbind(1), 1.0 - masks.sum(dim=1)]
+        given = [*masks.unbind(1), 1.0 - masks.sum(dim=1)]
+        parts = [given[i] for i in model.order]
         for blend, of in made.items():
             of[phase::n_phases] = torch.stack(blended(parts, torch.from_numpy(prior), blend) if blend else parts, dim=1).numpy()
     return {blend: synthesise(of, spectra, hop_size)[:, :, latency : latency + n_frames] for blend, of in made.items()}

@@ -36,10 +36,15 @@ HOPS = {256: "11.6 ms", 128: "5.8 ms"}
 PRESET = {256: "default", 128: "stage"}
 
 
-def on_clips(models: list[str], folder: Path, blends: tuple[float, ...]) -> dict[str, Scores]:
+def short(models: list[str]) -> dict[str, str]:
+    """What each is called in the tables -> what it was given as: the last part of it, unless two of them share that."""
+    names = [Path(model).name for model in dict.fromkeys(models)]
+    return {model if names.count(name) > 1 else name: model for name, model in zip(names, dict.fromkeys(models), strict=True)}
+
+
+def on_clips(loaded: dict[str, estimates.Model], folder: Path, blends: tuple[float, ...]) -> dict[str, Scores]:
     """method -> scores of every clip."""
     clips = folders(folder)
-    loaded = {Path(name).name: estimates.load(name) for name in models}
     with_librosa, voices = has_librosa(), any("vocals" in model.stems for model in loaded.values())
     table: dict[str, Scores] = {}
 
@@ -105,7 +110,9 @@ def main(args: argparse.Namespace) -> None:
     figures: dict[str, Any] = {}
     tell: Callable[[str], None] = print
     if args.clips is not None:
-        table = on_clips(args.models, args.clips, blends)
+        loaded = {name: estimates.load(model) for name, model in short(args.models).items()}
+        table = on_clips(loaded, args.clips, blends)
+        figures["files"] = {name: model.sha256 for name, model in loaded.items()}
         figures |= {"clips": means(table), "gain_over_hpss": gains(table), "per_clip": table}
         tell(show(figures["clips"]))
         for method, of in figures["gain_over_hpss"].items():

@@ -2,7 +2,9 @@
 
 FOLDER is a run (or an ONNX file, or a model of a zoo). Writes NAME.onnx, the golden vectors that torch computes for it, and its manifest
 entry; with ``--int8`` the weights are rounded. With ``--stems hp`` a network of three or four stems gives harmonic and percussive alone.
-ONNX Runtime must reproduce torch before anything is kept. What `evaluate --json` wrote goes into the manifest with ``--figures``.
+ONNX Runtime must reproduce torch before anything is kept. What it was trained on goes into the manifest as the pool told it, else
+``--source``; under which licence the weights may be used says ``--licence``. What `evaluate --json` wrote of an exported file goes there
+with ``--figures``, in a second export.
 """
 
 from __future__ import annotations
@@ -22,18 +24,14 @@ import torch
 from models import loop
 from models.generation.export import OPSET, to_toml
 from models.generation.int8 import quantise
-from models.separation import frames
+from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
 from models.separation.train import FILE, begin
 from rtserver import zoo
 from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, NETWORK_HOP, WINDOW_SIZE
 
 KIND = "separation"
-LICENCE = "MIT"
-DATA = (
-    "songs of Freedoom (BSD 3-clause) played with samples of the DrumGizmo Muldjord kit by Lars Muldjord (CC BY 4.0), CC0 and "
-    "public-domain instruments, FluidR3_GM and MuseScore_General (MIT), own synthesis; CC0 loops"
-)
+LICENCE = "not stated"
 GOLDEN_HOPS = 12
 CLOSE, CLOSE_INT8 = 1e-4, 0.15  # how far ONNX Runtime's masks may be from torch's, at worst; the inputs are drawn harsh
 
@@ -82,8 +80,13 @@ def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
     return worst
 
 
-def export(network: Network, folder: Path, name: str, facts: dict[str, Any], int8: bool = False) -> float:
-    """Write graph, golden vectors and manifest entry into `folder`; returns the largest difference to torch."""
+def export(  # noqa: PLR0917
+    network: Network, folder: Path, name: str, facts: dict[str, Any], int8: bool = False, measured: Path | None = None
+) -> float:
+    """Write graph, golden vectors and manifest entry into `folder`; returns the largest difference to torch.
+
+    measured : what `evaluate --json` wrote about this very file
+    """
     network = network.eval().cpu()
     close = CLOSE_INT8 if int8 else CLOSE
     rows = golden(network)
@@ -96,13 +99,15 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], int
         worst = replay(path, rows)
         if worst > close:
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
+        if measured is not None:
+            facts = facts | {"figures": figures(measured, zoo.sha256_of(path))}
         path = Path(shutil.copy(path, folder))
     np.savez_compressed(folder / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
     session = zoo.open_session(path)
     entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
     entries[name] = {
         "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
-        "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
+        "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
         "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
         "sample_rates": [44100, 48000],
         "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
@@ -113,13 +118,14 @@ def export(network: Network, folder: Path, name: str, facts: dict[str, Any], int
     return worst
 
 
-def figures(path: Path, model: str) -> dict[str, Any]:
-    """Of what `evaluate --json` wrote: latency and blend -> group -> part -> SI-SDR and SDR in dB, of this model."""
-    clips = json.loads(path.read_text())["figures"]["clips"]
-    found = {method.removeprefix(f"{model}, "): of for method, of in clips.items() if method.startswith(f"{model}, ")}
-    if not found:
-        raise SystemExit(f"{path} has no figures of {model!r}: it has {', '.join(clips)}")
-    return found
+def figures(path: Path, sha256: str) -> dict[str, Any]:
+    """Of what `evaluate --json` wrote: latency and blend -> group -> part -> SI-SDR and SDR in dB, of the file of this hash: others, the
+    same network with rounded weights among them, have others."""
+    told = json.loads(path.read_text())["figures"]
+    model = next((name for name, of in told.get("files", {}).items() if of == sha256), None)
+    if model is None:
+        raise SystemExit(f"{path} has no figures of this very file: export without them, evaluate what was exported, export again")
+    return {method.removeprefix(f"{model}, "): of for method, of in told["clips"].items() if method.startswith(f"{model}, ")}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -130,9 +136,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--stems", choices=STEMS, help="hp: harmonic and percussive alone, of a network of three stems")
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size, in half the time")
     p.add_argument("--card", help="file of the model card, beside the manifest (default: NAME.md)")
-    p.add_argument("--figures", type=Path, help="what evaluate --json wrote")
+    p.add_argument("--figures", type=Path, help="what evaluate --json wrote of the file that an earlier export made of the same")
     p.add_argument("--blend", type=float, help="the blend with HPSS to play with unless told otherwise")
-    p.add_argument("--source", default=DATA, help="what it was trained on and under which licence, for the manifest (default: %(default)s)")
+    p.add_argument("--source", help="what it was trained on and under which licence, for the manifest (default: as the pool tells it)")
+    p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p
 
 
@@ -147,15 +154,14 @@ def main(args: argparse.Namespace) -> None:
         training = {"training": "{step} steps of {batch} x {hops} hops, seed {seed}".format(**told) + origin}
     facts: dict[str, Any] = {
         "card": args.card or f"{args.name}.md",
-        "data": args.source,
+        "licence": args.licence,
+        "data": args.source or " ".join(credits.of_model(args.start, FILE)),
         **training,
         "date": datetime.date.today().isoformat(),
     }
     if args.blend is not None:
         facts["blend"] = args.blend
-    if args.figures is not None:
-        facts["figures"] = figures(args.figures, args.name)
-    worst = export(network, args.zoo, args.name, facts, args.int8)
+    worst = export(network, args.zoo, args.name, facts, args.int8, args.figures)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
 
 

@@ -11,7 +11,6 @@ from models.separation.songs import END, KEY, ONSET, VELOCITY, VOLUME
 from models.separation.stems import SAMPLE_RATE, Sample, Stems
 
 CLOSED, OPEN, RIDE, GHOST = (42, 44), 46, 51, 38
-BRIGHT = (42, 44, 46, 49, 51, 52, 53, 55, 57, 59)
 LIFT_DB = {42: 6.0, 44: 6.0, 46: 6.0, 51: 6.0, 53: 5.0, 59: 6.0}  # mixes lift hats and rides over their natural level
 MIDDLE = (35, 36, 38, 40)
 CHOKE_S = 0.03

@@ -57,7 +57,9 @@ class Pool:
         self.folder = folder
         self.excerpts = [e for e in read_index(folder) if e["split"] == split]
         if not self.excerpts:
-            raise SystemExit(f"{folder} has no excerpt of the split {split!r}: is it complete?")
+            raise SystemExit(
+                f"{folder} has no excerpt of the split {split!r}: is it complete? It takes two tracks of your own: one is for validation"
+            )
         self.by_source: list[dict[str, list[dict[str, Any]]]] = []
         self.sources: list[list[str]] = []
         self.weights: list[np.ndarray] = []

@@ -10,11 +10,12 @@ from tqdm import tqdm
 
 from models.separation import playing
 from models.separation.bsseval import median_sdr
-from models.separation.clips import SILENT, parts_of, read_clip
+from models.separation.clips import SILENT, order_of, parts_of, read_clip
 from rtserver.config import Separation
 from rtserver.separation.model import SeparationModel, read_model
 
 MIXTURE = "mixture.wav"
+REFERENCES = ("mixture", "oracle mask")  # of the true stems, whatever the order of a network's
 MEDIAN = "median"  # beside the tracks: over all of them
 PARTS = {
     2: ("percussive", "harmonic"),
@@ -30,6 +31,7 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
     Exits with a line where `root` has no tracks, or `name` is a training run.
     """
     model = read_model(_file(name))
+    order = order_of(model.stems, name)
     tracks = [p for p in sorted((root / "test").iterdir()) if (p / MIXTURE).exists()] if (root / "test").is_dir() else []
     if not tracks:
         raise SystemExit(f"{root}: expected test/TRACK/{MIXTURE} and stems, as in MUSDB18-HQ")
@@ -40,7 +42,7 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
         mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
         wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
         for method, made in _estimates(_file(name), model, preset, truth, mixture, rate).items():
-            got = parts_of(made)
+            got = parts_of(made[order] if method not in REFERENCES else made)
             there = {k: x for k, x in wanted.items() if got[k].any()}  # medians say nothing of vocals
             found = median_sdr(there, got, rate, by_museval) if there else {}
             out.setdefault(method, {})[track.name] = {k: round(x, 3) for k, x in found.items() if np.isfinite(x)}

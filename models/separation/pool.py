@@ -3,16 +3,19 @@
 POOL holds for each excerpt and stem NAME_STEM.npy, int16 (2, n_frames) at 44.1 kHz; for each excerpt NAME_notes.npy, float32 (n, 4): key,
 onset frame, end frame, stem index; and excerpts.jsonl with a line an excerpt: name, split, song, and for each stem its source, its label,
 the gain that brings it to the reference loudness, whether its notes are known, and of recordings the gain that keeps their balance.
+sources.json says whose samples were played. Excerpts that were rendered into POOL before are replaced, imported recordings stay.
 An excerpt is the same whatever the others are, and however many processes render: it depends on the seed and its number alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +25,9 @@ import numpy as np
 from tqdm import tqdm
 
 from models.separation import excerpts, soundfont
-from models.separation.stems import POOLED, SAMPLE_RATE, SPLITS, Stems, read_stems
+from models.separation.stems import POOLED, SAMPLE_RATE, SPLITS, Stems, read_stems, sources
 
-INDEX = "excerpts.jsonl"
+INDEX, SOURCES, LOCK = "excerpts.jsonl", "sources.json", "lock"
 VALIDATION = 0.12  # share of the excerpts
 BATCH = 8  # excerpts of one run of FluidSynth
 WEIGHTS = {"samples": 0.4, "electronic": 0.3, "soundfont": 0.17, "loops": 0.13}  # of the kinds of excerpts
@@ -83,6 +86,25 @@ def read_index(pool: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def write_index(pool: Path, lines: list[dict[str, Any]]) -> None:
+    """Write beside its place, then move."""
+    unfinished = (pool / INDEX).with_suffix(".part")
+    unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unfinished.replace(pool / INDEX)
+
+
+@contextmanager
+def alone(pool: Path) -> Iterator[None]:
+    """Make the folder, and nobody else writes a pool there meanwhile. Exits with a line where somebody does."""
+    pool.mkdir(parents=True, exist_ok=True)
+    with (pool / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SystemExit(f"{pool} is being written by another process: wait for it") from None
+        yield
+
+
 @dataclass(frozen=True)
 class Job:
     """What is rendered in one go: `n` excerpts of a kind."""
@@ -125,7 +147,7 @@ def main(arguments: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute takes 32 MB")
+    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
     p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
     p.add_argument("--processes", type=int, default=1)
     p.add_argument("--seed", type=int, default=1)
@@ -140,7 +162,6 @@ def main(arguments: list[str] | None = None) -> None:
     if not fonts:
         del weights["soundfont"]
         print("FluidSynth or each of " + ", ".join(str(f) for f in soundfont.FONTS) + " is missing: the pool goes without sound fonts")
-    args.out.mkdir(parents=True, exist_ok=True)
     n = max(2, round(args.minutes * 60.0 / excerpts.SECONDS))
     n_held = max(1, round(VALIDATION * n))
     # Validation first: a pool that grows can be used.
@@ -151,12 +172,16 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{split}: {args.folder} has too few samples for {', '.join(lacking)}: the pool goes without")
         jobs += plan(size, split, first, {kind: w for kind, w in weights.items() if kind in able[split]})
     each = partial(render, folder=args.folder, out=args.out, seed=args.seed, fonts=fonts)
-    with (args.out / INDEX).open("w") as index, tqdm(total=n, unit="excerpt", mininterval=5) as bar:
-        for job, lines in zip(jobs, _all(each, jobs, args.processes), strict=True):
-            for line in lines:
-                index.write(json.dumps(line) + "\n")
-            index.flush()
-            bar.update(job.n)
+    with alone(args.out), tqdm(total=n, unit="excerpt", mininterval=5) as bar:
+        there = read_index(args.out) if (args.out / INDEX).is_file() else []
+        write_index(args.out, [line for line in there if "dataset" in line])
+        (args.out / SOURCES).write_text(json.dumps(sources(args.folder), indent=1) + "\n")
+        with (args.out / INDEX).open("a") as index:
+            for job, lines in zip(jobs, _all(each, jobs, args.processes), strict=True):
+                for line in lines:
+                    index.write(json.dumps(line) + "\n")
+                index.flush()
+                bar.update(job.n)
 
 
 def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes: int) -> Iterator[list[dict[str, Any]]]:

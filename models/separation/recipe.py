@@ -1,9 +1,9 @@
 """From samples to models in one command: ``python -m models.separation.recipe STEMS --out FOLDER``.
 
 Makes FOLDER/pool, trains in FOLDER/run, exports to FOLDER/zoo, measures on ``--clips``. The models are what was trained (stems3) and the
-hp that is in it, each with float32 and with rounded weights. What is there already is not made again, and a training that was cut short
-goes on. Options that are not known here go to models.separation.train: ``--start stems3 --stems hp`` makes an hp of its own of what the
-zoo has.
+hp that is in it, each with float32 and with rounded weights. A pool that was finished is not made again, one that was cut short is rendered
+anew; a training that was cut short goes on; models are exported and measured every time. Options that are not known here go to
+models.separation.train: ``--start stems3 --stems hp`` makes an hp of its own of what the zoo has, ``--minutes`` is the length of training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
     mark = made / WHOLE
     if not mark.exists():
         fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []
-        pool.main([str(args.stems), "--out", str(made), "--minutes", str(args.minutes), "--processes", str(args.processes), *fonts])
+        pool.main([str(args.stems), "--out", str(made), "--minutes", str(args.pool_minutes), "--processes", str(args.processes), *fonts])
         mark.touch()
     elif not (made / INDEX).exists():
         raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
@@ -37,6 +37,7 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
     for stems in dict.fromkeys((train.begin(str(run)).stems, "hp")):
         for name, more in ((stems, []), (f"{stems}-int8", ["--int8"])):
             asked = [str(run), str(models), "--name", name, "--stems", stems, "--card", "separation.md", "--blend", str(args.blend), *more]
+            asked += ["--licence", args.licence, *(["--source", args.source] if args.source else [])]
             export.main(export.parser().parse_args(asked))
             names.append(str(models / name))
     if args.clips is not None:
@@ -49,13 +50,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("stems", type=Path, help="folder of samples, as models.separation.pool takes it")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--fonts", type=Path, nargs="+", help="sound fonts (default: Debian's)")
-    p.add_argument("--minutes", type=float, default=800.0, help="of the pool; a minute takes 32 MB")
+    p.add_argument("--pool-minutes", type=float, default=800.0, help="of each stem in the pool; a minute of all takes at most 32 MB")
     p.add_argument("--processes", type=int, default=2, help="that render the pool")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--batch", type=int, default=192, help="streams side by side; 8 to 16 on a CPU")
     p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
     p.add_argument("--steps", type=int, default=4500)
     p.add_argument("--blend", type=float, default=BLEND, help="with HPSS, unless a configuration says otherwise (default: %(default)s)")
+    p.add_argument("--licence", default=export.LICENCE, help="of the weights, for the manifest (default: %(default)s)")
+    p.add_argument("--source", help="what they were trained on and under which licence (default: what is known of the pool)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")
     return p
 

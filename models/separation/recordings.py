@@ -4,14 +4,15 @@ ROOT is a folder of stems, ROOT/TRACK/drums.wav, bass.wav, other.wav and perhaps
 percussive.wav; or MUSDB18-HQ, ROOT/train/TRACK/… and ROOT/test/TRACK/…. Vocals are a stem of their own, which networks without one hear as
 a part of other; percussive is drums, harmonic is other without a bass. Tracks are cut into excerpts of 24 s, whose stems belong together;
 their notes are not known. POOL may hold other excerpts already; those of an earlier import of ROOT are replaced.
+Another folder of the same name needs a ``--name``.
 
-Of a folder of stems every tenth track is kept for validation; of MUSDB18-HQ the fourteen tracks that are customary, and test stays test.
+Of a folder of stems every tenth track is kept for validation, at least one of several; of MUSDB18-HQ the fourteen tracks that are
+customary, and test stays test.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from models.separation.effects import cut_out
 from models.separation.excerpts import SECONDS, Excerpt, Part
-from models.separation.pool import INDEX, write_excerpt
+from models.separation.pool import INDEX, alone, read_index, write_excerpt, write_index
 from models.separation.stems import SAMPLE_RATE
 from rtserver.audio.file import info, read
 from rtserver.errors import AudioFileError
@@ -44,10 +45,12 @@ MUSDB_VALIDATION = (
 def tracks(root: Path) -> list[tuple[Path, str]]:
     """The tracks of a folder and the split of each. Exits with a line that says what was looked for where there are none."""
     if (root / "train").is_dir() and not _parts(root / "train"):
-        found = [(t, "validation" if t.name in MUSDB_VALIDATION else "train") for t in _folders(root / "train")]
-        found += [(t, "test") for t in _folders(root / "test")]
+        own, test = _folders(root / "train"), _folders(root / "test")
+        kept = [t for t in own if t.name in MUSDB_VALIDATION] or _every_tenth(own)
     else:
-        found = [(t, "validation" if i % EVERY_TENTH == EVERY_TENTH // 2 else "train") for i, t in enumerate(_folders(root))]
+        own, test = _folders(root), []
+        kept = _every_tenth(own)
+    found = [(t, "validation" if t in kept else "train") for t in own] + [(t, "test") for t in test]
     if not found:
         raise SystemExit(
             f"{root} has no tracks: expected {root}/TRACK/ with drums, bass and other, or harmonic and percussive (.wav or .flac)"
@@ -101,22 +104,36 @@ def main(arguments: list[str] | None = None) -> None:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("root", type=Path)
     p.add_argument("--out", type=Path, required=True, help="a pool, new or not")
+    p.add_argument("--name", help="of the collection: another import of that name is replaced (default: name of ROOT)")
     args = p.parse_args(arguments)
     found = tracks(args.root)
-    args.out.mkdir(parents=True, exist_ok=True)
-    index, dataset = args.out / INDEX, args.root.resolve().name
-    lines: list[dict[str, Any]] = [json.loads(line) for line in index.read_text().splitlines()] if index.is_file() else []
+    with alone(args.out):
+        lines = bring(found, args.out, args.name or args.root.resolve().name, str(args.root.resolve()), args.name is not None)
+    if not any(line["split"] == "validation" for line in lines):
+        print(f"{args.out} has nothing for validation, without which nothing can be trained: import two tracks at least, or render some")
+
+
+def bring(found: list[tuple[Path, str]], out: Path, dataset: str, root: str, replace: bool) -> list[dict[str, Any]]:
+    """Write the excerpts and the index; its lines. Exits where `dataset` came from another folder, unless told to `replace` it."""
+    lines = read_index(out) if (out / INDEX).is_file() else []
+    others = sorted({line["root"] for line in lines if line.get("dataset") == dataset and line.get("root", root) != root})
+    if others and not replace:
+        raise SystemExit(f"{out} has {dataset!r} of {others[0]}: give these tracks another --name, or this one to replace those")
     lines = [line for line in lines if line.get("dataset") != dataset]
     n = 0
     for folder, split in tqdm(found, unit="track"):
         for excerpt in cut(read_track(folder), folder.name):
-            line = write_excerpt(args.out, f"{dataset}_{n:05d}", split, excerpt)
+            line = write_excerpt(out, f"{dataset}_{n:05d}", split, excerpt)
             n += 1
             if line:
-                lines.append(line | {"dataset": dataset})
-    unfinished = index.with_suffix(".part")
-    unfinished.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    unfinished.replace(index)
+                lines.append(line | {"dataset": dataset, "root": root})
+    write_index(out, lines)
+    return lines
+
+
+def _every_tenth(found: list[Path]) -> list[Path]:
+    """Every tenth track, at least one of several; none of a single one, for it would leave nothing to train on."""
+    return found[min(EVERY_TENTH // 2, len(found) - 1) :: EVERY_TENTH] if len(found) > 1 else []
 
 
 def _folders(root: Path) -> list[Path]:
@@ -130,10 +147,11 @@ def _parts(folder: Path) -> dict[str, Path]:
 def _resampled(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     if sample_rate == SAMPLE_RATE:
         return sound
-    whole = np.round(np.clip(sound, -1.0, 1.0) * 32767.0).astype(np.int16)
+    peak = float(np.abs(sound).max(initial=0.0)) or 1.0  # floats may lie above full scale
+    whole = np.round(sound * np.float32(32767.0 / peak)).astype(np.int16)
     ratio = sample_rate / SAMPLE_RATE
     out = np.zeros((2, int(sound.shape[1] / ratio)), np.float32)
-    one, none = np.float32(1.0 / 32767.0), np.float32(0.0)
+    one, none = np.float32(peak / 32767.0), np.float32(0.0)
     cut_out(whole, 0, ratio, one, none, none, one, out)
     return out
 

@@ -121,6 +121,15 @@ def read_stems(folder: Path, split: str) -> Stems:
     return Stems(folder, split, samples, songs)
 
 
+def sources(folder: Path) -> list[str]:
+    """Whose samples training may hear, and under which licence, by the columns `source` (its first word) and `licence`, if any."""
+    allowed = set(json.loads((folder / "splits.json").read_text())["samples"]["train"])
+    with (folder / "manifest.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["path"] in allowed]
+    found = {((row.get("source") or row["path"].rpartition("/")[0]).split()[0], row.get("licence") or "licence not stated") for row in rows}
+    return sorted(f"{source} ({licence})" for source, licence in found)
+
+
 def _sample(row: dict[str, str], manifest: Path) -> Sample:
     try:
         return Sample(

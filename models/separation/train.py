@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models import loop
-from models.separation import feed, frames, imported, losses, validation
+from models.separation import credits, feed, frames, imported, losses, validation
 from models.separation.mixing import examples, n_stems
 from models.separation.network import STEMS, Network, parameters, two_stems
 from rtserver.separation.features import NETWORK_HOP
@@ -94,6 +94,7 @@ def train(args: argparse.Namespace) -> list[float]:
     else:
         network = Network(args.stems or "stems3", args.hidden, args.layers)
     settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed", "start")}
+    settings["data"] = credits.of_training(args.pool, args.start, args.out / FILE, args.resume)
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
     wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
     if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):

@@ -6,6 +6,7 @@ spectra). Windows overlap, so this is the SDR of the sound but for what overlap-
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,8 @@ def score(network: Network, material: list[tuple[str, Hops]], device: Any = "cpu
     """Figures of a network: for each group the SI-SDR of all parts, beside that of HPSS, at each blend; and ``behind``.
 
     ``behind`` is what weights are chosen by: by how many dB the network is behind HPSS, mean of harmonic and percussive, in the group
-    in which it is worst, at the first blend. It is negative where it is ahead in every group.
+    in which it is worst, at the first blend. It is negative where it is ahead in every group, infinite where masks are no numbers. A part
+    that is silent in all mixtures of a group is left out.
     """
     found: dict[str, dict[str, list[dict[str, float]]]] = {}
     for group, arrays in material:
@@ -101,15 +103,22 @@ def score(network: Network, material: list[tuple[str, Hops]], device: Any = "cpu
         for blend in blends:
             of.setdefault(f"blend {blend:g}", []).append(si_sdr(blended(masks, hops["prior"], blend), hops, network.stems))
     means = {
-        group: {how: {name: float(np.nanmean([x[name] for x in each])) for name in each[0]} for how, each in of.items()}
-        for group, of in found.items()
+        group: {how: {name: float(np.mean(of_part)) for name, of_part in _audible(each, by["hpss"]).items()} for how, each in by.items()}
+        for group, by in found.items()
     }
     figures: dict[str, Any] = {
         group: {how: {name: round(value, 3) for name, value in of.items()} for how, of in by.items()} for group, by in means.items()
     }
-    figures["behind"] = round(max(_behind(by, f"blend {blends[0]:g}") for by in means.values()), 4)
+    behind = [_behind(by, f"blend {blends[0]:g}") for by in means.values()]
+    figures["behind"] = math.inf if np.isnan(behind).any() else round(max(behind), 4)  # all comparisons with NaN are false
     return figures
 
 
+def _audible(each: list[dict[str, float]], hpss: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Part -> its figures in the mixtures in which it sounds: HPSS has one there, whatever a network makes of it."""
+    heard = {name: [x[name] for x, beside in zip(each, hpss, strict=True) if not math.isnan(beside[name])] for name in each[0]}
+    return {name: of_part for name, of_part in heard.items() if of_part}
+
+
 def _behind(by: dict[str, dict[str, float]], how: str) -> float:
-    return float(np.mean([by["hpss"][name] - by[how][name] for name in ("harmonic", "percussive")]))
+    return float(np.mean([by["hpss"][name] - by[how][name] for name in ("harmonic", "percussive") if name in by[how]]))

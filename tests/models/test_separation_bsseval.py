@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from stemclips import RATE, stems, write
 
 from models.separation import bsseval, musdb, recordings
 from models.separation.bsseval import frames_sdr, median_sdr
+from rtserver import zoo
 
 needs_museval = pytest.mark.skipif(importlib.util.find_spec("museval") is None, reason="museval is not installed (make setup-train)")
 
@@ -112,6 +114,16 @@ def test_tracks_and_their_median_are_shown(measured: musdb.Medians) -> None:
 def test_a_network_of_two_stems_is_measured_by_two_parts(musdb_folder: Path) -> None:
     found = musdb.measure("hp-int8", musdb_folder, "stage")
     assert all(set(of[musdb.MEDIAN]) == {"percussive", "harmonic"} for of in found.values())
+
+
+def test_stems_are_told_apart_by_name(musdb_folder: Path, measured: musdb.Medians, tmp_path: Path) -> None:
+    """The medians go by name: in whatever order a manifest has the stems, theirs are the same."""
+    text = (zoo.FOLDER / zoo.MANIFEST).read_text()
+    (tmp_path / zoo.MANIFEST).write_text(text.replace('stems = ["drums", "bass", "other"]', 'stems = ["bass", "drums", "other"]'))
+    shutil.copy(zoo.FOLDER / "stems3-int8.onnx", tmp_path)
+    found = musdb.measure(str(tmp_path / "stems3-int8"), musdb_folder, "default")
+    assert found["medians"] == measured["medians"] and found["mixture"] == measured["mixture"]
+    assert found["network"] != measured["network"], "its masks have other names now"
 
 
 def test_the_command_prints_and_keeps_them(musdb_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,7 @@ def test_two_stems_of_three_are_its_drums_and_the_rest() -> None:
     torch.testing.assert_close(harmonic, 1.0 - drums)
 
 
-def test_the_network_of_the_zoo_stays_within_the_cache() -> None:
+def test_a_network_of_the_default_size_has_fewer_than_four_million_weights() -> None:
     assert network.parameters(Network()) < 4e6
 
 

@@ -11,7 +11,7 @@ from stemsfolder import write_folder
 from models.separation import credits, pool, soundfont
 from models.separation.excerpts import N_FRAMES, SECONDS, Excerpt, Part
 from models.separation.pool import Job
-from models.separation.stems import STEMS, read_stems
+from models.separation.stems import STEMS, read_stems, sources
 
 N = 7  # excerpts
 
@@ -107,8 +107,42 @@ def test_the_credits_are_those_of_what_is_in_the_pool(tmp_path: Path) -> None:
         (tmp_path / pool.INDEX).write_text(json.dumps(line | more) + "\n")
         return "\n".join(credits.attribution(tmp_path))
 
-    assert "MuldjordKit" in told("samples", "midi/a.mid") and "CC BY 4.0" in told("samples", "midi/a.mid")
-    assert "Freedoom" in told("electronic", "midi/a.mid") and "MuldjordKit" not in told("electronic", "midi/a.mid")
+    (tmp_path / pool.SOURCES).write_text(json.dumps(["MuldjordKit (CC BY 4.0)", "kit of mine (not for sale)"]))
+    assert "kinwie" in told("samples", "midi/a.mid") and "Samples: kit of mine (not for sale)." in told("samples", "midi/a.mid")
+    assert "MIDI files" in told("electronic", "midi/a.mid") and "MuldjordKit" not in told("electronic", "midi/a.mid")
     assert "Frank Wen" in told("soundfont", "midi/a.mid")
-    assert told("recorded", "x", dataset="mine") == "Recordings: mine."
-    assert told("electronic", "pattern") == ""
+    assert told("recorded", "x", dataset="mine") == "Recordings: mine (licence not stated)."
+    assert told("electronic", "pattern") == "Synthesised sounds."
+
+
+def test_a_pool_that_does_not_say_whose_its_samples_are_gets_nobody_s_name(tmp_path: Path) -> None:
+    line = {"name": "a", "split": "train", "song": "loops", "stems": {"drums": {"source": "samples", "label": "room", "gain": 1.0}}}
+    (tmp_path / pool.INDEX).write_text(json.dumps(line) + "\n")
+    assert credits.attribution(tmp_path) == ["Samples: of a folder that is not on record."]
+
+
+def test_whose_samples_a_pool_plays_comes_from_their_table(built: Path, tmp_path: Path) -> None:
+    named = json.loads((built / pool.SOURCES).read_text())
+    assert "drums/muldjord (licence not stated)" in named, "the table made here has neither of the two columns"
+    table = "path,source,licence\na.flac,kit a.wav,CC0 1.0\nb.flac,kit b.wav,CC0 1.0\nc.flac,secret c.wav,none\n"
+    (tmp_path / "manifest.csv").write_text(table)
+    (tmp_path / "splits.json").write_text(json.dumps({"samples": {"train": ["a.flac", "b.flac"]}}))
+    assert sources(tmp_path) == ["kit (CC0 1.0)"]
+
+
+def test_rendering_again_keeps_recordings_and_replaces_the_rest(built: Path, folder: Path, tmp_path: Path) -> None:
+    mine = {"name": "mine_0", "split": "train", "song": "t", "stems": {}, "dataset": "mine"}
+    stale = {"name": "9_00000", "split": "train", "song": "pattern", "stems": {}}
+    (tmp_path / pool.INDEX).write_text(json.dumps(mine) + "\n" + json.dumps(stale) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soundfont, "FONTS", ())
+        pool.main([str(folder), "--out", str(tmp_path), "--minutes", str(2 * SECONDS / 60)])
+    names = [line["name"] for line in pool.read_index(tmp_path)]
+    assert len(names) == 3 and names[0] == "mine_0" and "9_00000" not in names
+
+
+def test_a_pool_has_one_writer_at_a_time(folder: Path, tmp_path: Path) -> None:
+    with pool.alone(tmp_path), pytest.raises(SystemExit, match="another process"):
+        pool.main([str(folder), "--out", str(tmp_path), "--minutes", "0.8"])
+    with pool.alone(tmp_path):
+        pass

@@ -18,7 +18,7 @@ SMALL = ["--hidden=16", "--hops=24", "--chunks=2", "--check=1", "--checks=1"]
 
 
 def cook(stems: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    sizes = ["--minutes", "2", "--processes", "1", "--batch", "2", "--workers", "1"]
+    sizes = ["--pool-minutes", "2", "--processes", "1", "--batch", "2", "--workers", "1"]
     return subprocess.run(
         [sys.executable, "-m", "models.separation.recipe", str(stems), "--out", str(out), *sizes, *more, *SMALL],
         cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False, timeout=300,
@@ -36,6 +36,9 @@ def test_samples_become_models_and_a_second_run_goes_on(stems: Path, tmp_path: P
     entries = zoo.manifest(tmp_path / "zoo")
     assert set(entries) == {"stems3", "stems3-int8", "hp", "hp-int8"}
     assert all(entry["blend"] == 0.1 for entry in entries.values())
+    assert all(
+        entry["licence"] == "not stated" and "Samples: drums/muldjord (licence not stated)" in entry["data"] for entry in entries.values()
+    )
     made = (tmp_path / "pool" / "excerpts.jsonl").stat().st_mtime_ns
     again = cook(stems, tmp_path, "--steps", "3")
     assert again.returncode == 0, again.stderr
@@ -45,11 +48,12 @@ def test_samples_become_models_and_a_second_run_goes_on(stems: Path, tmp_path: P
 
 
 def test_two_stems_of_a_model_that_is_there(stems: Path, tmp_path: Path) -> None:
-    done = cook(stems, tmp_path, "--steps", "2", "--start", "stems3", "--stems", "hp")
+    done = cook(stems, tmp_path, "--minutes", "0.02", "--start", "stems3", "--stems", "hp", "--licence", "CC0 1.0")
     assert done.returncode == 0, done.stderr
     entries = zoo.manifest(tmp_path / "zoo")
     assert set(entries) == {"hp", "hp-int8"}
     assert all(entry["training"].endswith(", from stems3") for entry in entries.values())
+    assert all(entry["licence"] == "CC0 1.0" and zoo.manifest()["stems3"]["data"] in entry["data"] for entry in entries.values())
 
 
 def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:

@@ -48,6 +48,23 @@ def test_every_tenth_track_is_kept_for_validation(tmp_path: Path) -> None:
     assert [(t.name, split) for t, split in recordings.tracks(tmp_path) if split == "validation"] == [("05", "validation")]
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_of_few_tracks_one_is_kept_for_validation(tmp_path: Path, n: int) -> None:
+    for form in ("mine", "musdb/train"):
+        for i in range(n):
+            write_track(tmp_path / form / f"{i}", THREE, seconds=0.1)
+        splits = [split for _, split in recordings.tracks(tmp_path / form.split("/")[0])]
+        assert sorted(splits) == ["train"] * (n - 1) + ["validation"]
+
+
+def test_a_single_track_is_not_enough_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_track(tmp_path / "mine" / "t", THREE)
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    assert "import two tracks at least" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="two tracks of your own"):
+        mixing.Pool(tmp_path / "pool", "validation")
+
+
 def test_musdb_keeps_its_own_splits(tmp_path: Path) -> None:
     root = tmp_path / "musdb18hq"
     full = {"mixture": 100.0, **THREE, "vocals": 300.0}
@@ -93,6 +110,16 @@ def test_another_rate_is_resampled(tmp_path: Path) -> None:
     assert frequency(made["other"][0]) == pytest.approx(500.0, abs=1.0)
 
 
+@pytest.mark.parametrize("peak", [0.01, 4.0])
+def test_resampling_keeps_what_lies_above_full_scale(tmp_path: Path, peak: float) -> None:
+    write_track(tmp_path / "t", THREE, rate=48000)
+    y = peak * np.sin(2.0 * np.pi * 500.0 * np.arange(3 * 48000) / 48000)
+    soundfile.write(tmp_path / "t" / "other.wav", np.stack([y, y], axis=1), 48000, subtype="FLOAT")
+    made = recordings.read_track(tmp_path / "t")["other"][0, 100:-100]
+    wanted = peak * np.sin(2.0 * np.pi * 500.0 * np.arange(3 * RATE) / RATE)[100:-100]
+    assert np.abs(made - wanted).max() < 0.01 * peak
+
+
 def test_a_long_track_is_cut_into_excerpts_that_cover_it() -> None:
     n = 60 * RATE
     track = {"drums": np.arange(n, dtype=np.float32)[None].repeat(2, axis=0)}
@@ -107,6 +134,25 @@ def test_importing_again_replaces_what_was_imported(tmp_path: Path) -> None:
     for _ in range(2):
         recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
     assert len(pool.read_index(tmp_path / "pool")) == 1
+
+
+def test_another_folder_of_the_same_name_needs_its_own(tmp_path: Path) -> None:
+    for whose, hz in (("a", 500.0), ("b", 700.0)):
+        write_track(tmp_path / whose / "stems" / "t", {**THREE, "other": hz})
+    recordings.main([str(tmp_path / "a" / "stems"), "--out", str(tmp_path / "pool")])
+    with pytest.raises(SystemExit, match=r"a/stems: give these tracks another --name"):
+        recordings.main([str(tmp_path / "b" / "stems"), "--out", str(tmp_path / "pool")])
+    recordings.main([str(tmp_path / "b" / "stems"), "--out", str(tmp_path / "pool"), "--name", "others"])
+    lines = pool.read_index(tmp_path / "pool")
+    heard = {line["dataset"]: round(frequency(np.load(tmp_path / "pool" / f"{line['name']}_other.npy")[0] / 32767.0)) for line in lines}
+    assert heard == {"stems": 500, "others": 700}
+
+
+def test_a_name_that_is_given_replaces_what_has_it(tmp_path: Path) -> None:
+    for whose in ("a", "b"):
+        write_track(tmp_path / whose / "stems" / whose, THREE)
+        recordings.main([str(tmp_path / whose / "stems"), "--out", str(tmp_path / "pool"), "--name", "stems"])
+    assert [line["song"] for line in pool.read_index(tmp_path / "pool")] == ["b"]
 
 
 def test_stems_that_belong_together_keep_their_balance(tmp_path: Path) -> None:

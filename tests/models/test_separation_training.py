@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,11 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-tra
 from remixes import tiny_pool  # noqa: E402  (needs torch)
 
 from models import loop  # noqa: E402
-from models.separation import estimates, evaluate, export, imported, train  # noqa: E402
+from models.generation.export import to_toml  # noqa: E402
+from models.separation import credits, estimates, evaluate, export, frames, imported, musdb, train, validation  # noqa: E402
 from models.separation.clips import bootstrap, read_clip  # noqa: E402
 from models.separation.network import Network, two_stems  # noqa: E402
+from models.separation.pool import SOURCES  # noqa: E402
 
 TINY = ["--hidden", "16", "--batch", "2", "--hops", "24", "--chunks", "2", "--check", "1", "--checks", "1"]
 
@@ -49,6 +52,23 @@ def test_training_gets_ahead_of_hpss(trained: tuple[Path, list[float]]) -> None:
     figures = loop.read(trained[0] / train.FILE)["figures"]
     assert figures["behind"] < 0.0
     assert figures["midi"]["blend 0"]["percussive"] > figures["midi"]["hpss"]["percussive"]
+
+
+def of_group(example: SimpleNamespace) -> tuple[str, frames.Hops]:
+    observer = frames.Observer(frames.View("stems3", magnitude=0.0, combine=True))
+    return "midi", observer.observe(example, np.random.default_rng(0))
+
+
+def test_a_part_that_never_sounds_is_left_out_of_the_choice() -> None:
+    stems = np.random.default_rng(0).standard_normal((3, 2, 8 * 256)).astype(np.float32)
+    stems[0] = 0.0
+    silent = of_group(SimpleNamespace(stems=stems, notes=np.zeros((0, 4), np.float32), has_score=True))
+    network = Network("stems3", 16, 1).eval()
+    figures = validation.score(network, [silent])
+    assert set(figures["midi"]["hpss"]) == {"harmonic", "bass", "other"} and np.isfinite(figures["behind"])
+    with torch.no_grad():
+        network.head.bias.fill_(float("nan"))
+    assert validation.score(network, [silent])["behind"] == float("inf"), "no number is worse than any"
 
 
 def test_the_same_seed_gives_the_same_losses(pool: Path, tmp_path: Path) -> None:
@@ -138,7 +158,7 @@ def test_the_manifest_says_what_the_stage_needs(exported: Path) -> None:
     assert entry["hops"] == [256, 128] and entry["network_hop"] == 256 and entry["window_size"] == 2048
     assert entry["hpss"] == {"n_past": 15, "past_step": 2, "n_around": 17}
     assert entry["inputs"]["prior"] == "float32[1,1025]" and entries["hp"]["outputs"]["masks"] == "float32[1,1025]"
-    assert entries["hp"]["blend"] == 0.4 and entry["licence"] == "MIT" and entry["training"].startswith("80 steps")
+    assert entries["hp"]["blend"] == 0.4 and entry["licence"] == "not stated" and entry["training"].startswith("80 steps")
 
 
 def test_golden_vectors_prove_the_file(exported: Path) -> None:
@@ -231,11 +251,70 @@ def test_a_folder_without_drums_is_named(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_model_go_into_its_manifest(figures: dict[str, Any], exported: Path) -> None:
-    found = export.figures(exported / "figures.json", "stems3")
+    found = export.figures(exported / "figures.json", zoo.manifest(exported)["stems3"]["sha256"])
     assert set(found) == {"11.6 ms", "11.6 ms, blend 0.5", "5.8 ms", "5.8 ms, blend 0.5"}
     assert found["5.8 ms"] == figures["clips"]["stems3, 5.8 ms"]
-    with pytest.raises(SystemExit, match="no figures of 'stems4'"):
-        export.figures(exported / "figures.json", "stems4")
+
+
+def test_a_second_export_takes_the_figures_of_the_first(figures: dict[str, Any], trained: tuple[Path, Any], exported: Path) -> None:
+    def again(*more: str) -> dict[str, Any]:
+        export.main(export.parser().parse_args([str(trained[0]), str(folder), *more]))
+        return zoo.manifest(folder)
+
+    folder = exported / "again"
+    folder.mkdir()
+    given = ("--figures", str(exported / "figures.json"))
+    assert again("--name", "stems3", *given)["stems3"]["figures"]["5.8 ms"] == figures["clips"]["stems3, 5.8 ms"]
+    assert again("--name", "stems3-int8", "--int8")["stems3-int8"]["sha256"] == zoo.manifest(exported)["stems3-int8"]["sha256"]
+    with pytest.raises(SystemExit, match="no figures of this very file"):
+        again("--name", "stems3", "--int8", *given)
+    assert zoo.manifest(folder)["stems3"]["weights"] == "float32", "what was refused leaves no trace"
+
+
+def test_what_a_model_was_trained_on_goes_with_it(pool: Path, trained: tuple[Path, Any], exported: Path, tmp_path: Path) -> None:
+    data = zoo.manifest(exported)["stems3"]["data"]
+    assert data == "Samples: of a folder that is not on record. Songs: MIDI files (licence not stated)."
+    assert credits.of_model(str(exported / "hp.onnx"), train.FILE) == [data]
+    assert credits.of_training(pool, "stems3", tmp_path / train.FILE, False)[-1] == zoo.manifest()["stems3"]["data"], "it goes on from that"
+    run(pool, tmp_path / "run", "--steps", "1")
+    (tmp_path / "pool").mkdir()
+    (tiny_pool(tmp_path / "pool") / SOURCES).write_text('["mine (CC0 1.0)"]')
+    run(tmp_path / "pool", tmp_path / "run", "--steps", "2", "--resume")
+    told = credits.of_model(str(tmp_path / "run"), train.FILE)
+    assert {"Samples: mine (CC0 1.0).", "Samples: of a folder that is not on record."} <= set(told), "both pools"
+    assert credits.of_model(str(tmp_path / "gone.onnx"), train.FILE) == ["What gone.onnx was trained on is not on record."]
+
+
+def test_models_of_one_name_are_told_apart() -> None:
+    assert evaluate.short(["a/zoo/stems3", "stems3", "a/hp"]) == {"a/zoo/stems3": "a/zoo/stems3", "stems3": "stems3", "hp": "a/hp"}
+
+
+def rewritten(exported: Path, folder: Path, stems: list[str]) -> Path:
+    """The model stems3 with other names in its manifest."""
+    folder.mkdir(exist_ok=True)
+    entry = zoo.manifest(exported)["stems3"] | {"stems": stems}
+    (folder / entry["file"]).write_bytes((exported / entry["file"]).read_bytes())
+    (folder / zoo.MANIFEST).write_text(to_toml({"own": entry}))
+    return folder / "own"
+
+
+def test_stems_are_told_apart_by_name(exported: Path, tmp_path: Path) -> None:
+    mixture = np.random.default_rng(0).uniform(-0.3, 0.3, (2, 6000)).astype(np.float32)
+    plain, own = (estimates.load(str(m)) for m in (exported / "stems3", rewritten(exported, tmp_path, ["other", "drums", "bass"])))
+    assert own.stems == plain.stems == ("drums", "bass", "other")
+    a, b = (estimates.separate(model, mixture, 256)[0.0] for model in (plain, own))
+    np.testing.assert_array_equal(b, a[[1, 2, 0]], "its first mask is called other")
+
+
+def test_stems_that_cannot_be_scored_are_named(exported: Path, tmp_path: Path) -> None:
+    path = rewritten(exported, tmp_path, ["drums", "guitar", "other"])
+    with pytest.raises(
+        SystemExit, match=r"own gives drums, guitar, other: what can be scored here is harmonic, percussive; or drums, bass"
+    ):
+        estimates.load(str(path))
+    (tmp_path / "test" / "a").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="gives drums, guitar, other"):
+        musdb.measure(f"{tmp_path}/stems3.onnx", tmp_path, "default")
 
 
 @pytest.mark.parametrize("hop", [256, 128])
