@@ -144,14 +144,7 @@ def render(job: Job, *, folder: Path, out: Path, seed: int, fonts: list[Path]) -
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
-    p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
-    p.add_argument("--processes", type=int, default=1)
-    p.add_argument("--seed", type=int, default=1)
-    args = p.parse_args(arguments)
+    args = parser().parse_args(arguments)
     # What is wrong with the folder is said before anything is written.
     able = {split: excerpts.possible(read_stems(args.folder, split)) for split in SPLITS}
     weights = dict(WEIGHTS)
@@ -190,6 +183,17 @@ def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         yield from pool.imap(each, jobs)
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
+    p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
+    p.add_argument("--processes", type=int, default=1)
+    p.add_argument("--seed", type=int, default=1)
+    return p
 
 
 if __name__ == "__main__":

@@ -101,11 +101,7 @@ def cut(track: dict[str, np.ndarray], name: str) -> Iterator[Excerpt]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    p.add_argument("root", type=Path)
-    p.add_argument("--out", type=Path, required=True, help="a pool, new or not")
-    p.add_argument("--name", help="of the collection: another import of that name is replaced (default: name of ROOT)")
-    args = p.parse_args(arguments)
+    args = parser().parse_args(arguments)
     found = tracks(args.root)
     with alone(args.out):
         lines = bring(found, args.out, args.name or args.root.resolve().name, str(args.root.resolve()), args.name is not None)
@@ -154,6 +150,14 @@ def _resampled(sound: np.ndarray, sample_rate: int) -> np.ndarray:
     one, none = np.float32(peak / 32767.0), np.float32(0.0)
     cut_out(whole, 0, ratio, one, none, none, one, out)
     return out
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    p.add_argument("root", type=Path)
+    p.add_argument("--out", type=Path, required=True, help="a pool, new or not")
+    p.add_argument("--name", help="of the collection: another import of that name is replaced (default: name of ROOT)")
+    return p
 
 
 if __name__ == "__main__":
