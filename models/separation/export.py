@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from models import loop
-from models.generation.export import OPSET, to_toml
+from models.generation.export import OPSET, place, room
 from models.generation.int8 import quantise
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
@@ -89,8 +88,9 @@ def export(  # noqa: PLR0917
     """
     network = network.eval().cpu()
     close = CLOSE_INT8 if int8 else CLOSE
+    entries = room(folder, name)
     rows = golden(network)
-    with tempfile.TemporaryDirectory() as beside:
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
         path = Path(beside) / f"{name}.onnx"
         graph(network, path)
         if int8:
@@ -101,20 +101,17 @@ def export(  # noqa: PLR0917
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
         if measured is not None:
             facts = facts | {"figures": figures(measured, zoo.sha256_of(path))}
-        path = Path(shutil.copy(path, folder))
-    np.savez_compressed(folder / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
-    session = zoo.open_session(path)
-    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
-    entries[name] = {
-        "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
-        "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
-        "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
-        "sample_rates": [44100, 48000],
-        "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
-        "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
-    }  # fmt: skip
-    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
-    zoo.load_model(name, folder)
+        np.savez_compressed(path.parent / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
+        session = zoo.open_session(path)
+        entries[name] = {
+            "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
+            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
+            "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
+            "sample_rates": [44100, 48000],
+            "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
+            "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
+        }  # fmt: skip
+        place(path.parent, folder, entries, [name])
     return worst
 
 
@@ -145,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    room(args.zoo, args.name)
     network, path = begin(args.start, args.stems), Path(args.start) / FILE
     training = {}
     if path.exists():
