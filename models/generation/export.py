@@ -123,7 +123,7 @@ def replay(files: dict[str, Path], name: str, rows: dict[str, np.ndarray]) -> fl
         for i in range(GOLDEN_STEPS):
             row = {k: a[i] for k, a in rows.items()}
             for k, x in zip(outputs, session.run(list(outputs), inputs_of(graph, row)), strict=True):
-                worst = max(worst, float(np.abs(x - row[k]).max()))
+                worst = float(np.maximum(worst, np.abs(x - row[k]).max()))  # max() would pass over NaN
     return worst
 
 
@@ -139,6 +139,13 @@ def room(folder: Path, name: str) -> dict[str, dict[str, Any]]:
         return zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
     except ModelError as e:
         raise SystemExit(str(e)) from e
+
+
+def whole(network: torch.nn.Module) -> None:
+    """Exits with a line if a weight is no number."""
+    bad = [k for k, x in network.state_dict().items() if not torch.isfinite(x).all()]
+    if bad:
+        raise SystemExit(f"expected finite weights, got NaN or infinity in {', '.join(bad)}: not exported; train again at a lower --rate")
 
 
 def place(beside: Path, folder: Path, entries: dict[str, dict[str, Any]], made: list[str]) -> None:
@@ -183,6 +190,7 @@ def export(  # noqa: PLR0917
     network = network.eval().cpu()
     close = CLOSE
     room(folder, name)
+    whole(network)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         rows = golden(network)
         files = graphs(network, name, rows, Path(beside))
@@ -192,7 +200,7 @@ def export(  # noqa: PLR0917
             files = int8.quantise(files, name, name, Path(beside) / "int8")
             rows = golden(imported.of_files(list(files.values()), network.hidden, network.layers))
         worst = replay(files, name, rows)
-        if worst > close:
+        if not worst <= close:
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
         np.savez_compressed(files[name].parent / f"{name}.golden.npz", **rows)
         shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from models import loop
-from models.generation.export import OPSET, place, room
+from models.generation.export import OPSET, place, room, whole
 from models.generation.int8 import quantise
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
@@ -75,7 +75,7 @@ def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
     for i in range(len(rows["out_masks"])):
         masks, *after = session.run(list(OUTPUTS), {k: x[i] for k, x in given.items()} | state)
         state = dict(zip(state, after, strict=True))
-        worst = max(worst, float(np.abs(masks - rows["out_masks"][i]).max()))
+        worst = float(np.maximum(worst, np.abs(masks - rows["out_masks"][i]).max()))  # max() would pass over NaN
     return worst
 
 
@@ -89,6 +89,7 @@ def export(  # noqa: PLR0917
     network = network.eval().cpu()
     close = CLOSE_INT8 if int8 else CLOSE
     entries = room(folder, name)
+    whole(network)
     rows = golden(network)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         path = Path(beside) / f"{name}.onnx"
@@ -97,7 +98,7 @@ def export(  # noqa: PLR0917
             (Path(beside) / "int8").mkdir()
             path = quantise({name: path}, name, name, Path(beside) / "int8")[name]
         worst = replay(path, rows)
-        if worst > close:
+        if not worst <= close:
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
         if measured is not None:
             facts = facts | {"figures": figures(measured, zoo.sha256_of(path))}
@@ -125,6 +126,13 @@ def figures(path: Path, sha256: str) -> dict[str, Any]:
     return {method.removeprefix(f"{model}, "): of for method, of in told["clips"].items() if method.startswith(f"{model}, ")}
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    if not 0.0 <= float(text) <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 (the network alone) to 1 (HPSS alone), got {text}")
+    return float(text)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("start", help="folder of the run, an ONNX file, or a model of a zoo")
@@ -134,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size, in half the time")
     p.add_argument("--card", help="file of the model card, beside the manifest (default: NAME.md)")
     p.add_argument("--figures", type=Path, help="what evaluate --json wrote of the file that an earlier export made of the same")
-    p.add_argument("--blend", type=float, help="the blend with HPSS to play with unless told otherwise")
+    p.add_argument("--blend", type=share, help="the blend with HPSS to play with unless told otherwise")
     p.add_argument("--source", help="what it was trained on and under which licence, for the manifest (default: as the pool tells it)")
     p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p

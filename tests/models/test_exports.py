@@ -88,3 +88,24 @@ def test_another_export_replaces_the_first(kind: str, tmp_path: Path) -> None:
 def test_a_manifest_says_what_it_was_told() -> None:
     entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
     assert tomllib.loads(generation.to_toml(entries)) == entries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_no_numbers_are_not_exported(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="expected finite weights, got NaN"):
+        put(kind, tmp_path, broken=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_that_are_no_numbers_are_far_from_the_golden_vectors(tmp_path: Path) -> None:
+    put("separation", tmp_path)
+    rows = dict(np.load(tmp_path / "mine.golden.npz"))
+    rows["out_masks"][0] = np.nan
+    assert not separation.replay(tmp_path / "mine.onnx", rows) <= separation.CLOSE
+
+
+@pytest.mark.parametrize("blend", ["3", "-0.1", "nan", "much"])
+def test_a_blend_that_is_no_share_is_refused(blend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        separation.parser().parse_args(["RUN", "ZOO", "--name", "mine", "--blend", blend])
+    assert "argument --blend" in capsys.readouterr().err
