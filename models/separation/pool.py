@@ -15,6 +15,8 @@ import json
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -181,8 +183,12 @@ def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes
     if processes == 1:
         yield from map(each, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(each, jobs)
+    try:
+        # multiprocessing.Pool would wait for ever where a worker exits with a line
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(each, jobs)
+    except BrokenProcessPool:
+        raise SystemExit("a process that rendered was killed, as happens where memory is short: try fewer --processes") from None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,6 +1,9 @@
 """The pool on disk: the same for the same seed, validation apart from training, its index true."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -146,3 +149,13 @@ def test_a_pool_has_one_writer_at_a_time(folder: Path, tmp_path: Path) -> None:
         pool.main([str(folder), "--out", str(tmp_path), "--minutes", "0.8"])
     with pool.alone(tmp_path):
         pass
+
+
+def test_several_processes_end_with_the_line_that_one_of_them_says(folder: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(folder, tmp_path / "stems")
+    for path in own.glob("*/**/*.flac"):
+        path.write_bytes(b"")
+    command = [sys.executable, "-m", "models.separation.pool", str(own), "--out", str(tmp_path / "pool"), "--processes", "2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and ".flac" in last and "Traceback" not in done.stderr, done.stderr
