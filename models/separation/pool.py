@@ -177,6 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     for font in args.fonts or ():
         if font not in fonts:
             raise SystemExit(f"{font}: no such file, or FluidSynth is not installed")
+        if not soundfont.is_font(font):
+            raise SystemExit(f"{font}: expected a sound font (.sf2 or .sf3), and it is none: name another one, or leave --fonts out")
     if not fonts:
         del weights["soundfont"]
         print("FluidSynth or each of " + ", ".join(str(f) for f in soundfont.FONTS) + " is missing: the pool goes without sound fonts")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from stemsfolder import write_folder
 
 from models.separation import credits, pool, soundfont
@@ -17,6 +18,7 @@ from models.separation.pool import Job
 from models.separation.stems import STEMS, read_stems, sources
 
 N = 7  # excerpts
+needs_fluidsynth = pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="FluidSynth is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +224,19 @@ def test_a_file_is_no_pool_and_stays(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="notes: expected a folder"):
         pool.main([str(folder), "--out", str(tmp_path / "notes")])
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+@needs_fluidsynth
+def test_a_file_that_is_no_font_is_named(folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "st.wav", np.zeros((100, 2)), 44100)
+    with pytest.raises(SystemExit, match=r"st\.wav: expected a sound font"):
+        pool.main([str(folder), "--out", str(tmp_path / "pool"), "--fonts", str(tmp_path / "st.wav")])
+    assert not (tmp_path / "pool").exists()
+
+
+@needs_fluidsynth
+def test_a_font_that_is_damaged_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.sf2").write_bytes(b"RIFF\x10\x00\x00\x00sfbkLIST")
+    job = Job("soundfont", "train", 0)
+    with pytest.raises(SystemExit, match=r"cut\.sf2: expected a sound font that FluidSynth can play"):
+        pool.render(job, folder=folder, out=tmp_path, seed=1, fonts=[tmp_path / "cut.sf2"])
