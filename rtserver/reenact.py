@@ -294,6 +294,8 @@ def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] =
         raise LogError(
             f"{path} is at {heard.sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?"
         )
+    for source in (path, log.path):
+        audio_file.check_apart(source, [folder / "played.wav", folder / "events.jsonl"])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
         again = Reenactment(log, Path(scratch))

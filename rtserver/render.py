@@ -146,6 +146,7 @@ def render(path: Path, folder: Path, config: Config, progress: Callable[[int], N
     """
     signal, sample_rate = audio_file.read(path)
     config = fit(config, signal.shape[0], sample_rate)
+    audio_file.check_apart(path, [folder / f"{name}.wav" for name in config.outputs])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
         stepper = Stepper(config, Path(scratch))
