@@ -36,6 +36,20 @@ def prove(path: Path, off: float = 0.0) -> None:
     np.savez(path.with_suffix(".golden.npz"), **{name: np.stack(x) for name, x in rows.items()})
 
 
+def renamed(path: Path, place: Path, names: dict[str, str]) -> Path:
+    """A copy of a network with other names of values."""
+    import onnx
+
+    network = onnx.load(str(path))
+    for end in (*network.graph.input, *network.graph.output):
+        end.name = names.get(end.name, end.name)
+    for node in network.graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
+    onnx.save(network, str(place))
+    return place
+
+
 def said(capsys: pytest.CaptureFixture[str], code: int, *argv: object) -> str:
     assert cli.main([str(a) for a in argv]) == code
     return capsys.readouterr().out
@@ -123,6 +137,33 @@ def test_what_describe_prints_is_the_manifest_that_is_missing(mine: Path, capsys
     assert {key: found[key] for key in ("file", "sha256", "kind", "inputs", "outputs")} == {
         key: before[key] for key in ("file", "sha256", "kind", "inputs", "outputs")
     }
+
+
+@pytest.mark.parametrize("name", ["mine.v2", "my net", 'so "called"', "é\\"])
+@pytest.mark.parametrize("state", ["/lstm/h", "h:0", "h.1", "h"])
+def test_what_describe_prints_is_read_whatever_the_names(name: str, state: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = renamed(mine, mine.parent / f"{name}.onnx", {"h": state, "h_out": f"{state}_out"})
+    (path.parent / zoo.MANIFEST).write_text(said(capsys, 0, "models", "describe", path, "--stems", "drums,bass,other"))
+    read = read_model(str(path))
+    assert (read.name, list(read.states)) == (name, [state])
+
+
+@pytest.mark.parametrize(
+    ("stems", "rates", "complaint"),
+    [
+        ("drums,other", "44100", "--stems: expected 3 names, of the 2 masks of "),
+        ("a,b,c,d", "44100", "got 4: a, b, c, d"),
+        ("a,b,c", "44.1k", "--rates: expected whole numbers of Hz"),
+        ("a,b,dry", "44100", "no stem can be called 'dry'"),
+    ],
+)
+def test_describe_prints_nothing_that_would_be_refused(
+    stems: str, rates: str, complaint: str, mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["models", "describe", str(mine), "--stems", stems, "--rates", rates]) > 0
+    printed = capsys.readouterr()
+    assert complaint in printed.err
+    assert not printed.out
 
 
 @pytest.mark.parametrize("action", ["verify", "bench"])

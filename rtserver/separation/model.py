@@ -124,8 +124,7 @@ def read_model(model: str) -> SeparationModel:
     where = f"{path} ({name!r})"
     if entry.get("kind") != KIND:
         raise ModelError(f"{where} is a model of kind {entry.get('kind')!r}, expected {KIND!r} — is {model!r} the right name?")
-    facts = _facts(where, entry)
-    heard, states = _ends(where, entry, len(facts.stems))
+    facts, heard, states = check_entry(where, entry)
     hops, rates = tuple(facts.hops), tuple(facts.sample_rates)
     medians = facts.hpss
     return SeparationModel(
@@ -143,6 +142,12 @@ def read_model(model: str) -> SeparationModel:
         heard,
         states,
     )
+
+
+def check_entry(where: str, entry: dict[str, Any]) -> tuple[_Facts, tuple[str, ...], dict[str, tuple[int, ...]]]:
+    """The facts of a manifest entry, what its network hears and its states, if it keeps the contract. Raises `ModelError` for `where`."""
+    facts = _facts(where, entry)
+    return facts, *_ends(where, entry, len(facts.stems))
 
 
 def blend_of(options: Separation) -> float:

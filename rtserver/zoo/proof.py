@@ -44,9 +44,7 @@ def proved(name: str, folder: Path = zoo.FOLDER) -> float | None:
     except Exception as error:  # NumPy and zipfile raise a class of their own for each way a file can be wrong
         raise ModelError(f"{path} cannot be read: {error} — export the model anew") from error
     if not rows or not all(x.ndim and len(x) for x in rows.values()):
-        raise ModelError(
-            f"{path}: expected one row a step in every array, got one without rows, which proves nothing — export the model anew"
-        )
+        raise ModelError(f"{path}: expected a row a step in every array, got one without, which proves nothing — export the model anew")
     try:
         worst = _STEPPED[kind](name, folder, rows)
     except ModelError:
