@@ -10,7 +10,7 @@ from rtserver.audio import table as t
 from rtserver.config import Config, parse
 from rtserver.demo import RECORDING, SCORE
 from rtserver.dsp.hpss import PRESETS
-from rtserver.errors import AudioFileError, ConfigError
+from rtserver.errors import AudioFileError, ConfigError, RtserverError
 from rtserver.events import Late, Note, Position
 from rtserver.pipeline import build
 from rtserver.render import Stepper, fit, render
@@ -181,3 +181,13 @@ def test_the_input_is_never_written_over(tmp_path):
         render(own, tmp_path, settings())
     assert own.read_bytes() == before
     assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_events_that_the_disk_did_not_take_are_an_error_and_no_file_is_replaced(tmp_path):
+    audio_file.write(tmp_path / "in.wav", np.zeros((1, 96000), np.float32), 48000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "harmonic.wav").write_bytes(b"of an earlier run")
+    (tmp_path / "out" / "events.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RtserverError, match=r"events\.jsonl: cannot be written .* is the disk full\?"):
+        render(tmp_path / "in.wav", tmp_path / "out", Config())
+    assert (tmp_path / "out" / "harmonic.wav").read_bytes() == b"of an earlier run"
