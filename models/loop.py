@@ -8,14 +8,17 @@ Started by torchrun and after `join`, each process draws batches of its own, gra
 from __future__ import annotations
 
 import argparse
+import atexit
 import copy
 import json
 import math
+import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 WARM_UP = 100  # steps of a short ramp: LSTMs jump when Adam's moments are young
+PATIENCE_S = 1.0  # after so long a wait it is asked whether who is waited for still lives
 
 
 def arguments(p: argparse.ArgumentParser, rate: float, steps: int) -> None:
@@ -97,28 +101,59 @@ def _agree(done: float, stopped: bool, device: Any) -> tuple[float, bool]:
     return done, done >= 1.0 or said > 0.0
 
 
-class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    def __init__(self, draw: Callable[[int], Iterator[Any]]) -> None:
-        self.draw = draw
+def _work(draw: Callable[[int], Iterator[Any]], worker: int, drawn: Any) -> None:
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, signal.SIG_IGN)  # for the whole group it is the trainer's to answer: it still wants its batch
+    trainer = os.getppid()
+    torch.set_num_threads(1)
+    for x in draw(worker):
+        while True:
+            try:
+                drawn.put(x, timeout=PATIENCE_S)
+                break
+            except queue.Full:
+                if os.getppid() != trainer:
+                    os._exit(1)  # it was killed and could tell nobody
 
-    def __iter__(self) -> Iterator[Any]:
-        info = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        # A SIGTERM for the whole group is the trainer's to answer: it still wants its batch.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        return self.draw(0 if info is None else info.id)
 
+def prefetch(draw: Callable[[int], Iterator[Any]], workers: int, ahead: int = 4) -> Generator[Any, None, None]:
+    """What `draw(0)`, `draw(1)`, … yield without end, in turn, each drawn by a process of its own; by this process with 0 workers.
 
-def _as_it_is(x: Any) -> Any:
-    return x  # numpy arrays come through a pipe; torch's tensors would need shared memory, of which containers have little
-
-
-def prefetch(draw: Callable[[int], Iterator[Any]], workers: int, ahead: int = 4) -> Iterator[Any]:
-    """What `draw(0)`, `draw(1)`, … yield, in turn, each drawn by a process of its own; by this process with 0 workers."""
+    The processes begin with the first `next` and end with the generator, or with this process. Exits with a line where one ended sooner.
+    """
     if workers == 0:
-        return draw(0)
-    loader = torch.utils.data.DataLoader(_Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=ahead, collate_fn=_as_it_is)
-    return iter(loader)
+        yield from draw(0)
+        return
+    context = multiprocessing.get_context("fork")  # what `draw` closes over need not be pickled
+    queues = [context.Queue(ahead) for _ in range(workers)]
+    processes = [context.Process(target=_work, args=(draw, i, drawn), daemon=True) for i, drawn in enumerate(queues)]
+
+    def end() -> None:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+
+    atexit.register(end)  # sooner than multiprocessing, which would ask them to end and wait
+    try:
+        for process in processes:
+            process.start()
+        while True:
+            for process, drawn in zip(processes, queues, strict=True):
+                yield _next(process, drawn)
+    finally:
+        atexit.unregister(end)
+        end()
+
+
+def _next(process: Any, drawn: Any) -> Any:
+    while True:
+        alive = process.is_alive()  # asked first: what it left behind is still to be had
+        try:
+            return drawn.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            if not alive:
+                raise SystemExit(f"a process that draws batches ended with status {process.exitcode}: its message stands above") from None
 
 
 def fit(

@@ -122,13 +122,12 @@ def train(args: argparse.Namespace) -> list[float]:
     if rank == 0:
         groups = [group for group, _ in checked]
         print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
-    source = None
     if torch_analyses:
         rows = list(range(rank * args.batch, (rank + 1) * args.batch))
         source = feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, workers, device, args.compile, n_stems(args.pool))
         stream = iter(source)
     else:
-        stream = loop.prefetch(draw, args.workers, ahead=2)
+        source = stream = loop.prefetch(draw, args.workers, ahead=2)
     objective = Objective(network, wanted, args.batch, device, args.compile)
 
     def loss_of(_: int) -> Tensor:
@@ -143,8 +142,7 @@ def train(args: argparse.Namespace) -> list[float]:
     try:
         return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
     finally:
-        if source is not None:
-            source.close()
+        source.close()
 
 
 def parser() -> argparse.ArgumentParser:
