@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed (make setup-
 from remixes import tiny_pool  # noqa: E402  (needs torch)
 
 from models import loop  # noqa: E402
+from models.separation import train  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--hidden", "16", "--batch", "2", "--hops", "24", "--chunks", "2", "--check", "1", "--checks", "1", "--workers", "1"]
@@ -36,7 +37,7 @@ def test_an_error_ends_the_processes_that_draw() -> None:
 
 
 def test_batches_come_in_turn_whoever_draws_them() -> None:
-    def draw(worker: int):  # noqa: ANN202
+    def draw(worker: int):
         for i in range(1000):
             yield worker, i
 
@@ -46,7 +47,7 @@ def test_batches_come_in_turn_whoever_draws_them() -> None:
 
 
 def test_a_process_that_ended_is_told_and_not_waited_for(capfd: pytest.CaptureFixture[str]) -> None:
-    def draw(worker: int):  # noqa: ANN202
+    def draw(worker: int):
         yield worker
         raise SystemExit("nothing is left")
 
@@ -71,3 +72,59 @@ def test_a_trainer_whose_group_is_asked_to_end_writes_its_checkpoint(pool: Path,
     finally:
         trainer.kill()
     assert loop.read(tmp_path / "checkpoint.pt")["step"] >= 20
+
+
+def run(pool: Path, out: Path, *more: str) -> None:
+    train.train(train.parser().parse_args([str(pool), "--out", str(out), *TINY, "--workers", "0", "--steps", "1", *more]))
+
+
+@pytest.fixture(scope="module")
+def trained(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    run(pool, out)
+    return out
+
+
+def test_a_checkpoint_that_is_there_is_not_replaced(pool: Path, trained: Path) -> None:
+    before = (trained / "checkpoint.pt").read_bytes()
+    with pytest.raises(SystemExit, match=r"checkpoint\.pt is there and would be replaced: --resume goes on from it"):
+        run(pool, trained)
+    assert (trained / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [("--hidden=8", "hidden 16, asked for is hidden 8"), ("--layers=1", "layers 2"), ("--stems=hp", "stems stems3")]
+)
+def test_another_network_than_the_checkpoints_is_named(pool: Path, trained: Path, more: str, told: str) -> None:
+    with pytest.raises(SystemExit, match=told):
+        run(pool, trained, "--resume", more)
+
+
+def test_a_checkpoint_of_something_else_is_named(pool: Path, tmp_path: Path) -> None:
+    torch.save({"network": {}}, tmp_path / "checkpoint.pt")
+    for more in (["--resume"], ["--out", str(tmp_path / "new"), "--start", str(tmp_path)]):
+        with pytest.raises(SystemExit, match=r"checkpoint\.pt is no checkpoint of a run, it has no average"):
+            run(pool, tmp_path, *more)
+
+
+def test_a_file_cannot_be_out(pool: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(SystemExit, match="is a file, expected a folder"):
+        run(pool, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(f"--{name}=0" for name in ("batch", "hops", "chunks", "hidden", "layers", "steps", "check", "checks", "threads")),
+        "--workers=-1", "--seed=-1", f"--seed={10**30}", "--rate=0", "--rate=nan", "--rate=inf", "--minutes=0", "--time=-1", "--combine=-1",
+        "--exponent=0", "--magnitude=2", "--level=-0.1", "--score=1.5", "--average=1.1", "--decay=x", "--device=gpu", "--device=cuda:",
+        "--device=cuda:99",
+    ],
+)  # fmt: skip
+def test_an_option_that_makes_no_sense_is_named(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as refused:
+        train.parser().parse_args(["POOL", "--out", "RUN", option])
+    name, value = option.split("=")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert refused.value.code == 2 and f"argument {name}: " in last and value in last
