@@ -76,9 +76,9 @@ def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
         ["--steps", "0"],
     ],
 )
-def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]) -> None:
+def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     monkeypatch.setattr(recipe.pool, "main", lambda _: pytest.fail("it makes the pool"))
     sizes = ["--batch", "2", "--workers", "1", *SMALL]
     with pytest.raises(SystemExit):
-        recipe.cook(*recipe.parser().parse_known_args(["STEMS", "--out", str(tmp_path / "out"), *sizes, *more]))
+        recipe.cook(*recipe.parser().parse_known_args(["STEMS", "--out", str(tmp_path / "out"), *sizes, *more.split()]))
     assert not (tmp_path / "out").exists()

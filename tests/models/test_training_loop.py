@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
@@ -128,3 +129,13 @@ def test_an_option_that_makes_no_sense_is_named(option: str, capsys: pytest.Capt
     name, value = option.split("=")
     last = capsys.readouterr().err.splitlines()[-1]
     assert refused.value.code == 2 and f"argument {name}: " in last and value in last
+
+
+def test_short_excerpts_are_counted_at_the_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_pool(tmp_path)
+    for i in (1, 4):
+        np.save(tmp_path / f"made_{i}_drums.npy", np.load(tmp_path / f"made_{i}_drums.npy")[:, :4410])
+    run(tmp_path, tmp_path / "run")
+    told = capsys.readouterr().out
+    assert "of train that are left out, shorter than 0.30 s: 1\n" in told
+    assert "of validation that are left out, shorter than 4.91 s: 1\n" in told
