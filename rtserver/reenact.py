@@ -29,7 +29,7 @@ from rtserver.plan import Plan, lay_out, open_session
 from rtserver.recording.log import to_line
 from rtserver.recording.take import TOO_SLOW
 from rtserver.recording.wave import Wave
-from rtserver.render import Rendered, exchange, prepared, workers_of
+from rtserver.render import Rendered, exchange, finish, prepared, workers_of
 from rtserver.replay import WORKERS, Log, LogError, Rerun, Stay
 from rtserver.separation.prompter import POSITION
 from rtserver.shared.memory import Block
@@ -294,6 +294,8 @@ def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] =
         raise LogError(
             f"{path} is at {heard.sample_rate} Hz, the session of {log.path} ran at {log.header.sample_rate}: another recording?"
         )
+    for source in (path, log.path):
+        audio_file.check_apart(source, [folder / "played.wav", folder / "events.jsonl"])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
         again = Reenactment(log, Path(scratch))
@@ -313,6 +315,6 @@ def replay(path: Path, folder: Path, log: Log, progress: Callable[[int], None] =
                     n_events += 1
             played.write(out.T)
             progress(played.n_frames)
-        sink.close()
         played.close()
+        finish(sink)
     return Rendered([folder / "played.wav", folder / "events.jsonl"], n_events, {})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import numpy as np
 from rtserver.audio import file as audio_file
 from rtserver.audio.mixer import mix_output, take_input
 from rtserver.config import Config, Input, Output
-from rtserver.errors import ConfigError
+from rtserver.errors import ConfigError, RtserverError
 from rtserver.events import AnyEvent, decode
 from rtserver.fastlane import FastLane, pass_positions
 from rtserver.node import Array
@@ -130,6 +131,13 @@ def fit(config: Config, n_channels: int, sample_rate: int) -> Config:
     return config
 
 
+def finish(sink: FileSink) -> None:
+    """Close the file of events. Raises `RtserverError` where it is not whole."""
+    sink.close()
+    if sink.error is not None:
+        raise RtserverError(f"{sink.path}: cannot be written ({sink.error.strerror}); is the disk full?")
+
+
 def render(path: Path, folder: Path, config: Config, progress: Callable[[int], None] = lambda _: None) -> Rendered:
     """Play an audio file through the server and write what comes out.
 
@@ -146,6 +154,7 @@ def render(path: Path, folder: Path, config: Config, progress: Callable[[int], N
     """
     signal, sample_rate = audio_file.read(path)
     config = fit(config, signal.shape[0], sample_rate)
+    audio_file.check_apart(path, [folder / f"{name}.wav" for name in config.outputs])
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rtserver-") as scratch:
         stepper = Stepper(config, Path(scratch))
@@ -164,11 +173,11 @@ def render(path: Path, folder: Path, config: Config, progress: Callable[[int], N
                 sink.send(event)
                 n_events += 1
             progress(min(start + plan.block_size, n_frames))
-        sink.close()
+        finish(sink)
     files: list[Path] = []
-    for output in plan.outputs:
-        target = folder / f"{output.name}.wav"
-        channels = played[output.latency : output.latency + n_frames, list(output.channels)]
-        audio_file.write(target, np.ascontiguousarray(channels.T), sample_rate)
-        files.append(target)
+    with ExitStack() as stack:  # all get to their places, or none
+        for output in plan.outputs:
+            files.append(folder / f"{output.name}.wav")
+            channels = played[output.latency : output.latency + n_frames, list(output.channels)]
+            stack.enter_context(audio_file.Writer(files[-1], sample_rate, len(output.channels))).write(channels.T)
     return Rendered([*files, folder / "events.jsonl"], n_events, {o.name: o.latency for o in plan.outputs})

@@ -36,6 +36,20 @@ def prove(path: Path, off: float = 0.0) -> None:
     np.savez(path.with_suffix(".golden.npz"), **{name: np.stack(x) for name, x in rows.items()})
 
 
+def renamed(path: Path, place: Path, names: dict[str, str]) -> Path:
+    """A copy of a network with other names of values."""
+    import onnx
+
+    network = onnx.load(str(path))
+    for end in (*network.graph.input, *network.graph.output):
+        end.name = names.get(end.name, end.name)
+    for node in network.graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
+    onnx.save(network, str(place))
+    return place
+
+
 def said(capsys: pytest.CaptureFixture[str], code: int, *argv: object) -> str:
     assert cli.main([str(a) for a in argv]) == code
     return capsys.readouterr().out
@@ -71,6 +85,39 @@ def test_golden_vectors_of_another_shape_fail_with_1(mine: Path, capsys: pytest.
     assert "FAIL  mine: " in said(capsys, 1, "models", "verify", mine)
 
 
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"\x93NUMPY"])
+def test_golden_vectors_that_are_damaged_fail_with_1(content: bytes, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine.with_suffix(".golden.npz").write_bytes(content)
+    assert re.search(r"^FAIL  mine: .*mine\.golden\.npz cannot be read: ", said(capsys, 1, "models", "verify", mine))
+
+
+@pytest.mark.parametrize("masks", [np.zeros((2, 3), np.float32), np.full((2, 2, 1025), "x"), np.zeros((9, 2, 1025), np.float32)])
+def test_golden_vectors_of_other_shapes_or_types_fail_with_1(masks: np.ndarray, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"in_features": np.zeros((2, 440), np.float32), "in_prior": np.zeros((2, 1025), np.float32)}
+    np.savez(mine.with_suffix(".golden.npz"), out_masks=masks, **rows)
+    assert "has other arrays than a model of kind 'separation' expects" in said(capsys, 1, "models", "verify", mine)
+
+
+def test_golden_vectors_without_rows_prove_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shapes = {"in_features": (0, 440), "in_prior": (0, 1025), "out_masks": (0, 2, 1025)}
+    np.savez(mine.with_suffix(".golden.npz"), **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    assert "which proves nothing" in said(capsys, 1, "models", "verify", mine)
+
+
+def test_a_network_that_gives_nan_is_not_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): no model can be built to be loaded")
+    path = make(tmp_path / "mine", "mine", poison=True, facts={"golden": "mine.golden.npz"})
+    rows = {"in_features": np.ones((2, 440), np.float32), "in_prior": np.zeros((2, 1025), np.float32)}
+    np.savez(path.with_suffix(".golden.npz"), out_masks=np.zeros((2, 2, 1025), np.float32), **rows)
+    assert "what is no finite number" in said(capsys, 1, "models", "verify", path)
+
+
+def test_a_model_of_no_known_kind_is_not_proved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): no model can be built to be loaded")
+    path = make(tmp_path / "mine", "mine", facts={"kind": None})
+    assert "'mine': no way is known to step a model of kind ''" in said(capsys, 1, "models", "verify", path)
+
+
 def test_bench_times_the_network_and_whole_hops(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(said(capsys, 0, "models", "bench", mine, "--runs", "5", "--json"))
     assert list(found["mine"]) == ["network", "hop, preset stage", "hop, preset default"]
@@ -90,6 +137,33 @@ def test_what_describe_prints_is_the_manifest_that_is_missing(mine: Path, capsys
     assert {key: found[key] for key in ("file", "sha256", "kind", "inputs", "outputs")} == {
         key: before[key] for key in ("file", "sha256", "kind", "inputs", "outputs")
     }
+
+
+@pytest.mark.parametrize("name", ["mine.v2", "my net", 'so "called"', "é\\"])
+@pytest.mark.parametrize("state", ["/lstm/h", "h:0", "h.1", "h"])
+def test_what_describe_prints_is_read_whatever_the_names(name: str, state: str, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = renamed(mine, mine.parent / f"{name}.onnx", {"h": state, "h_out": f"{state}_out"})
+    (path.parent / zoo.MANIFEST).write_text(said(capsys, 0, "models", "describe", path, "--stems", "drums,bass,other"))
+    read = read_model(str(path))
+    assert (read.name, list(read.states)) == (name, [state])
+
+
+@pytest.mark.parametrize(
+    ("stems", "rates", "complaint"),
+    [
+        ("drums,other", "44100", "--stems: expected 3 names, of the 2 masks of "),
+        ("a,b,c,d", "44100", "got 4: a, b, c, d"),
+        ("a,b,c", "44.1k", "--rates: expected whole numbers of Hz"),
+        ("a,b,dry", "44100", "no stem can be called 'dry'"),
+    ],
+)
+def test_describe_prints_nothing_that_would_be_refused(
+    stems: str, rates: str, complaint: str, mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["models", "describe", str(mine), "--stems", stems, "--rates", rates]) > 0
+    printed = capsys.readouterr()
+    assert complaint in printed.err
+    assert not printed.out
 
 
 @pytest.mark.parametrize("action", ["verify", "bench"])

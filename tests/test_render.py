@@ -10,7 +10,7 @@ from rtserver.audio import table as t
 from rtserver.config import Config, parse
 from rtserver.demo import RECORDING, SCORE
 from rtserver.dsp.hpss import PRESETS
-from rtserver.errors import ConfigError
+from rtserver.errors import AudioFileError, ConfigError, RtserverError
 from rtserver.events import Late, Note, Position
 from rtserver.pipeline import build
 from rtserver.render import Stepper, fit, render
@@ -171,3 +171,23 @@ def test_follower_and_performer_know_of_each_other_alike_however_blocks_are_cut(
         assert stepper.session.counters("follower")["own_notes"] > 10
         told.append([event for event in events if isinstance(event, Position | Note) and event.available_frame < 9 * 48000])
     assert sorted(told[0], key=repr) == sorted(told[1], key=repr)
+
+
+def test_the_input_is_never_written_over(tmp_path):
+    own = tmp_path / "harmonic.wav"
+    audio_file.write(own, np.zeros((1, 4800), np.float32), 48000)
+    before = own.read_bytes()
+    with pytest.raises(AudioFileError, match=r"harmonic\.wav: would be written over"):
+        render(own, tmp_path, settings())
+    assert own.read_bytes() == before
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_events_that_the_disk_did_not_take_are_an_error_and_no_file_is_replaced(tmp_path):
+    audio_file.write(tmp_path / "in.wav", np.zeros((1, 96000), np.float32), 48000)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "harmonic.wav").write_bytes(b"of an earlier run")
+    (tmp_path / "out" / "events.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RtserverError, match=r"events\.jsonl: cannot be written .* is the disk full\?"):
+        render(tmp_path / "in.wav", tmp_path / "out", Config())
+    assert (tmp_path / "out" / "harmonic.wav").read_bytes() == b"of an earlier run"

@@ -9,10 +9,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from rtserver.audio import file as audio_file
 from rtserver.audio.table import FOREVER
 from rtserver.config import Config, Generation, parse
 from rtserver.config import Recording as RecordingConfig
 from rtserver.dsp.layout import N_HEARD
+from rtserver.errors import AudioFileError
 from rtserver.events import (
     Absent,
     Change,
@@ -34,6 +36,7 @@ from rtserver.events import (
     to_json,
 )
 from rtserver.recording.log import Loaded, from_line, header, to_line
+from rtserver.reenact import replay
 from rtserver.replay import Log, LogError, Rerun, Stint
 from rtserver.roles.decks import tell_exit
 from rtserver.roles.performer import PerformerRole
@@ -110,6 +113,16 @@ def test_a_log_of_another_form_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"version":1', b'"version":2'))
     with pytest.raises(LogError, match="form 2, expected 1"):
         Log.read(path)
+
+
+def test_a_recording_is_never_written_over_by_its_replay(tmp_path: Path) -> None:
+    session = new_session(tmp_path)
+    log = Log.read(write(tmp_path / "events.jsonl", session, []))
+    before = log.path.read_bytes()
+    audio_file.write(tmp_path / "input.wav", np.zeros((1, 480), np.float32), log.header.sample_rate)
+    with pytest.raises(AudioFileError, match=r"events\.jsonl: would be written over"):
+        replay(tmp_path / "input.wav", tmp_path, log)
+    assert log.path.read_bytes() == before
 
 
 def read(tmp_path: Path, session: Session, events: list[Event]) -> Log:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import torch
 
 from models.following.network import Exported, Network
 from models.following.train import Renderings, evaluate, restore
-from models.generation.export import DATA, LICENCE, OPSET, to_toml
+from models.generation.export import DATA, LICENCE, OPSET, place, room, whole
 from rtserver import zoo
 from rtserver.following.onsetnet import INPUTS, KIND, MODEL, N_HOPS, OUTPUTS
 
@@ -42,33 +43,34 @@ def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
     for spectrum, nats in zip(rows["spectra"], rows["nats"], strict=True):
         seen = np.concatenate([seen[:, 1:], spectrum[None, None]], axis=1)
         told, *memory = session.run(list(OUTPUTS), dict(zip(INPUTS, [seen, *memory], strict=True)))
-        worst = max(worst, float(np.abs(told[0] - nats).max()))
+        worst = float(np.maximum(worst, np.abs(told[0] - nats).max()))  # max() would pass over NaN
     return worst
 
 
 def export(network: Network, spectra: np.ndarray, folder: Path, facts: dict[str, Any], name: str = MODEL) -> float:
     """Write graph, golden vectors for `spectra` and manifest entry into `folder`; returns the largest difference to torch."""
     network = network.eval().cpu()
+    entries = room(folder, name)
+    whole(network)
     rows = golden(network, spectra)
-    path = folder / f"{name}.onnx"
     example = (torch.zeros(1, N_HOPS, rows["spectra"].shape[1]), *network.silence(1))
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory(dir=folder) as beside, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracing exporter is deprecated, yet it gives the smaller graph
+        path = Path(beside) / f"{name}.onnx"
         torch.onnx.export(
             Exported(network), example, str(path), dynamo=False, opset_version=OPSET, input_names=list(INPUTS), output_names=list(OUTPUTS)
         )
-    worst = replay(path, rows)
-    if worst > 1e-3:  # of some ten nats
-        raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most 1e-3: not exported")
-    np.savez_compressed(folder / f"{name}.golden.npz", **rows)
-    session = zoo.open_session(path)
-    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
-    entries[name] = {
-        "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND, "inputs": zoo.signature(session.get_inputs()),
-        "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE, "golden": f"{name}.golden.npz", "card": f"{name}.md", **facts,
-    }  # fmt: skip
-    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
-    zoo.load_model(name, folder)
+        worst = replay(path, rows)
+        if not worst <= 1e-3:  # of some ten nats
+            raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most 1e-3: not exported")
+        np.savez_compressed(path.with_name(f"{name}.golden.npz"), **rows)
+        session = zoo.open_session(path)
+        entries[name] = {
+            "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND, "inputs": zoo.signature(session.get_inputs()),
+            "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE, "golden": f"{name}.golden.npz", "card": f"{name}.md",
+            **facts,
+        }  # fmt: skip
+        place(path.parent, folder, entries, [name])
     return worst
 
 
@@ -87,6 +89,7 @@ if __name__ == "__main__":
     p.add_argument("--name", default=MODEL)
     args = p.parse_args()
     torch.set_num_threads(1)
+    room(args.zoo, args.name)
     network, checkpoint = restore(args.checkpoint)
     validation = Renderings(args.validation)
     facts = {

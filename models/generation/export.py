@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import shutil
+import json
+import os
+import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -25,6 +27,7 @@ from models.generation.evaluate import evaluate, order_0
 from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
 from models.generation.train import FILE, restore
 from rtserver import zoo
+from rtserver.errors import ModelError
 from rtserver.generation import vocabulary as v
 
 OPSET = 17
@@ -32,6 +35,7 @@ LICENCE = "MIT"
 DATA = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"
 GOLDEN_STEPS = 8
 CLOSE, CLOSE_INT8 = 1e-5, 0.1  # how far ONNX Runtime's logits may be from torch's
+NAME = re.compile("[A-Za-z0-9_-]+")  # of a model, and of a key that TOML takes without quotes
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -119,23 +123,56 @@ def replay(files: dict[str, Path], name: str, rows: dict[str, np.ndarray]) -> fl
         for i in range(GOLDEN_STEPS):
             row = {k: a[i] for k, a in rows.items()}
             for k, x in zip(outputs, session.run(list(outputs), inputs_of(graph, row)), strict=True):
-                worst = max(worst, float(np.abs(x - row[k]).max()))
+                worst = float(np.maximum(worst, np.abs(x - row[k]).max()))  # max() would pass over NaN
     return worst
+
+
+def room(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """What the manifest of a zoo has so far. Exits with a line where no model of this name can be put there."""
+    if not NAME.fullmatch(name):
+        raise SystemExit(f"name of a model: expected letters, digits, '_' and '-', got {name!r}: give it another --name")
+    if not folder.is_dir():
+        raise SystemExit(f"{folder}: expected the folder of a zoo, {'it is a file' if folder.exists() else 'there is none: make it first'}")
+    if not os.access(folder, os.W_OK):
+        raise SystemExit(f"{folder} cannot be written: expected the folder of a zoo of your own")
+    try:
+        return zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
+    except ModelError as e:
+        raise SystemExit(str(e)) from e
+
+
+def whole(network: torch.nn.Module) -> None:
+    """Exits with a line if a weight is no number."""
+    bad = [k for k, x in network.state_dict().items() if not torch.isfinite(x).all()]
+    if bad:
+        raise SystemExit(f"expected finite weights, got NaN or infinity in {', '.join(bad)}: not exported; train again at a lower --rate")
+
+
+def place(beside: Path, folder: Path, entries: dict[str, dict[str, Any]], made: list[str]) -> None:
+    """Check that the models `made` in `beside` can be loaded, then move them into the zoo, the manifest last."""
+    (beside / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
+    for name in made:
+        zoo.load_model(name, beside)
+    for file in [entries[name][k] for name in made for k in ("file", "golden") if k in entries[name]] + [zoo.MANIFEST]:
+        (beside / file).replace(folder / file)
 
 
 def to_toml(entries: dict[str, dict[str, Any]]) -> str:
     """A manifest as TOML: tables of strings, numbers and one-level inline tables."""
 
+    def key(k: str) -> str:
+        return k if NAME.fullmatch(k) else value(k)
+
     def value(x: Any) -> str:
         if isinstance(x, dict):
-            return "{ " + ", ".join(f"{k if k.replace('-', '_').isidentifier() else value(k)} = {value(y)}" for k, y in x.items()) + " }"
+            return "{ " + ", ".join(f"{key(k)} = {value(y)}" for k, y in x.items()) + " }"
         if isinstance(x, list):
             return "[" + ", ".join(map(value, x)) + "]"
         if isinstance(x, str):
-            return '"' + x.replace("\\", "\\\\").replace('"', '\\"') + '"'
+            return json.dumps(x, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's strings are JSON's, but for this character
         return str(x).lower() if isinstance(x, bool) else repr(x)
 
-    tables = ("\n".join([f"[{name}]", *(f"{k} = {value(x)}" for k, x in entry.items())]) for name, entry in entries.items())
+    tables = ("\n".join([f"[{key(name)}]", *(f"{key(k)} = {value(x)}" for k, x in entry.items())]) for name, entry in entries.items())
     return (
         "# What each model is, and the proof that the file is that model. Written by the export scripts.\n\n" + "\n\n".join(tables) + "\n"
     )
@@ -152,7 +189,9 @@ def export(  # noqa: PLR0917
 
     network = network.eval().cpu()
     close = CLOSE
-    with tempfile.TemporaryDirectory() as beside:
+    room(folder, name)
+    whole(network)
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
         rows = golden(network)
         files = graphs(network, name, rows, Path(beside))
         if weights == "int8":
@@ -161,19 +200,18 @@ def export(  # noqa: PLR0917
             files = int8.quantise(files, name, name, Path(beside) / "int8")
             rows = golden(imported.of_files(list(files.values()), network.hidden, network.layers))
         worst = replay(files, name, rows)
-        if worst > close:
+        if not worst <= close:
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
-        files = {k: Path(shutil.copy(path, folder)) for k, path in files.items()}
-    np.savez_compressed(folder / f"{name}.golden.npz", **rows)
-    shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
-    more = {"weights": weights, "golden": f"{name}.golden.npz", "golden_within": close, "card": f"{name}.md", **facts}
-    enter(folder, name, files, shape | more | {f"nats_{task}": scores for task, scores in figures.items()})
+        np.savez_compressed(files[name].parent / f"{name}.golden.npz", **rows)
+        shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
+        more = {"weights": weights, "golden": f"{name}.golden.npz", "golden_within": close, "card": f"{name}.md", **facts}
+        enter(folder, name, files, shape | more | {f"nats_{task}": scores for task, scores in figures.items()})
     return worst
 
 
 def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
-    """Write the manifest entries of a model and check that it can be loaded."""
-    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
+    """Write the manifest entries of a model, whose files are all in one folder, and check that it can be loaded."""
+    entries = room(folder, name)
     for key, path in files.items():
         session = zoo.open_session(path)
         entries[key] = {
@@ -184,9 +222,7 @@ def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]
             entries[key] |= facts
         else:
             entries[key]["part_of"] = name
-    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
-    for key in files:
-        zoo.load_model(key, folder)
+    place(files[name].parent, folder, entries, list(files))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -203,6 +239,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    room(args.zoo, args.name)
     network, checkpoint = restore(args.checkpoint / FILE)
     train, _, held_out = pieces.load(args.data, args.only)
     figures = {"order_0": order_0(train, held_out)} | evaluate(network, held_out)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 
 from models import loop
-from models.generation.export import OPSET, to_toml
+from models.generation.export import OPSET, place, room, whole
 from models.generation.int8 import quantise
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
@@ -76,7 +75,7 @@ def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
     for i in range(len(rows["out_masks"])):
         masks, *after = session.run(list(OUTPUTS), {k: x[i] for k, x in given.items()} | state)
         state = dict(zip(state, after, strict=True))
-        worst = max(worst, float(np.abs(masks - rows["out_masks"][i]).max()))
+        worst = float(np.maximum(worst, np.abs(masks - rows["out_masks"][i]).max()))  # max() would pass over NaN
     return worst
 
 
@@ -89,32 +88,31 @@ def export(  # noqa: PLR0917
     """
     network = network.eval().cpu()
     close = CLOSE_INT8 if int8 else CLOSE
+    entries = room(folder, name)
+    whole(network)
     rows = golden(network)
-    with tempfile.TemporaryDirectory() as beside:
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
         path = Path(beside) / f"{name}.onnx"
         graph(network, path)
         if int8:
             (Path(beside) / "int8").mkdir()
             path = quantise({name: path}, name, name, Path(beside) / "int8")[name]
         worst = replay(path, rows)
-        if worst > close:
+        if not worst <= close:
             raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
         if measured is not None:
             facts = facts | {"figures": figures(measured, zoo.sha256_of(path))}
-        path = Path(shutil.copy(path, folder))
-    np.savez_compressed(folder / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
-    session = zoo.open_session(path)
-    entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
-    entries[name] = {
-        "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
-        "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
-        "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
-        "sample_rates": [44100, 48000],
-        "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
-        "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
-    }  # fmt: skip
-    (folder / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
-    zoo.load_model(name, folder)
+        np.savez_compressed(path.parent / f"{name}.golden.npz", **rows)  # type: ignore[arg-type]
+        session = zoo.open_session(path)
+        entries[name] = {
+            "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
+            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
+            "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
+            "sample_rates": [44100, 48000],
+            "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
+            "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
+        }  # fmt: skip
+        place(path.parent, folder, entries, [name])
     return worst
 
 
@@ -128,6 +126,13 @@ def figures(path: Path, sha256: str) -> dict[str, Any]:
     return {method.removeprefix(f"{model}, "): of for method, of in told["clips"].items() if method.startswith(f"{model}, ")}
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    if not 0.0 <= float(text) <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 (the network alone) to 1 (HPSS alone), got {text}")
+    return float(text)
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("start", help="folder of the run, an ONNX file, or a model of a zoo")
@@ -137,7 +142,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size, in half the time")
     p.add_argument("--card", help="file of the model card, beside the manifest (default: NAME.md)")
     p.add_argument("--figures", type=Path, help="what evaluate --json wrote of the file that an earlier export made of the same")
-    p.add_argument("--blend", type=float, help="the blend with HPSS to play with unless told otherwise")
+    p.add_argument("--blend", type=share, help="the blend with HPSS to play with unless told otherwise")
     p.add_argument("--source", help="what it was trained on and under which licence, for the manifest (default: as the pool tells it)")
     p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p
@@ -145,6 +150,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    room(args.zoo, args.name)
     network, path = begin(args.start, args.stems), Path(args.start) / FILE
     training = {}
     if path.exists():

@@ -30,6 +30,20 @@ def network(start: str) -> Network:
         raise SystemExit(str(e)) from e
 
 
+def _instead(path: Path) -> str:
+    """What to start from instead of a file with rounded weights: a model with float weights beside it that has its stems, if any."""
+    told = zoo.manifest(path.parent) if (path.parent / zoo.MANIFEST).exists() else {}
+    stems = next((e.get("stems") for e in told.values() if e.get("file") == path.name), None)
+    for name, e in sorted(told.items(), key=lambda x: x[1].get("stems") != stems):
+        if stems and e.get("weights") == "float32" and e.get("kind") == "separation":
+            start = name if path.parent == zoo.FOLDER else str(path.parent / name)
+            if e.get("stems") == stems:
+                return start
+            if stems == list(STEMS["hp"]):  # which every network has in it
+                return f"{start} with --stems hp"
+    return "the run that it was exported from"
+
+
 def of_file(path: Path) -> Network:
     """The network in a graph of `export`, float."""
     import onnx  # late: only the training side has it
@@ -41,7 +55,7 @@ def of_file(path: Path) -> Network:
         raise SystemExit(f"{path} cannot be read as an ONNX model: {e}") from e
     constant = {x.name: numpy_helper.to_array(x) for x in graph.initializer}
     if any(name.endswith(INT8) for name in constant):
-        raise SystemExit(f"{path} has rounded weights: start from the float model beside it")
+        raise SystemExit(f"{path} has rounded weights: start from {_instead(path)}")
     found: dict[str, np.ndarray] = {}
     for name, x in constant.items():
         if name.startswith("network."):

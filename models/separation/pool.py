@@ -3,7 +3,8 @@
 POOL holds for each excerpt and stem NAME_STEM.npy, int16 (2, n_frames) at 44.1 kHz; for each excerpt NAME_notes.npy, float32 (n, 4): key,
 onset frame, end frame, stem index; and excerpts.jsonl with a line an excerpt: name, split, song, and for each stem its source, its label,
 the gain that brings it to the reference loudness, whether its notes are known, and of recordings the gain that keeps their balance.
-sources.json says whose samples were played. Excerpts that were rendered into POOL before are replaced, imported recordings stay.
+sources.json says whose samples were played. Excerpts that were rendered into POOL before are replaced, the last of them once all new ones
+are there; imported recordings stay.
 An excerpt is the same whatever the others are, and however many processes render: it depends on the seed and its number alone.
 """
 
@@ -15,6 +16,8 @@ import json
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -83,7 +86,14 @@ def read_index(pool: Path) -> list[dict[str, Any]]:
     path = pool / INDEX
     if not path.is_file():
         raise SystemExit(f"{path} is missing: build a pool with python -m models.separation.pool STEMS_FOLDER --out {pool}")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    lines: dict[str, dict[str, Any]] = {}
+    for i, text in enumerate(path.read_text().splitlines(), 1):
+        try:
+            line = json.loads(text)
+            lines[line["name"]] = line  # what was rendered again comes later
+        except (ValueError, KeyError, TypeError):
+            raise SystemExit(f"{path}, line {i}: expected an excerpt as JSON, got {text[:40]!r}: cut short? Remove the line") from None
+    return list(lines.values())
 
 
 def write_index(pool: Path, lines: list[dict[str, Any]]) -> None:
@@ -93,11 +103,26 @@ def write_index(pool: Path, lines: list[dict[str, Any]]) -> None:
     unfinished.replace(pool / INDEX)
 
 
+def read_sources(pool: Path) -> list[str]:
+    """Whose samples were played in a pool, as far as it says so."""
+    return json.loads((pool / SOURCES).read_text()) if (pool / SOURCES).is_file() else ["of a folder that is not on record"]
+
+
+def _write_sources(pool: Path, named: list[str]) -> None:
+    unfinished = (pool / SOURCES).with_suffix(".part")
+    unfinished.write_text(json.dumps(named, indent=1) + "\n")
+    unfinished.replace(pool / SOURCES)
+
+
 @contextmanager
 def alone(pool: Path) -> Iterator[None]:
     """Make the folder, and nobody else writes a pool there meanwhile. Exits with a line where somebody does."""
-    pool.mkdir(parents=True, exist_ok=True)
-    with (pool / LOCK).open("w") as file:
+    try:
+        pool.mkdir(parents=True, exist_ok=True)
+        lock = (pool / LOCK).open("w")
+    except OSError as e:
+        raise SystemExit(f"{pool}: expected a folder to write a pool to: {e.strerror}: name another --out") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -152,6 +177,8 @@ def main(arguments: list[str] | None = None) -> None:
     for font in args.fonts or ():
         if font not in fonts:
             raise SystemExit(f"{font}: no such file, or FluidSynth is not installed")
+        if not soundfont.is_font(font):
+            raise SystemExit(f"{font}: expected a sound font (.sf2 or .sf3), and it is none: name another one, or leave --fonts out")
     if not fonts:
         del weights["soundfont"]
         print("FluidSynth or each of " + ", ".join(str(f) for f in soundfont.FONTS) + " is missing: the pool goes without sound fonts")
@@ -167,32 +194,58 @@ def main(arguments: list[str] | None = None) -> None:
     each = partial(render, folder=args.folder, out=args.out, seed=args.seed, fonts=fonts)
     with alone(args.out), tqdm(total=n, unit="excerpt", mininterval=5) as bar:
         there = read_index(args.out) if (args.out / INDEX).is_file() else []
-        write_index(args.out, [line for line in there if "dataset" in line])
-        (args.out / SOURCES).write_text(json.dumps(sources(args.folder), indent=1) + "\n")
+        played = sources(args.folder)
+        before = read_sources(args.out) if any("dataset" not in line for line in there) else []
+        _write_sources(args.out, sorted({*played, *before}))
+        made: list[dict[str, Any]] = []
+        write_index(args.out, there)
         with (args.out / INDEX).open("a") as index:
             for job, lines in zip(jobs, _all(each, jobs, args.processes), strict=True):
-                for line in lines:
-                    index.write(json.dumps(line) + "\n")
+                index.write("".join(json.dumps(line) + "\n" for line in lines))
                 index.flush()
+                made += lines
                 bar.update(job.n)
+        write_index(args.out, [line for line in there if "dataset" in line] + made)
+        _write_sources(args.out, played)
 
 
 def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes: int) -> Iterator[list[dict[str, Any]]]:
     if processes == 1:
         yield from map(each, jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(each, jobs)
+    try:
+        # multiprocessing.Pool would wait for ever where a worker exits with a line
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(each, jobs)
+    except BrokenProcessPool:
+        raise SystemExit("a process that rendered was killed, as happens where memory is short: try fewer --processes") from None
+
+
+def minutes(text: str) -> float:
+    """A time above 0, for argparse."""
+    if not 0.0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text}")
+    return float(text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
+    return number
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=float, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
+    p.add_argument("--minutes", type=minutes, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
     p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
-    p.add_argument("--processes", type=int, default=1)
-    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--processes", type=partial(_at_least, 1), default=1)
+    p.add_argument("--seed", type=partial(_at_least, 0), default=1)
     return p
 
 

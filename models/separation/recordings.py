@@ -61,6 +61,9 @@ def tracks(root: Path) -> list[tuple[Path, str]]:
 def read_track(folder: Path) -> dict[str, np.ndarray]:
     """The stems of a track at 44.1 kHz: (2, n_frames) float32. Exits with a line naming the file where something is missing or wrong."""
     files = _parts(folder)
+    twice = [sorted(whole & files.keys()) for whole in WHOLE]
+    if all(twice):
+        raise SystemExit(f"{folder} has {' and '.join(map(', '.join, twice))}, which sound the same twice: keep one kind of stems")
     missing = min((whole - files.keys() for whole in WHOLE), key=len)
     if missing:
         raise SystemExit(f"{folder} has no {' and no '.join(sorted(missing))} (.wav or .flac): each track needs all of its stems")
@@ -76,13 +79,10 @@ def read_track(folder: Path) -> dict[str, np.ndarray]:
             raise SystemExit(
                 f"{path}: {sample_rate} Hz, {about.n_channels} channels: expected 44100 or 48000 Hz, one or two channels; convert it"
             )
+        if not np.isfinite(sound).all():
+            raise SystemExit(f"{path}: expected numbers, got NaN or infinity among its samples: export it again")
         lengths[name] = about.n_frames
-        sound = _resampled(np.repeat(sound, 3 - len(sound), axis=0) if len(sound) == 1 else sound, sample_rate)
-        stem = JOINED[name]
-        if stem in made and made[stem].shape == sound.shape:
-            made[stem] += sound
-        else:
-            made[stem] = sound
+        made[JOINED[name]] = _resampled(np.repeat(sound, 2, axis=0) if len(sound) == 1 else sound, sample_rate)
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {n}" for name, n in lengths.items())
         raise SystemExit(f"{folder}: stems of different lengths ({told} frames): export them from the same start to the same end")
@@ -102,9 +102,12 @@ def cut(track: dict[str, np.ndarray], name: str) -> Iterator[Excerpt]:
 
 def main(arguments: list[str] | None = None) -> None:
     args = parser().parse_args(arguments)
+    dataset = args.root.resolve().name if args.name is None else args.name
+    if not dataset or "/" in dataset:  # files of the pool are called after it
+        raise SystemExit(f"name of the collection: expected some letters and no '/', got {dataset!r}: give it another --name")
     found = tracks(args.root)
     with alone(args.out):
-        lines = bring(found, args.out, args.name or args.root.resolve().name, str(args.root.resolve()), args.name is not None)
+        lines = bring(found, args.out, dataset, str(args.root.resolve()), args.name is not None)
     if not any(line["split"] == "validation" for line in lines):
         print(f"{args.out} has nothing for validation, without which nothing can be trained: import two tracks at least, or render some")
 
@@ -116,14 +119,19 @@ def bring(found: list[tuple[Path, str]], out: Path, dataset: str, root: str, rep
     if others and not replace:
         raise SystemExit(f"{out} has {dataset!r} of {others[0]}: give these tracks another --name, or this one to replace those")
     lines = [line for line in lines if line.get("dataset") != dataset]
-    n = 0
+    n, left_out = 0, list[str]()
     for folder, split in tqdm(found, unit="track"):
-        for excerpt in cut(read_track(folder), folder.name):
+        excerpts = list(cut(read_track(folder), folder.name))
+        before = len(lines)
+        for excerpt in excerpts:
             line = write_excerpt(out, f"{dataset}_{n:05d}", split, excerpt)
             n += 1
             if line:
                 lines.append(line | {"dataset": dataset, "root": root})
+        if len(lines) == before:
+            left_out.append(f"{folder} is left out: it is {'silent' if excerpts else f'shorter than {SHORTEST_S:g} s'}")
     write_index(out, lines)
+    print("\n".join(left_out), end="\n" if left_out else "")
     return lines
 
 
@@ -133,7 +141,11 @@ def _every_tenth(found: list[Path]) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(t for t in root.iterdir() if t.is_dir() and _parts(t)) if root.is_dir() else []
+    there = sorted(t for t in root.iterdir() if t.is_dir()) if root.is_dir() else []
+    for t in there:
+        if not _parts(t):
+            print(f"{t} is left out: it has none of {', '.join(JOINED)} (.wav or .flac)")
+    return [t for t in there if _parts(t)]
 
 
 def _parts(folder: Path) -> dict[str, Path]:

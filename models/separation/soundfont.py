@@ -33,6 +33,13 @@ def fonts(wanted: list[Path] | None = None) -> list[Path]:
     return [f for f in wanted or FONTS if f.is_file()] if shutil.which("fluidsynth") else []
 
 
+def is_font(path: Path) -> bool:
+    """Whether a file says of itself that it is a sound font: of what is none FluidSynth plays the system's own font instead."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"sfbk"
+
+
 def allowed(program: int, split: str) -> bool:
     """Whether this split may hear the program."""
     return (program % HELD_OUT == 2) == (split == "validation")
@@ -118,10 +125,11 @@ def _synthesised(events: Events, seconds: float, font: Path) -> np.ndarray:
         midi, wav = Path(scratch) / "a.mid", Path(scratch) / "a.wav"
         mido.MidiFile(ticks_per_beat=TICKS, tracks=[track]).save(midi)
         command = ["fluidsynth", "-ni", "-q", "-R", "0", "-C", "0", "-g", "0.35", "-r", str(SAMPLE_RATE), "-O", "float"]
-        command += ["-o", "synth.dynamic-sample-loading=1", "-F", str(wav), str(font), str(midi)]
+        command += ["-o", "synth.dynamic-sample-loading=1", "-o", "synth.default-soundfont=", "-F", str(wav), str(font), str(midi)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode or not wav.is_file():
-            raise SystemExit(f"fluidsynth made nothing of {font}: {done.stderr.strip() or done.returncode}: is it a sound font?")
+        if done.returncode or not wav.is_file() or "Failed to load" in done.stderr:  # which it says, and goes on without
+            why = next(iter(done.stderr.strip().splitlines()), f"it exited with {done.returncode}")
+            raise SystemExit(f"{font}: expected a sound font that FluidSynth can play, got {why!r}: copy it again, or name another one")
         signal, _ = read(wav)
     n = round(seconds * SAMPLE_RATE)
     return np.pad(signal, ((0, 0), (0, max(0, n - signal.shape[1]))))[:, :n]

@@ -6,7 +6,8 @@ computed, bit for bit; FLAC holds 24 bits, and Ogg (Vorbis) is lossy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -67,8 +68,18 @@ def write(path: Path | str, x: Array, sample_rate: int) -> None:
         writer.write(x)
 
 
+def check_apart(source: Path, files: Iterable[Path]) -> None:
+    """Refuse to write any of `files` over `source`, by whichever of its names. Raises `AudioFileError`."""
+    for file in files:
+        with contextlib.suppress(OSError):  # what is not there yet is not the source
+            if file.samefile(source):
+                raise AudioFileError(f"{file}: would be written over {source}, which is being read; name another folder for the output")
+
+
 class Writer:
-    """A file that grows block by block.
+    """A file that grows block by block, beside its place: it gets there when it is complete.
+
+    Left by an exception (a damaged input, a full disk), it leaves what was at its place before.
 
     Parameters
     ----------
@@ -84,9 +95,13 @@ class Writer:
         subtype = SUBTYPES.get(self.path.suffix.lower())
         if subtype is None:
             raise AudioFileError(f"{path}: expected a name ending in {', '.join(SUBTYPES)}, got {self.path.suffix!r}")
+        if self.path.is_dir():
+            raise AudioFileError(f"{path}: expected the name of a file, got a folder; move it away, or name another")
+        self._place = self.path.resolve()  # behind a link the file is replaced, not the link
+        self._beside = self._place.with_name(f".{self._place.stem}.part{self.path.suffix}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = soundfile.SoundFile(self.path, "w", sample_rate, n_channels, subtype)
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._file = soundfile.SoundFile(self._beside, "w", sample_rate, n_channels, subtype)
         except (OSError, soundfile.SoundFileError) as error:
             raise AudioFileError(f"{path}: cannot be written ({error}); is the folder writable?") from None
 
@@ -98,14 +113,26 @@ class Writer:
             raise AudioFileError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
 
     def close(self) -> None:
-        """Complete the file."""
+        """Complete the file and put it in its place."""
         self._file.close()
+        try:
+            self._beside.replace(self._place)
+        except OSError as error:
+            raise AudioFileError(f"{self.path}: cannot be written ({error}); is the folder writable?") from None
+
+    def discard(self) -> None:
+        """Drop what was written; calling it after `close` does nothing."""
+        self._file.close()
+        self._beside.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
 
 
 def _open(path: Path) -> soundfile.SoundFile:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from rtserver.commands.common import Add, Arguments, add_json, print_json
-from rtserver.errors import ModelError
+from rtserver.errors import ConfigError, ModelError
 
 MODEL = "NAME|FILE.onnx"
 
@@ -105,30 +108,50 @@ def bench(arguments: Arguments) -> int:
 def describe(arguments: Arguments) -> int:
     """``rtserver models describe``"""
     from rtserver import zoo
-    from rtserver.separation.model import KIND, NETWORK_HOP, WINDOW_SIZE
+    from rtserver.separation.model import KIND, MASKS, N_BINS, NETWORK_HOP, WINDOW_SIZE, check_entry
 
-    if not arguments.file.exists():
+    if not arguments.file.is_file():
         raise ModelError(f"{arguments.file}: no such file")
+    rates = [rate.strip() for rate in arguments.rates.split(",")]
+    if not all(rate.isdecimal() for rate in rates):
+        raise ConfigError("--rates", f"expected whole numbers of Hz with commas between, for example 44100,48000, got {arguments.rates!r}")
     session = zoo.open_session(arguments.file, optimise=False)
+    stems = [stem.strip() for stem in arguments.stems.split(",")]
+    outputs = zoo.signature(session.get_outputs())
+    masks = re.fullmatch(rf"float32\[(\d+),{N_BINS}\]", outputs.get(MASKS, ""))
+    if masks and int(masks[1]) + 1 != len(stems):
+        expected = f"expected {int(masks[1]) + 1} names, of the {masks[1]} masks of {arguments.file} and of what they leave"
+        raise ConfigError("--stems", f"{expected}, got {len(stems)}: {', '.join(stems)}")
 
     def table(values: dict[str, str]) -> str:
-        return "{ " + ", ".join(f'{key} = "{value}"' for key, value in values.items()) + " }"
+        return "{ " + ", ".join(f"{_key(key)} = {_text(value)}" for key, value in values.items()) + " }"
 
-    stems = ", ".join(f'"{stem.strip()}"' for stem in arguments.stems.split(","))
-    for line in (
-        f"[{arguments.file.stem}]",
-        f'file = "{arguments.file.name}"',
-        f'sha256 = "{zoo.sha256_of(arguments.file)}"',
-        f'kind = "{KIND}"',
+    lines = (
+        f"[{_key(arguments.file.stem)}]",
+        f"file = {_text(arguments.file.name)}",
+        f"sha256 = {_text(zoo.sha256_of(arguments.file))}",
+        f"kind = {_text(KIND)}",
         f"inputs = {table(zoo.signature(session.get_inputs()))}",
-        f"outputs = {table(zoo.signature(session.get_outputs()))}",
-        f"stems = [{stems}]",
+        f"outputs = {table(outputs)}",
+        f"stems = [{', '.join(map(_text, stems))}]",
         f"window_size = {WINDOW_SIZE}",
         f"network_hop = {NETWORK_HOP}",
         "hops = [128, 256]",
-        f"sample_rates = [{arguments.rates.replace(',', ', ')}]",
+        f"sample_rates = [{', '.join(str(int(rate)) for rate in rates)}]",
         "hpss = { n_past = 15, past_step = 2, n_around = 17 }",
         'licence = ""',
-    ):
-        print(line)
+    )
+    (entry,) = tomllib.loads("\n".join(lines)).values()
+    check_entry(str(arguments.file), entry)  # what would be refused is not printed
+    print(*lines, sep="\n")
     return 0
+
+
+def _text(text: str) -> str:
+    """As a basic string of TOML, which escapes as JSON does, and one character more."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(text: str) -> str:
+    """As a key of TOML: bare where that may be, for a dot in it would make a table in a table."""
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _text(text)

@@ -35,7 +35,7 @@ def check(arguments: Arguments) -> int:
     """``rtserver check``"""
     from rtserver.operations.doctor import examine
     from rtserver.operations.tone import play_tones
-    from rtserver.operations.trial import trial
+    from rtserver.operations.trial import loading, trial
 
     def tell(line: str) -> None:
         if not arguments.json:
@@ -43,7 +43,9 @@ def check(arguments: Arguments) -> int:
 
     songs = show_of(arguments)
     checks: list[Check] = examine(songs[0].config)
-    if not NEEDED & set(failed(checks)):
+    if NEEDED & set(failed(checks)):
+        checks.append(loading(songs))
+    else:
         if not arguments.silent:
             checks += play_tones([song.config for song in songs], tell)
         tell(f"running for {arguments.seconds:.0f} s")

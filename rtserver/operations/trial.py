@@ -22,7 +22,7 @@ from rtserver.midi.patchbay import CONNECTIONS
 from rtserver.midi.ports import OUT_PORT
 from rtserver.operations.doctor import hop_sizes
 from rtserver.operations.report import Check, State
-from rtserver.preflight import preflight
+from rtserver.preflight import Preflight, preflight
 from rtserver.roles.role import CAST
 from rtserver.roles.supervisor import Supervisor
 from rtserver.shared.histogram import HopTimes
@@ -124,14 +124,32 @@ def trial(songs: list[Song], seconds: float, *, with_note: bool = False, say: Ca
         except ConfigError:
             raise
         except RtserverError as error:
-            return [Check("preflight", "fail", str(error), "see the message", "configuration, score, model and kernels load")]
-        took_s = time.monotonic() - began_s
-        checks = [Check("preflight", "ok", f"configuration, score and kernels in {took_s:.1f} s", expected="they load")]
+            return [_refused(error)]
+        checks = [_loaded(time.monotonic() - began_s)]
         try:
             supervisor.start()
             return checks + list(_run(supervisor, seconds, say if with_note else None))
         finally:
             supervisor.close()
+
+
+def loading(songs: list[Song]) -> Check:
+    """Whether configurations, scores, models and kernels load: all that can be known where there is nothing to play on."""
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rtserver-check-") as name:
+        try:
+            Preflight(songs, Path(name)).result()
+        except RtserverError as error:
+            return _refused(error)
+    return _loaded(time.monotonic() - began_s)
+
+
+def _loaded(took_s: float) -> Check:
+    return Check("preflight", "ok", f"configuration, score and kernels in {took_s:.1f} s", expected="they load")
+
+
+def _refused(error: RtserverError) -> Check:
+    return Check("preflight", "fail", str(error), "see the message", "configuration, score, model and kernels load")
 
 
 def _run(supervisor: Supervisor, seconds: float, say: Callable[[str], object] | None) -> Iterator[Check]:

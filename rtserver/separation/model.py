@@ -34,6 +34,7 @@ N_FEATURES, N_BINS, N_SCORE = 440, WINDOW_SIZE // 2 + 1, 177
 HEARD = {"features": N_FEATURES, "prior": N_BINS, "score": N_SCORE}
 MASKS, OUT = "masks", "_out"
 MAX_STEMS = 8
+MAX_PAST = 2048  # hops of the network that the medians look back, 12 s at 44.1 kHz: they hold that many spectra
 MAX_AROUND = 63  # of the medians, as in `rtserver.dsp.hpss`
 PERCUSSIVE, BASS = ("percussive", "drums"), "bass"  # stems that the medians' own masks can stand in for
 RESERVED = ("dry", "click", "residual")  # sources of outputs that are no stems
@@ -98,6 +99,10 @@ def place_of(model: str) -> tuple[str, Path]:
     if not is_path(model):
         return model, zoo.FOLDER
     path = Path(model)
+    if not path.is_file():
+        raise ModelError(
+            f"{path}: no such file; expected a network, FILE.onnx with its {zoo.MANIFEST} beside it, or the name of one of the zoo"
+        )
     named = [name for name, entry in zoo.manifest(path.parent).items() if entry.get("file") == path.name]
     if not named:
         raise ModelError(
@@ -119,8 +124,7 @@ def read_model(model: str) -> SeparationModel:
     where = f"{path} ({name!r})"
     if entry.get("kind") != KIND:
         raise ModelError(f"{where} is a model of kind {entry.get('kind')!r}, expected {KIND!r} — is {model!r} the right name?")
-    facts = _facts(where, entry)
-    heard, states = _ends(where, entry, len(facts.stems))
+    facts, heard, states = check_entry(where, entry)
     hops, rates = tuple(facts.hops), tuple(facts.sample_rates)
     medians = facts.hpss
     return SeparationModel(
@@ -138,6 +142,12 @@ def read_model(model: str) -> SeparationModel:
         heard,
         states,
     )
+
+
+def check_entry(where: str, entry: dict[str, Any]) -> tuple[_Facts, tuple[str, ...], dict[str, tuple[int, ...]]]:
+    """The facts of a manifest entry, what its network hears and its states, if it keeps the contract. Raises `ModelError` for `where`."""
+    facts = _facts(where, entry)
+    return facts, *_ends(where, entry, len(facts.stems))
 
 
 def blend_of(options: Separation) -> float:
@@ -196,6 +206,9 @@ def _facts(where: str, entry: dict[str, Any]) -> _Facts:
         raise ModelError(f"{where}: expected hpss with past_step >= 1 (hops of the network), got {facts.hpss.past_step}")
     if n_past < 1 or n_past % 2 == 0 or not 1 <= n_around <= MAX_AROUND or n_around % 2 == 0:
         raise ModelError(f"{where}: expected hpss with odd n_past and n_around, this at most {MAX_AROUND}, got {n_past} and {n_around}")
+    if n_past * facts.hpss.past_step > MAX_PAST:
+        found = f"{n_past} times {facts.hpss.past_step}"
+        raise ModelError(f"{where}: expected hpss with n_past times past_step at most {MAX_PAST} (hops of the network), got {found}")
     return facts
 
 

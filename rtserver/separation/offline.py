@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from rtserver.audio.file import Writer, blocks, info
+from rtserver.audio.file import Writer, blocks, check_apart, info
 from rtserver.config import Separation, check_separation
 from rtserver.dsp.features import Features
 from rtserver.errors import ConfigError
@@ -107,6 +107,7 @@ def separate(
     x = np.zeros((source.n_channels, hop), np.float32)
     out = np.zeros((len(graph.outputs), source.n_channels, hop), np.float32)
     files = [folder / f"{stem}.wav" for stem in graph.outputs]
+    check_apart(path, files)
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(file, source.sample_rate, source.n_channels)) for file in files]
         hops = blocks(path, hop)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtserver.audio.file import Writer, info, read
+from rtserver.audio.file import Writer, check_apart, info, read
 from rtserver.dsp.backfitting import Model, backfit
 from rtserver.dsp.hpss import HpssPreset
 from rtserver.dsp.proximity import Kernel, box, broad, check_kernel, steady
@@ -86,6 +86,7 @@ def separate_whole(
         except SpecError as error:
             raise SpecError(f"{name}: {error}") from None
     files = [folder / f"{name}.wav" for name in kernels]
+    check_apart(path, files)
     with ExitStack() as stack:
         writers = [stack.enter_context(Writer(file, sample_rate, len(signal))) for file in files]
         if signal.shape[1]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import tomllib
 from collections.abc import Callable
 from functools import cache
@@ -35,11 +36,15 @@ def manifest(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
     """All entries of the manifest in `folder`, by name. Raises `ModelError`."""
     path = folder / MANIFEST
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as e:
         raise ModelError(f"{path} is missing: every model needs its manifest — reinstall rtserver, or export a model there") from e
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise ModelError(f"{path} is not valid TOML: {e} — restore it, or export the models anew") from e
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise ModelError(f"{path}: expected a table for each model, [NAME] and its lines, got {name} = {entry!r} outside of any")
+    return entries
 
 
 def sha256_of(path: Path) -> str:
@@ -66,8 +71,9 @@ def verified_file(name: str, folder: Path = FOLDER) -> tuple[Path, dict[str, Any
     missing = [k for k in ("file", "sha256", "inputs", "outputs") if k not in entry]
     if missing:
         raise ModelError(f"the manifest entry of {name!r} in {folder / MANIFEST} lacks {', '.join(missing)} — export the model anew")
+    _check_types(f"{folder / MANIFEST}: {name!r}", entry)
     path = folder / entry["file"]
-    if not path.exists():
+    if not path.is_file():
         raise ModelError(f"{path} is missing: the manifest promises it for {name!r} — reinstall rtserver, or export the model anew")
     found = sha256_of(path)
     if found != entry["sha256"]:
@@ -76,6 +82,20 @@ def verified_file(name: str, folder: Path = FOLDER) -> tuple[Path, dict[str, Any
             " — an incomplete download or a model exported without its manifest? Reinstall rtserver, or export the model anew"
         )
     return path, entry
+
+
+def _check_types(where: str, entry: dict[str, Any]) -> None:
+    texts = {key: entry[key] for key in ("file", "sha256", "kind", "golden") if key in entry}
+    for what in ("inputs", "outputs"):
+        if not isinstance(entry[what], dict):
+            raise ModelError(f'{where}: {what}: expected {{ NAME = "float32[1,1]", … }}, got {entry[what]!r} — export the model anew')
+        texts |= {f"{what}.{key}": shape for key, shape in entry[what].items()}
+    for key, text in texts.items():
+        if not isinstance(text, str):
+            raise ModelError(f"{where}: {key}: expected a text in quotes, got {text!r} — export the model anew")
+    within = entry.get("golden_within", 0.0)
+    if isinstance(within, bool) or not isinstance(within, int | float) or not 0.0 <= within < math.inf:
+        raise ModelError(f"{where}: golden_within: expected a number, 0 or above, got {within!r} — export the model anew")
 
 
 def load_model(name: str, folder: Path = FOLDER) -> tuple[Path, dict[str, Any]]:

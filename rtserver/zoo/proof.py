@@ -32,26 +32,42 @@ def proved(name: str, folder: Path = zoo.FOLDER) -> float | None:
         from rtserver.separation.model import read_model
 
         read_model(str(folder / entry["file"]))
+    if kind not in _STEPPED:
+        where = folder / zoo.MANIFEST
+        raise ModelError(f"{where}: {name!r}: no way is known to step a model of kind {kind!r}; known: {', '.join(_STEPPED)}")
     if "golden" not in entry:
         return None
     path = folder / entry["golden"]
-    if kind not in _STEPPED:
-        raise ModelError(f"{path}: no way is known to step a model of kind {kind!r}; known: {', '.join(_STEPPED)}")
     try:
         with np.load(path) as file:
             rows: Rows = dict(file)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # NumPy and zipfile raise a class of their own for each way a file can be wrong
         raise ModelError(f"{path} cannot be read: {error} — export the model anew") from error
+    if not rows or not all(x.ndim and len(x) for x in rows.values()):
+        raise ModelError(f"{path}: expected a row a step in every array, got one without, which proves nothing — export the model anew")
     try:
         worst = _STEPPED[kind](name, folder, rows)
-    except (KeyError, ValueError) as error:
-        raise ModelError(f"{path} has other arrays than a model of kind {kind!r} expects: {error} — export the model anew") from error
+    except ModelError:
+        raise
+    except Exception as error:  # so do ONNX Runtime and NumPy for arrays of other shapes and types
+        found = ", ".join(f"{k}: {x.dtype}[{','.join(map(str, x.shape))}]" for k, x in rows.items())
+        raise ModelError(
+            f"{path} has other arrays than a model of kind {kind!r} expects: {type(error).__name__}: {error}; got {found}"
+            " — export the model anew"
+        ) from error
+    if not np.isfinite(worst):
+        raise ModelError(f"{name!r} or {path} gives what is no finite number, expected finite ones throughout — export the model anew")
     within = float(entry.get("golden_within", WITHIN))
     if not worst <= within:
         raise ModelError(
             f"{name!r} differs from {path} by {worst:.3g}, expected at most {within:g} — another ONNX Runtime, or other weights?"
         )
     return worst
+
+
+def _worse(worst: float, difference: npt.NDArray[Any]) -> float:
+    """The larger of `worst` and a difference; NaN once anything is, which ``max`` of Python would pass over."""
+    return float(np.maximum(worst, np.abs(difference).max()))
 
 
 def _separation(name: str, folder: Path, rows: Rows) -> float:
@@ -65,7 +81,7 @@ def _separation(name: str, folder: Path, rows: Rows) -> float:
         for name_in in network.model.heard:
             getattr(heard, name_in)[...] = rows[f"in_{name_in}"][k].reshape(-1)
         network.run(0, heard)
-        worst = max(worst, float(np.abs(network.masks - masks.reshape(network.masks.shape)).max()))
+        worst = _worse(worst, network.masks - masks.reshape(network.masks.shape))
     return worst
 
 
@@ -75,7 +91,7 @@ def _onset_odds(name: str, folder: Path, rows: Rows) -> float:
     network, worst = OnsetNetwork(name, folder), 0.0
     for spectrum, nats in zip(rows["spectra"], rows["nats"], strict=True):
         network.process(spectrum)
-        worst = max(worst, float(np.abs(network.nats - nats).max()))
+        worst = _worse(worst, network.nats - nats)
     return worst
 
 
@@ -101,7 +117,7 @@ def _note_events(name: str, folder: Path, rows: Rows) -> float:
         network.swap()
         found = (network.dt_logits, network.pitch_logits, network.duration_logits, *network.state)
         for k, x in zip(("dt_logits", "pitch_logits", "duration_logits", "h_out", "c_out"), found, strict=True):
-            worst = max(worst, float(np.abs(x - rows[k][i].reshape(x.shape)).max()))
+            worst = _worse(worst, x - rows[k][i].reshape(x.shape))
     return worst
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,38 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file where a folder should be")
     with pytest.raises(AudioFileError, match="cannot be written"):
         file.write(tmp_path / "taken" / "a.wav", noise(1, 10), 48000)
+
+
+def test_a_file_that_is_left_by_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
+    file.write(tmp_path / "a.wav", noise(1, 10), 48000)
+    with pytest.raises(ZeroDivisionError), file.Writer(tmp_path / "a.wav", 48000, 2) as writer:
+        writer.write(noise(2, 20))
+        raise ZeroDivisionError
+    np.testing.assert_array_equal(file.read(tmp_path / "a.wav")[0], noise(1, 10))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+
+
+def test_a_disk_that_is_full_leaves_what_was_there(tmp_path: Path) -> None:
+    file.write(tmp_path / "a.wav", noise(1, 10), 48000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(AudioFileError, match=r"a\.wav: cannot be written .* is the disk full\?"):
+            file.write(tmp_path / "a.wav", noise(2, 1 << 16), 48000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert file.info(tmp_path / "a.wav").n_frames == 10
+
+
+def test_behind_a_link_the_file_is_replaced(tmp_path: Path) -> None:
+    file.write(tmp_path / "far" / "a.wav", noise(1, 10), 48000)
+    (tmp_path / "a.wav").symlink_to(tmp_path / "far" / "a.wav")
+    file.write(tmp_path / "a.wav", noise(1, 20), 48000)
+    assert (tmp_path / "a.wav").is_symlink()
+    assert file.info(tmp_path / "far" / "a.wav").n_frames == 20
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").mkdir()
+    with pytest.raises(AudioFileError, match="expected the name of a file, got a folder"):
+        file.write(tmp_path / "a.wav", noise(1, 10), 48000)

@@ -1,11 +1,15 @@
 """The pool on disk: the same for the same seed, validation apart from training, its index true."""
 
 import json
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from stemsfolder import write_folder
 
 from models.separation import credits, pool, soundfont
@@ -14,6 +18,7 @@ from models.separation.pool import Job
 from models.separation.stems import STEMS, read_stems, sources
 
 N = 7  # excerpts
+needs_fluidsynth = pytest.mark.skipif(shutil.which("fluidsynth") is None, reason="FluidSynth is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +151,92 @@ def test_a_pool_has_one_writer_at_a_time(folder: Path, tmp_path: Path) -> None:
         pool.main([str(folder), "--out", str(tmp_path), "--minutes", "0.8"])
     with pool.alone(tmp_path):
         pass
+
+
+def test_several_processes_end_with_the_line_that_one_of_them_says(folder: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(folder, tmp_path / "stems")
+    for path in own.glob("*/**/*.flac"):
+        path.write_bytes(b"")
+    command = [sys.executable, "-m", "models.separation.pool", str(own), "--out", str(tmp_path / "pool"), "--processes", "2"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=120)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and ".flac" in last and "Traceback" not in done.stderr, done.stderr
+
+
+def rendered_before(out: Path) -> list[str]:
+    stale = {"name": "9_00000", "split": "train", "song": "pattern", "stems": {}}
+    (out / pool.INDEX).write_text(json.dumps(stale) + "\n")
+    (out / pool.SOURCES).write_text('["a kit (CC0 1.0)"]')
+    return ["9_00000"]
+
+
+def test_a_rendering_that_fails_keeps_what_was_there(folder: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(folder, tmp_path / "stems")
+    for path in own.glob("*/**/*.flac"):
+        path.unlink()
+    before = rendered_before(tmp_path)
+    with pytest.raises(SystemExit, match=r"\.flac"):
+        pool.main([str(own), "--out", str(tmp_path)])
+    assert [line["name"] for line in pool.read_index(tmp_path)][:1] == before
+    assert "a kit (CC0 1.0)" in json.loads((tmp_path / pool.SOURCES).read_text()), "what is still there is still credited"
+
+
+def test_a_pool_can_be_read_while_it_is_rendered_anew(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = rendered_before(tmp_path), list[list[str]]()
+
+    def render(job: Job, **_: object) -> list[dict[str, object]]:
+        seen.append([line["name"] for line in pool.read_index(tmp_path)])
+        return [{"name": f"1_{job.first:05d}", "split": job.split, "song": "pattern", "stems": {}}]
+
+    monkeypatch.setattr(pool, "render", render)
+    monkeypatch.setattr(soundfont, "FONTS", ())
+    pool.main([str(folder), "--out", str(tmp_path), "--minutes", "0.8"])
+    assert seen == [before, [*before, "1_00001"]]
+    assert [line["name"] for line in pool.read_index(tmp_path)] == ["1_00001", "1_00000"]
+    assert "a kit (CC0 1.0)" not in json.loads((tmp_path / pool.SOURCES).read_text())
+
+
+@pytest.mark.parametrize("wrong", ["--seed -1", "--processes 0", "--processes two", "--minutes nan", "--minutes 0"])
+def test_numbers_that_cannot_be_are_named(folder: Path, tmp_path: Path, wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = rendered_before(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        pool.main([str(folder), "--out", str(tmp_path), *wrong.split()])
+    assert f"argument {wrong.split(maxsplit=1)[0]}: expected a" in capsys.readouterr().err
+    assert [line["name"] for line in pool.read_index(tmp_path)] == before
+
+
+def test_a_line_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    rendered_before(tmp_path)
+    with (tmp_path / pool.INDEX).open("a") as index:
+        index.write('{"name": "9_0')
+    with pytest.raises(SystemExit, match=r"excerpts\.jsonl, line 2: expected an excerpt"):
+        pool.read_index(tmp_path)
+
+
+def test_an_excerpt_that_was_rendered_again_counts_once(tmp_path: Path) -> None:
+    lines = [{"name": "1_00000", "split": "train", "song": song, "stems": {}} for song in ("a", "b")]
+    pool.write_index(tmp_path, lines)
+    assert pool.read_index(tmp_path) == lines[1:]
+
+
+def test_a_file_is_no_pool_and_stays(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(SystemExit, match="notes: expected a folder"):
+        pool.main([str(folder), "--out", str(tmp_path / "notes")])
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+@needs_fluidsynth
+def test_a_file_that_is_no_font_is_named(folder: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "st.wav", np.zeros((100, 2)), 44100)
+    with pytest.raises(SystemExit, match=r"st\.wav: expected a sound font"):
+        pool.main([str(folder), "--out", str(tmp_path / "pool"), "--fonts", str(tmp_path / "st.wav")])
+    assert not (tmp_path / "pool").exists()
+
+
+@needs_fluidsynth
+def test_a_font_that_is_damaged_is_named(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.sf2").write_bytes(b"RIFF\x10\x00\x00\x00sfbkLIST")
+    job = Job("soundfont", "train", 0)
+    with pytest.raises(SystemExit, match=r"cut\.sf2: expected a sound font that FluidSynth can play"):
+        pool.render(job, folder=folder, out=tmp_path, seed=1, fonts=[tmp_path / "cut.sf2"])

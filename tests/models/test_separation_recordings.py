@@ -189,3 +189,39 @@ def test_a_rate_that_is_not_supported_is_told(tmp_path: Path) -> None:
 def test_an_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="drums, bass and other"):
         recordings.tracks(tmp_path)
+
+
+def test_a_sample_that_is_no_number_is_told(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", THREE)
+    y = np.zeros((3 * RATE, 2))
+    y[5, 0] = np.nan
+    soundfile.write(tmp_path / "t" / "bass.wav", y, RATE, subtype="FLOAT")
+    with pytest.raises(SystemExit, match=r"bass\.wav: expected numbers, got NaN"):
+        recordings.read_track(tmp_path / "t")
+
+
+def test_what_sounds_the_same_twice_is_refused(tmp_path: Path) -> None:
+    write_track(tmp_path / "t", {**THREE, "percussive": 100.0})
+    with pytest.raises(SystemExit, match="has bass, drums, other and percussive, which sound the same twice"):
+        recordings.read_track(tmp_path / "t")
+
+
+def test_tracks_that_are_left_out_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("good", "silent", "short"):
+        write_track(tmp_path / "mine" / name, THREE)
+    for stem in THREE:
+        soundfile.write(tmp_path / "mine" / "silent" / f"{stem}.wav", np.zeros((2 * RATE, 2)), RATE)
+        soundfile.write(tmp_path / "mine" / "short" / f"{stem}.wav", np.zeros((0, 2)), RATE)
+    (tmp_path / "mine" / "empty").mkdir()
+    recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool")])
+    told = capsys.readouterr().out
+    assert "silent is left out: it is silent" in told and "short is left out: it is shorter than 1 s" in told
+    assert "empty is left out: it has none of drums" in told and "good is" not in told
+
+
+@pytest.mark.parametrize("name", ["../z", ""])
+def test_a_name_that_leads_out_of_the_pool_is_refused(name: str, tmp_path: Path) -> None:
+    write_track(tmp_path / "mine" / "t", THREE)
+    with pytest.raises(SystemExit, match="name of the collection"):
+        recordings.main([str(tmp_path / "mine"), "--out", str(tmp_path / "pool"), "--name", name])
+    assert not list(tmp_path.glob("z_*")) and not (tmp_path / "pool").exists()

@@ -187,6 +187,16 @@ def test_rounded_weights_and_other_networks_are_refused(exported: Path) -> None:
         imported.network(str(exported / "stem3"))
 
 
+def test_what_to_start_from_instead_of_rounded_weights_is_there(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"rounded weights: start from stems3 with --stems hp$"):
+        imported.network("hp-int8")
+    with pytest.raises(SystemExit, match=r"rounded weights: start from stems3$"):
+        imported.network("stems3-int8")
+    (tmp_path / "a.onnx").write_bytes((zoo.FOLDER / "hp-int8.onnx").read_bytes())
+    with pytest.raises(SystemExit, match="start from the run that it was exported from"):
+        imported.network(str(tmp_path / "a.onnx"))
+
+
 @pytest.fixture(scope="module")
 def clips(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")

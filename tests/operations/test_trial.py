@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rtserver.config import Config
+from rtserver.config import Config, parse
 from rtserver.config.midi import MidiPort
-from rtserver.operations.trial import PortNote, channel_of, measured, note
+from rtserver.operations.trial import PortNote, channel_of, loading, measured, note
+from rtserver.show import Song
 
 BLOCKS_A_SECOND = 48000 / 128
 NONE = {"callbacks": round(10 * BLOCKS_A_SECOND), "input_overflows": 0, "output_underflows": 0, "long_intervals": 0, "misses": 0}
@@ -14,6 +15,19 @@ NONE = {"callbacks": round(10 * BLOCKS_A_SECOND), "input_overflows": 0, "output_
 
 def states(**counted: int) -> dict[str, str]:
     return {check.name: check.state for check in measured(NONE | counted, 10.0, Config())}
+
+
+def test_what_cannot_load_is_said_without_a_device() -> None:
+    config = parse(
+        {
+            "audio": {"sample_rate": 96000},
+            "separation": {"model": "stems3-int8"},
+            "outputs": {"drums": {"source": "drums", "channels": [1]}},
+        }
+    )
+    found = loading([Song("song", config)])
+    assert found.state == "fail" and "was made for 44100 and 48000 Hz" in found.found
+    assert loading([Song("song", parse({}))]).state == "ok"
 
 
 def test_a_clean_run_has_nothing_to_mend() -> None:

@@ -54,6 +54,15 @@ def test_a_manifest_is_read_for_what_the_graph_needs(tiny: model.SeparationModel
         ({"hpss": {"n_past": 4, "n_around": 5}}, "odd n_past and n_around"),
         ({"hpss": {"n_past": 5, "n_around": 65}}, "at most 63"),
         ({"hpss": {"n_past": 5, "n_around": 5, "past_step": 0}}, "past_step >= 1"),
+        ({"hpss": {"n_past": 5, "n_around": 5, "past_step": 100_000_000}}, "at most 2048 .*, got 5 times 100000000"),
+        ({"hpss": {"n_past": 1_000_001, "n_around": 5}}, "at most 2048 .*, got 1000001 times 1"),
+        ({"sha256": 3}, "sha256: expected a text in quotes, got 3"),
+        ({"inputs": 3}, "inputs: expected {.*}, got 3"),
+        ({"outputs": ["masks"]}, r"outputs: expected {.*}, got \['masks'\]"),
+        ({"outputs": {"masks": 3}}, "outputs.masks: expected a text in quotes, got 3"),
+        ({"golden": 3}, "golden: expected a text in quotes, got 3"),
+        ({"golden_within": "x"}, "golden_within: expected a number, 0 or above, got 'x'"),
+        ({"kind": None}, "is a model of kind None, expected 'separation'"),
     ],
 )
 def test_a_manifest_out_of_the_contract_is_refused(facts: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -100,9 +109,22 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_an_entry_says_how_to_make_one(tmp_path: Path) -> None:
-    make(tmp_path)
+    make(tmp_path).rename(tmp_path / "mine.onnx")
     with pytest.raises(ModelError, match=re.escape(f"rtserver models describe {tmp_path / 'mine.onnx'}")):
         read_model(str(tmp_path / "mine.onnx"))
+
+
+def test_a_file_that_is_missing_is_said_to_be(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"mine\.onnx: no such file"):
+        read_model(str(tmp_path / "mine.onnx"))
+
+
+@pytest.mark.parametrize("lines", ["mine = 3\n", 'file = "tiny.onnx"\n'])
+def test_a_manifest_without_tables_is_refused(lines: str, tmp_path: Path) -> None:
+    path = make(tmp_path)
+    (tmp_path / zoo.MANIFEST).write_text(lines)
+    with pytest.raises(ModelError, match="expected a table for each model"):
+        read_model(str(path))
 
 
 def test_another_kind_of_model_is_refused() -> None:

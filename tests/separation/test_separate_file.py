@@ -88,3 +88,28 @@ def test_a_missing_input_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError):
         separate(tmp_path / "none.wav", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_input_is_never_written_over(linked: bool, take: Path, tmp_path: Path) -> None:
+    own = take.rename(tmp_path / "percussive.wav")
+    before = own.read_bytes()
+    folder = tmp_path / "link" if linked else tmp_path
+    if linked:
+        folder.symlink_to(tmp_path)
+    with pytest.raises(AudioFileError, match=r"percussive\.wav: would be written over .*percussive\.wav"):
+        separate(own, folder)
+    assert own.read_bytes() == before
+    assert not (tmp_path / "harmonic.wav").exists()
+
+
+def test_a_damaged_input_leaves_the_files_of_an_earlier_run(take: Path, tmp_path: Path) -> None:
+    files = separate(take, tmp_path / "out", STAGE)
+    before = [f.read_bytes() for f in files]
+    damaged = tmp_path / "take.flac"
+    file.write(damaged, file.read(take)[0], RATE)
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    with pytest.raises(AudioFileError, match="damaged"):
+        separate(damaged, tmp_path / "out", STAGE)
+    assert [f.read_bytes() for f in files] == before
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {"harmonic.wav", "percussive.wav"}

@@ -1,0 +1,111 @@
+"""What goes into a zoo, by any of the three exports: whole, under a name that a manifest can hold, or not at all."""
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtserver import zoo
+
+torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
+
+from models.following import export as following  # noqa: E402  (needs torch)
+from models.following.network import Network as OnsetNetwork  # noqa: E402
+from models.generation import export as generation  # noqa: E402
+from models.generation.network import Network as EventNetwork  # noqa: E402
+from models.separation import export as separation  # noqa: E402
+from models.separation.network import Network  # noqa: E402
+
+KINDS = ("separation", "generation", "following")
+
+
+def put(kind: str, folder: Path, name: str = "mine", seed: int = 0, broken: bool = False) -> None:
+    torch.manual_seed(seed)
+    if kind == "separation":
+        network = Network("hp", 8, 1)
+    elif kind == "generation":
+        network = EventNetwork(8, 1)
+    else:
+        network = OnsetNetwork()
+    if broken:
+        with torch.no_grad():
+            next(network.parameters()).flatten()[0] = float("nan")
+    if isinstance(network, Network):
+        separation.export(network, folder, name, {})
+    elif isinstance(network, EventNetwork):
+        generation.export(network, folder, name, {}, {})
+    else:
+        following.export(network, np.zeros((3, 107), np.float32), folder, {}, name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["my net", "../x", "", "a.b", "a\n", "é"])
+def test_a_name_that_a_manifest_cannot_hold_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / "zoo").mkdir()
+    with pytest.raises(SystemExit, match="expected letters, digits"):
+        put(kind, tmp_path / "zoo", name)
+    assert [p.name for p in tmp_path.rglob("*")] == ["zoo"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_zoo_that_is_not_there_is_named(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="gone: expected the folder of a zoo, there is none"):
+        put(kind, tmp_path / "gone")
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_no_zoo_and_stays(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(SystemExit, match="notes: expected the folder of a zoo, it is a file"):
+        put(kind, tmp_path / "notes")
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_that_fails_leaves_the_zoo_as_it_was(kind: str, tmp_path: Path) -> None:
+    put(kind, tmp_path)
+    manifest = tmp_path / zoo.MANIFEST
+    manifest.write_text(manifest.read_text() + "[broken\n")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(SystemExit, match="not valid TOML"):
+        put(kind, tmp_path, seed=1)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_export_replaces_the_first(kind: str, tmp_path: Path) -> None:
+    put(kind, tmp_path)
+    before = zoo.manifest(tmp_path)
+    put(kind, tmp_path, seed=1)
+    assert zoo.manifest(tmp_path)["mine"]["sha256"] != before["mine"]["sha256"]
+    assert {p.name for p in tmp_path.iterdir()} == {zoo.MANIFEST, "mine.golden.npz", *(entry["file"] for entry in before.values())}
+    assert zoo.load_model("mine", tmp_path)
+
+
+def test_a_manifest_says_what_it_was_told() -> None:
+    entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
+    assert tomllib.loads(generation.to_toml(entries)) == entries
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_are_no_numbers_are_not_exported(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="expected finite weights, got NaN"):
+        put(kind, tmp_path, broken=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_that_are_no_numbers_are_far_from_the_golden_vectors(tmp_path: Path) -> None:
+    put("separation", tmp_path)
+    rows = dict(np.load(tmp_path / "mine.golden.npz"))
+    rows["out_masks"][0] = np.nan
+    assert not separation.replay(tmp_path / "mine.onnx", rows) <= separation.CLOSE
+
+
+@pytest.mark.parametrize("blend", ["3", "-0.1", "nan", "much"])
+def test_a_blend_that_is_no_share_is_refused(blend: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        separation.parser().parse_args(["RUN", "ZOO", "--name", "mine", "--blend", blend])
+    assert "argument --blend" in capsys.readouterr().err
