@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=192, help="streams side by side; 8 to 16 on a CPU")
     p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
     p.add_argument("--steps", type=int, default=4500)
-    p.add_argument("--blend", type=float, default=BLEND, help="with HPSS, unless a configuration says otherwise (default: %(default)s)")
+    p.add_argument("--blend", type=export.share, default=BLEND, help="with HPSS, unless told otherwise (default: %(default)s)")
     p.add_argument("--licence", default=export.LICENCE, help="of the weights, for the manifest (default: %(default)s)")
     p.add_argument("--source", help="what they were trained on and under which licence (default: what is known of the pool)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")

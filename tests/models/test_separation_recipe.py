@@ -66,15 +66,7 @@ def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "more",
-    [
-        ["--nope"],
-        ["--batch", "3", "--workers", "2"],
-        ["--device", "cuda:99"],
-        ["--start", "nope"],
-        ["--clips", "nowhere"],
-        ["--steps", "0"],
-    ],
+    "more", ["--nope", "--batch=3 --workers=2", "--device=cuda:99", "--start=nope", "--clips=nowhere", "--steps=0", "--blend=2"]
 )
 def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
     monkeypatch.setattr(recipe.pool, "main", lambda _: pytest.fail("it makes the pool"))
