@@ -8,14 +8,17 @@ Started by torchrun and after `join`, each process draws batches of its own, gra
 from __future__ import annotations
 
 import argparse
+import atexit
 import copy
 import json
 import math
+import multiprocessing
 import os
 import pickle
+import queue
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +29,68 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 WARM_UP = 100  # steps of a short ramp: LSTMs jump when Adam's moments are young
+PATIENCE_S = 1.0  # after so long a wait it is asked whether who is waited for still lives
+
+
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """A type of an option: a whole number from `least` to `most`."""
+
+    def read_whole(text: str) -> int:
+        try:
+            x = int(text)
+        except ValueError:
+            x = least - 1
+        if not least <= x <= most:
+            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
+        return x
+
+    return read_whole
+
+
+def number(least: float = 0.0, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """A type of an option: a finite number from `least` to `most`, or `above` the least."""
+    wanted = ("more than" if above else "at least") + f" {least:g}" + ("" if math.isinf(most) else f", at most {most:g}")
+
+    def read_number(text: str) -> float:
+        try:
+            x = float(text)
+        except ValueError:
+            x = math.nan
+        if not math.isfinite(x) or x < least or x > most or (above and x == least):
+            raise argparse.ArgumentTypeError(f"expected a number, {wanted}, got {text!r}")
+        return x
+
+    return read_number
+
+
+def device(text: str) -> str:
+    """A type of an option: where torch computes."""
+    kind, _, index = text.partition(":")
+    if text != "cpu" and (kind != "cuda" or ((index or text.endswith(":")) and not index.isdecimal())):
+        raise argparse.ArgumentTypeError(f"expected cpu or cuda, got {text!r}")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise argparse.ArgumentTypeError(f"torch finds {torch.cuda.device_count()} GPUs here, {text} is none of them: use cpu")
+    return text
 
 
 def arguments(p: argparse.ArgumentParser, rate: float, steps: int) -> None:
     """The options of every training run."""
     p.add_argument("--out", type=Path, required=True, help="folder for checkpoint.pt and train.log")
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    p.add_argument("--device", default="cpu", help="cpu or cuda")
-    p.add_argument("--threads", type=int, default=1, help="cores that torch may use")
-    p.add_argument("--workers", type=int, default=0, help="processes that prepare batches; a GPU needs two to four")
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--steps", type=int, default=steps, help="length of the schedule")
-    p.add_argument("--minutes", type=float, help="length of the schedule by the clock instead of --steps")
-    p.add_argument("--rate", type=float, default=rate, help="peak learning rate")
-    p.add_argument("--decay", type=float, default=0.01, help="AdamW's weight decay")
-    p.add_argument("--average", type=float, default=0.998, help="decay a step of the averaged weights, those that are scored and kept")
-    p.add_argument("--checks", type=int, default=16, help="how often in a run the validation pieces are scored and a checkpoint is written")
+    p.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+    p.add_argument("--threads", type=whole(1), default=1, help="cores that torch may use")
+    p.add_argument("--workers", type=whole(0), default=0, help="processes that prepare batches; a GPU needs two to four")
+    p.add_argument("--seed", type=whole(0), default=1)
+    p.add_argument("--steps", type=whole(1), default=steps, help="length of the schedule")
+    p.add_argument("--minutes", type=number(above=True), help="length of the schedule by the clock instead of --steps")
+    p.add_argument("--rate", type=number(above=True), default=rate, help="peak learning rate")
+    p.add_argument("--decay", type=number(), default=0.01, help="AdamW's weight decay")
+    p.add_argument(
+        "--average", type=number(0.0, 1.0), default=0.998, help="decay a step of the averaged weights, those that are scored and kept"
+    )
+    p.add_argument(
+        "--checks", type=whole(1), default=16, help="how often in a run the validation pieces are scored and a checkpoint is written"
+    )
 
 
 def learning_rate(done: float, step: int, peak: float) -> float:
@@ -59,10 +108,36 @@ def save(path: Path, content: dict[str, Any]) -> None:
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint, on the CPU. Exits with a line that names the file where it cannot be read."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as e:
         why = str(e) or type(e).__name__
         raise SystemExit(f"{path} is not a checkpoint that can be read: {why}: train one, or name the folder of a run") from e
+    lacking = [k for k in ("network", "average", "best", "settings", "step") if not isinstance(found, dict) or k not in found]
+    if lacking:
+        raise SystemExit(f"{path} is no checkpoint of a run, it has no {', '.join(lacking)}: train one, or name the folder of a run")
+    return found
+
+
+def ready(args: argparse.Namespace, file: str, **shape: Any) -> dict[str, Any] | None:
+    """The checkpoint that a run goes on from; None where it begins anew.
+
+    Exits with a line where it would replace a checkpoint, or go on from one whose settings have another `shape`.
+    """
+    path = args.out / file
+    for folder in (args.out, *args.out.parents):
+        if folder.exists() and not folder.is_dir():
+            raise SystemExit(f"--out {args.out}: {folder} is a file, expected a folder: choose another --out")
+    if not path.exists():
+        return None
+    if not args.resume:
+        raise SystemExit(f"{path} is there and would be replaced: --resume goes on from it; or choose another --out, or remove it")
+    old = read(path)
+    there = {k: old["settings"].get(k) for k in shape}
+    differ = [k for k in shape if there[k] != shape[k]]
+    if differ:
+        has, asked = (", ".join(f"{k} {of[k]}" for k in differ) for of in (there, shape))
+        raise SystemExit(f"--resume: {path} has {has}, asked for is {asked}: ask for what it has, or choose another --out")
+    return old
 
 
 def join(device: str) -> tuple[int, int]:
@@ -97,28 +172,59 @@ def _agree(done: float, stopped: bool, device: Any) -> tuple[float, bool]:
     return done, done >= 1.0 or said > 0.0
 
 
-class _Draws(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    def __init__(self, draw: Callable[[int], Iterator[Any]]) -> None:
-        self.draw = draw
+def _work(draw: Callable[[int], Iterator[Any]], worker: int, drawn: Any) -> None:
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, signal.SIG_IGN)  # for the whole group it is the trainer's to answer: it still wants its batch
+    trainer = os.getppid()
+    torch.set_num_threads(1)
+    for x in draw(worker):
+        while True:
+            try:
+                drawn.put(x, timeout=PATIENCE_S)
+                break
+            except queue.Full:
+                if os.getppid() != trainer:
+                    os._exit(1)  # it was killed and could tell nobody
 
-    def __iter__(self) -> Iterator[Any]:
-        info = torch.utils.data.get_worker_info()
-        torch.set_num_threads(1)
-        # A SIGTERM for the whole group is the trainer's to answer: it still wants its batch.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        return self.draw(0 if info is None else info.id)
 
+def prefetch(draw: Callable[[int], Iterator[Any]], workers: int, ahead: int = 4) -> Generator[Any, None, None]:
+    """What `draw(0)`, `draw(1)`, … yield without end, in turn, each drawn by a process of its own; by this process with 0 workers.
 
-def _as_it_is(x: Any) -> Any:
-    return x  # numpy arrays come through a pipe; torch's tensors would need shared memory, of which containers have little
-
-
-def prefetch(draw: Callable[[int], Iterator[Any]], workers: int, ahead: int = 4) -> Iterator[Any]:
-    """What `draw(0)`, `draw(1)`, … yield, in turn, each drawn by a process of its own; by this process with 0 workers."""
+    The processes begin with the first `next` and end with the generator, or with this process. Exits with a line where one ended sooner.
+    """
     if workers == 0:
-        return draw(0)
-    loader = torch.utils.data.DataLoader(_Draws(draw), batch_size=None, num_workers=workers, prefetch_factor=ahead, collate_fn=_as_it_is)
-    return iter(loader)
+        yield from draw(0)
+        return
+    context = multiprocessing.get_context("fork")  # what `draw` closes over need not be pickled
+    queues = [context.Queue(ahead) for _ in range(workers)]
+    processes = [context.Process(target=_work, args=(draw, i, drawn), daemon=True) for i, drawn in enumerate(queues)]
+
+    def end() -> None:
+        for process in processes:
+            if process.pid is not None:
+                process.kill()
+                process.join()
+
+    atexit.register(end)  # sooner than multiprocessing, which would ask them to end and wait
+    try:
+        for process in processes:
+            process.start()
+        while True:
+            for process, drawn in zip(processes, queues, strict=True):
+                yield _next(process, drawn)
+    finally:
+        atexit.unregister(end)
+        end()
+
+
+def _next(process: Any, drawn: Any) -> Any:
+    while True:
+        alive = process.is_alive()  # asked first: what it left behind is still to be had
+        try:
+            return drawn.get(timeout=PATIENCE_S)
+        except queue.Empty:
+            if not alive:
+                raise SystemExit(f"a process that draws batches ended with status {process.exitcode}: its message stands above") from None
 
 
 def fit(
@@ -155,9 +261,12 @@ def fit(
     optimiser = torch.optim.AdamW(network.parameters(), lr=args.rate, weight_decay=args.decay)
     average = copy.deepcopy(network)
     first, used, best, least = 0, 0.0, {}, {}
-    if args.resume and path.exists():
-        old = read(path)
-        network.load_state_dict(old["network"])
+    old = ready(args, file)
+    if old is not None:
+        try:
+            network.load_state_dict(old["network"])
+        except RuntimeError as e:
+            raise SystemExit(f"--resume: {path} has a network of another shape: ask for what it has, or choose another --out") from e
         average.load_state_dict(old["average"])
         optimiser.load_state_dict(old["optimiser"])
         first, used, best, least = old["step"], old["seconds"], old["best"], old["least"]

@@ -16,22 +16,28 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from tqdm import tqdm
 
 from benchmarks.hpss_quality import has_librosa, separate_librosa
 from benchmarks.machine import machine
+from models.loop import number, whole
 from models.separation import estimates, musdb, playing, validation
 from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show
 from models.separation.train import begin
 from rtserver.config import Separation
+from rtserver.errors import ModelError
 
 LIBROSA = (4096, 1024, 17)
+MIXTURES = ("mix", "mixture")  # files beside the stems
+OWN = ("drums", "bass", "vocals")  # stems that "other" is made without
 HOPS = {256: "11.6 ms", 128: "5.8 ms"}
 PRESET = {256: "default", 128: "stage"}
 
@@ -98,14 +104,46 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--musdb", type=Path)
     p.add_argument("--hop", type=int, choices=HOPS, default=256, help="of --musdb (default: %(default)s)")
     p.add_argument("--museval", action="store_true", help="--musdb by museval itself (make setup-train): the same figures")
-    p.add_argument("--blends", type=float, nargs="+", default=[0.0, 0.2, 0.4, 0.5, 0.6, 0.8], help="shares of HPSS in the masks")
-    p.add_argument("--each", type=int, default=24, help="mixtures of each group of --pool")
+    p.add_argument("--blends", type=number(0.0, 1.0), nargs="+", default=[0.0, 0.2, 0.4, 0.5, 0.6, 0.8], help="shares of HPSS in the masks")
+    p.add_argument("--each", type=whole(1), default=24, help="mixtures of each group of --pool")
     p.add_argument("--json", type=Path)
     return p
 
 
+def check(args: argparse.Namespace) -> None:
+    """Exits with a line where something is wrong that is seen before anything is measured."""
+    if args.clips is None and args.pool is None and args.musdb is None:
+        raise SystemExit("nothing to measure on: name --clips, --pool or --musdb")
+    if args.json is not None and (args.json.is_dir() or not os.access(args.json if args.json.exists() else args.json.parent, os.W_OK)):
+        raise SystemExit(f"--json {args.json} cannot be written: expected a file in a folder that is there and may be written to")
+    for model in args.models:
+        estimates.load(model)
+        if args.pool is not None:
+            begin(model)
+    for clip in folders(args.clips) if args.clips is not None else []:
+        alike(clip)
+
+
+def alike(clip: Path) -> None:
+    """Exits with a line where the stems of a clip differ in what they have to have in common."""
+    found: dict[str, tuple[int, int, int]] = {}
+    for path in sorted([*clip.glob("*.flac"), *clip.glob("*.wav")]):
+        try:
+            info = soundfile.info(path)
+        except soundfile.SoundFileError as e:
+            raise SystemExit(f"{path} cannot be read as audio: {e}: export it again") from e
+        if path.stem not in MIXTURES:
+            found[path.name] = (info.frames, info.samplerate, info.channels)
+    # What is a part of "other" may have one channel.
+    wide = {channels for name, (_, _, channels) in found.items() if channels > 1 or Path(name).stem in OWN}
+    if len({(n, rate) for n, rate, _ in found.values()}) > 1 or len(wide) > 1:
+        told = "; ".join(f"{name} {n} frames, {rate} Hz, {channels} channels" for name, (n, rate, channels) in found.items())
+        raise SystemExit(f"{clip}: expected stems of one length, rate and number of channels, got {told}: export them alike")
+
+
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
+    check(args)
     blends = tuple(args.blends)
     figures: dict[str, Any] = {}
     tell: Callable[[str], None] = print
@@ -124,7 +162,11 @@ def main(args: argparse.Namespace) -> None:
             hows = next(iter(groups.values()))
             tell(show({how: {g: {p: [x] for p, x in of[how].items()} for g, of in groups.items()} for how in hows}))
         if args.musdb is not None:
-            figures.setdefault("musdb", {})[model] = found = musdb.measure(model, args.musdb, PRESET[args.hop], args.museval)
+            try:
+                found = musdb.measure(model, args.musdb, PRESET[args.hop], args.museval)
+            except ModelError as e:
+                raise SystemExit(str(e)) from e
+            figures.setdefault("musdb", {})[model] = found
             tell(musdb.show(found))
     if args.json is not None:
         today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()

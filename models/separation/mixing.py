@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,19 +52,32 @@ class Example:
 
 
 class Pool:
-    """The excerpts of one split of a pool, by stem and source."""
+    """The excerpts of one split of a pool, by stem and source; without those that are too short for `seconds` at any speed.
 
-    def __init__(self, folder: Path, split: str) -> None:
+    Exits with a line that says what is wrong where the pool is missing, or none is left.
+    """
+
+    def __init__(self, folder: Path, split: str, seconds: float = 0.0) -> None:
         self.folder = folder
         self.excerpts = [e for e in read_index(folder) if e["split"] == split]
         if not self.excerpts:
             raise SystemExit(
                 f"{folder} has no excerpt of the split {split!r}: is it complete? It takes two tracks of your own: one is for validation"
             )
+        self.names = POOLED[: _n_stems(self.excerpts)]
+        self.needed_s = (_needed(round(seconds * SAMPLE_RATE), 1.0 + SPEED)) / SAMPLE_RATE if seconds else 0.0
+        lengths = [_seconds(folder, e["name"], tuple(e["stems"])) if seconds else 0.0 for e in self.excerpts]
+        self.excerpts = [e for e, length in zip(self.excerpts, lengths, strict=True) if length >= self.needed_s]
+        self.n_short = len(lengths) - len(self.excerpts)
+        if not self.excerpts:
+            fewer = ", or choose smaller --hops or --chunks" if split == "train" else ""
+            raise SystemExit(
+                f"{folder}: mixtures need excerpts of at least {self.needed_s:.2f} s, the longest of the split {split!r} has "
+                f"{max(lengths):.2f} s: import longer tracks{fewer}"
+            )
         self.by_source: list[dict[str, list[dict[str, Any]]]] = []
         self.sources: list[list[str]] = []
         self.weights: list[np.ndarray] = []
-        self.names = POOLED[: _n_stems(self.excerpts)]
         for stem in self.names:
             found: dict[str, list[dict[str, Any]]] = {}
             for e in self.excerpts:
@@ -96,6 +110,19 @@ class Pool:
         return notes[notes[:, 3] == stem]
 
 
+@functools.cache
+def _seconds(folder: Path, name: str, stems: tuple[str, ...]) -> float:
+    """The length of the shortest stem. Each stream has a `Pool` of its own, so that all would look."""
+    try:
+        return min(np.load(folder / f"{name}_{stem}.npy", mmap_mode="r").shape[1] for stem in stems) / SAMPLE_RATE
+    except (OSError, ValueError, EOFError) as e:
+        raise SystemExit(f"{folder}: excerpt {name} cannot be read: {e}: make or import it again") from e
+
+
+def _needed(n_frames: int, speed: float) -> int:
+    return math.ceil(n_frames * speed) + 4
+
+
 def _n_stems(excerpts: list[dict[str, Any]]) -> int:
     return len(POOLED) if any(POOLED[-1] in e["stems"] for e in excerpts) else len(POOLED) - 1
 
@@ -108,9 +135,9 @@ def n_stems(pool: Path) -> int:
 def examples(pool: Path, split: str, seconds: float, rng: np.random.Generator) -> Iterator[Example]:
     """Mixtures of `seconds` at 44.1 kHz, without end; the same for the same pool and state of `rng`.
 
-    Exits with a line that says what is wrong where the pool is missing or its excerpts are too short.
+    Exits as `Pool` does.
     """
-    source = Pool(pool, split)
+    source = Pool(pool, split, seconds)
     n_frames = round(seconds * SAMPLE_RATE)
     while True:
         example = mixture(source, n_frames, rng)
@@ -119,7 +146,7 @@ def examples(pool: Path, split: str, seconds: float, rng: np.random.Generator) -
 
 
 def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example | None:
-    """One mixture of `n_frames`; None where the stems that were drawn are all absent."""
+    """One mixture of `n_frames`, of a pool that was opened for so many; None where the stems that were drawn are all absent."""
     names = pool.names
     stems = np.zeros((len(names), 2, n_frames), np.float32)
     rate = RATES[rng.integers(len(RATES))]
@@ -138,12 +165,7 @@ def mixture(pool: Pool, n_frames: int, rng: np.random.Generator) -> Example | No
         speed, at = (common, place) if aligned else (_speed(rng), rng.random())
         speed *= rate
         audio = pool.audio(excerpt, stem)
-        spare = audio.shape[1] - math.ceil(n_frames * speed) - 4
-        if spare < 0:
-            raise SystemExit(
-                f"{pool.folder}: excerpt {excerpt['name']} has {audio.shape[1]} frames, {n_frames} at {speed:.2f} times the speed "
-                "need more: ask for fewer seconds"
-            )
+        spare = audio.shape[1] - _needed(n_frames, speed)
         start = int(at * spare)
         told = excerpt["stems"][names[stem]]
         _place(audio, start, speed, told.get("balance", told["gain"]) if aligned else told["gain"], stems[stem], rng)

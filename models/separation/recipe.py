@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from models.separation import evaluate, export, pool, train
+from models.separation import clips, evaluate, export, pool, train
 from models.separation.pool import INDEX
 from rtserver import zoo
 
@@ -22,6 +22,13 @@ WHOLE = "whole"  # a file beside a pool that was finished
 def cook(args: argparse.Namespace, training: list[str]) -> None:
     """Do what is not done yet, in order."""
     made, run, models = args.out / "pool", args.out / "run", args.out / "zoo"
+    how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]
+    how += ["--compile"] if args.device == "cuda" else []
+    asked_of_training = train.parser().parse_args([str(made), "--out", str(run), "--resume", *how])
+    # What is wrong with the steps to come is said before the pool is made, which takes long.
+    train.prepare(asked_of_training)
+    if args.clips is not None:
+        clips.folders(args.clips)
     mark = made / WHOLE
     if not mark.exists():
         fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []
@@ -29,9 +36,7 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
         mark.touch()
     elif not (made / INDEX).exists():
         raise SystemExit(f"{made} says that it is whole, and has no {INDEX}: remove the folder")
-    how = ["--device", args.device, "--batch", str(args.batch), "--workers", str(args.workers), "--steps", str(args.steps), *training]
-    how += ["--compile"] if args.device == "cuda" else []
-    train.train(train.parser().parse_args([str(made), "--out", str(run), "--resume", *how]))
+    train.train(asked_of_training)
     models.mkdir(exist_ok=True)
     names = []
     for stems in dict.fromkeys((train.begin(str(run)).stems, "hp")):
@@ -56,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--batch", type=int, default=192, help="streams side by side; 8 to 16 on a CPU")
     p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
     p.add_argument("--steps", type=int, default=4500)
-    p.add_argument("--blend", type=float, default=BLEND, help="with HPSS, unless a configuration says otherwise (default: %(default)s)")
+    p.add_argument("--blend", type=export.share, default=BLEND, help="with HPSS, unless told otherwise (default: %(default)s)")
     p.add_argument("--licence", default=export.LICENCE, help="of the weights, for the manifest (default: %(default)s)")
     p.add_argument("--source", help="what they were trained on and under which licence (default: what is known of the pool)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from models import loop
 from models.separation import credits, feed, frames, imported, losses, validation
-from models.separation.mixing import examples, n_stems
+from models.separation.mixing import Pool, examples, n_stems
 from models.separation.network import STEMS, Network, parameters, two_stems
 from rtserver.separation.features import NETWORK_HOP
 
@@ -32,6 +32,8 @@ WEIGHTS = {"hp": (1.0, 1.0), "stems3": (1.0, 0.5, 0.5), "stems4": (1.0, 0.5, 0.5
 def restore(path: Path) -> tuple[Network, dict[str, Any]]:
     """The network of a checkpoint, with the averaged weights that were best on the validation mixtures, and the checkpoint."""
     checkpoint = loop.read(path)
+    if any(k not in checkpoint["settings"] for k in SHAPE) or WATCHED not in checkpoint["best"]:
+        raise SystemExit(f"{path} is of a training run, but not of models.separation.train: name the folder of such a run")
     network = Network(**{k: checkpoint["settings"][k] for k in SHAPE})
     network.load_state_dict(checkpoint["best"][WATCHED])
     return network.eval(), checkpoint
@@ -80,6 +82,16 @@ class Objective:
         return loss
 
 
+def prepare(args: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    """The network to train, and what the checkpoint says of it. Exits with a line where something is wrong that needs no pool to see."""
+    if args.batch % max(1, args.workers):
+        raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
+    network = Network(args.stems or "stems3", args.hidden, args.layers) if args.start is None else begin(args.start, args.stems)
+    settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed", "start")}
+    loop.ready(args, FILE, **{k: settings[k] for k in SHAPE})
+    return network, settings
+
+
 def train(args: argparse.Namespace) -> list[float]:
     """Run the training that `args` asks for (see `parser`); returns the loss of every step."""
     rank, _ = loop.join(args.device)
@@ -89,21 +101,19 @@ def train(args: argparse.Namespace) -> list[float]:
     device = torch.device(args.device, rank % max(torch.cuda.device_count(), 1)) if args.device == "cuda" else torch.device(args.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # what torch and nccl make without being told where goes there, too
-    if args.start is not None:
-        network = begin(args.start, args.stems)
-    else:
-        network = Network(args.stems or "stems3", args.hidden, args.layers)
-    settings = {k: getattr(network, k) for k in SHAPE} | {k: getattr(args, k) for k in ("batch", "hops", "chunks", "rate", "seed", "start")}
+    network, settings = prepare(args)
     settings["data"] = credits.of_training(args.pool, args.start, args.out / FILE, args.resume)
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
     wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
+    seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
+    for split, length in (("train", seconds), ("validation", validation.SECONDS)):
+        there = Pool(args.pool, split, length)
+        if there.n_short and rank == 0:
+            print(f"excerpts of {split} that are left out, shorter than {there.needed_s:.2f} s: {there.n_short}")
     if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
         raise SystemExit(f"{args.pool} has no vocals: import tracks with vocals (models.separation.recordings), or train --stems stems3")
-    seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
     workers = max(1, args.workers)
     torch_analyses = device.type == "cuda" if args.analysis is None else args.analysis == "torch"
-    if args.batch % workers:
-        raise SystemExit(f"--batch {args.batch} cannot be shared out among --workers {args.workers}: choose a multiple")
 
     def pick(rng: np.random.Generator) -> Iterator[Any]:
         return examples(args.pool, "train", seconds, rng)
@@ -122,13 +132,12 @@ def train(args: argparse.Namespace) -> list[float]:
     if rank == 0:
         groups = [group for group, _ in checked]
         print(f"{parameters(network)} parameters; validation: {', '.join(f'{groups.count(g)} {g}' for g in sorted(set(groups)))}")
-    source = None
     if torch_analyses:
         rows = list(range(rank * args.batch, (rank + 1) * args.batch))
         source = feed.Feed(pick, view, rows, args.chunks, args.hops, args.seed, workers, device, args.compile, n_stems(args.pool))
         stream = iter(source)
     else:
-        stream = loop.prefetch(draw, args.workers, ahead=2)
+        source = stream = loop.prefetch(draw, args.workers, ahead=2)
     objective = Objective(network, wanted, args.batch, device, args.compile)
 
     def loss_of(_: int) -> Tensor:
@@ -143,28 +152,38 @@ def train(args: argparse.Namespace) -> list[float]:
     try:
         return loop.fit(network, loss_of, check, args, settings, file=FILE, watched=(WATCHED,))
     finally:
-        if source is not None:
-            source.close()
+        source.close()
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    size, weight, share = loop.whole(1), loop.number(), loop.number(0.0, 1.0)
     p.add_argument("pool", type=Path, help="what models.separation.pool made, or a folder of stems")
     p.add_argument("--stems", choices=STEMS, help="default: those of what --start names, else stems3")
     p.add_argument("--start", help="go on from the run in this folder, from this ONNX file, or from this model of the zoo")
-    p.add_argument("--hidden", type=int, default=384)
-    p.add_argument("--layers", type=int, default=2)
-    p.add_argument("--batch", type=int, default=16, help="streams side by side, a process")
-    p.add_argument("--hops", type=int, default=192, help="hops through which the gradient flows (256 frames each)")
-    p.add_argument("--chunks", type=int, default=4, help="so many times the hops are taken from a mixture, the state carried on")
-    p.add_argument("--magnitude", type=float, default=0.5, help="0: errors of spectra, 1: errors of their magnitudes, or between")
-    p.add_argument("--combine", type=float, default=0.5, help="weight of the errors of sums of stems")
-    p.add_argument("--exponent", type=float, default=0.5, help="of errors of spectra: 1: mean square; less: easy passages count for more")
-    p.add_argument("--level", type=float, default=0.25, help="0: errors of spectra as shares of the mixture, 1: of the stem, or between")
-    p.add_argument("--time", type=float, default=3.0, help="weight of the weighted SDR in the time domain")
-    p.add_argument("--score", type=float, default=0.5, help="how often a score that is there is shown")
+    p.add_argument("--hidden", type=size, default=384)
+    p.add_argument("--layers", type=size, default=2)
+    p.add_argument("--batch", type=size, default=16, help="streams side by side, a process")
+    p.add_argument("--hops", type=size, default=192, help="hops through which the gradient flows (256 frames each)")
+    p.add_argument("--chunks", type=size, default=4, help="so many times the hops are taken from a mixture, the state carried on")
+    p.add_argument("--magnitude", type=share, default=0.5, help="0: errors of spectra, 1: errors of their magnitudes, or between")
+    p.add_argument("--combine", type=weight, default=0.5, help="weight of the errors of sums of stems")
+    p.add_argument(
+        "--exponent",
+        type=loop.number(0.0, 1.0, above=True),
+        default=0.5,
+        help="of errors of spectra: 1: mean square; less: easy passages count for more",
+    )
+    p.add_argument(
+        "--level",
+        type=share,
+        default=0.25,
+        help="0: errors of spectra as shares of the mixture, 1: of the stem, or between",
+    )
+    p.add_argument("--time", type=weight, default=3.0, help="weight of the weighted SDR in the time domain")
+    p.add_argument("--score", type=share, default=0.5, help="how often a score that is there is shown")
     p.add_argument("--analysis", choices=("kernels", "torch"), help="who makes spectra and features; as a rule torch on a GPU")
-    p.add_argument("--check", type=int, default=12, help="validation mixtures of each group")
+    p.add_argument("--check", type=size, default=12, help="validation mixtures of each group")
     p.add_argument("--compile", action="store_true", help="fuse the loss by torch.compile (a minute at the start; needs a C++ compiler)")
     loop.arguments(p, rate=2e-3, steps=20_000)
     return p

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
+torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
 PAGES = ("docs/separation-training.md", "models/README.md")
@@ -26,7 +26,8 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("module", "arguments"), commands())
-def test_a_command_of_the_docs_is_taken(module: str, arguments: str) -> None:
+def test_a_command_of_the_docs_is_taken(module: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     parser: argparse.ArgumentParser = importlib.import_module(module).parser()
     given, more = parser.parse_known_args(shlex.split(arguments, comments=True))
     if module == "models.separation.recipe":

@@ -127,8 +127,24 @@ def test_a_split_that_is_not_there_is_told(plain: Path) -> None:
 
 
 def test_more_seconds_than_an_excerpt_has_are_refused(plain: Path) -> None:
-    with pytest.raises(SystemExit, match="fewer seconds"):
+    with pytest.raises(SystemExit, match=r"at least 4\.91 s, the longest of the split 'train' has 4\.00 s: .* smaller --hops or --chunks"):
         drawn(plain, 5, seconds=4.5)
+
+
+def test_an_excerpt_that_is_too_short_is_left_out(tmp_path: Path) -> None:
+    write_pool(tmp_path, ("samples",))
+    short = tmp_path / "samples1_bass.npy"
+    np.save(short, np.load(short)[:, :RATE])
+    source = mixing.Pool(tmp_path, "train", 1.0)
+    assert source.n_short == 1 and {e["name"] for e in source.excerpts} == {"samples0", "samples2"}
+    drawn(tmp_path, 100)
+
+
+def test_an_excerpt_that_lacks_a_file_is_named(tmp_path: Path) -> None:
+    write_pool(tmp_path, ("samples",))
+    (tmp_path / "samples1_bass.npy").unlink()
+    with pytest.raises(SystemExit, match="excerpt samples1 cannot be read"):
+        drawn(tmp_path, 1)
 
 
 @given(level=st.floats(0.01, 20.0), seed=st.integers(0, 100))

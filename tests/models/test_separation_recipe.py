@@ -14,6 +14,8 @@ from rtserver import zoo
 pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
+from models.separation import recipe
+
 SMALL = ["--hidden=16", "--hops=24", "--chunks=2", "--check=1", "--checks=1"]
 
 
@@ -61,3 +63,14 @@ def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
     (tmp_path / "pool" / "whole").touch()
     done = cook(stems, tmp_path, "--steps", "2")
     assert done.returncode == 1 and "remove the folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "more", ["--nope", "--batch=3 --workers=2", "--device=cuda:99", "--start=nope", "--clips=nowhere", "--steps=0", "--blend=2"]
+)
+def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
+    monkeypatch.setattr(recipe.pool, "main", lambda _: pytest.fail("it makes the pool"))
+    sizes = ["--batch", "2", "--workers", "1", *SMALL]
+    with pytest.raises(SystemExit):
+        recipe.cook(*recipe.parser().parse_known_args(["STEMS", "--out", str(tmp_path / "out"), *sizes, *more.split()]))
+    assert not (tmp_path / "out").exists()
