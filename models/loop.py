@@ -28,39 +28,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from models.options import number, whole
+
 WARM_UP = 100  # steps of a short ramp: LSTMs jump when Adam's moments are young
 PATIENCE_S = 1.0  # after so long a wait it is asked whether who is waited for still lives
-
-
-def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
-    """A type of an option: a whole number from `least` to `most`."""
-
-    def read_whole(text: str) -> int:
-        try:
-            x = int(text)
-        except ValueError:
-            x = least - 1
-        if not least <= x <= most:
-            raise argparse.ArgumentTypeError(f"expected a whole number from {least} to {most}, got {text!r}")
-        return x
-
-    return read_whole
-
-
-def number(least: float = 0.0, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
-    """A type of an option: a finite number from `least` to `most`, or `above` the least."""
-    wanted = ("more than" if above else "at least") + f" {least:g}" + ("" if math.isinf(most) else f", at most {most:g}")
-
-    def read_number(text: str) -> float:
-        try:
-            x = float(text)
-        except ValueError:
-            x = math.nan
-        if not math.isfinite(x) or x < least or x > most or (above and x == least):
-            raise argparse.ArgumentTypeError(f"expected a number, {wanted}, got {text!r}")
-        return x
-
-    return read_number
 
 
 def device(text: str) -> str:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from benchmarks.hpss_quality import has_librosa, separate_librosa
 from benchmarks.machine import machine
-from models.loop import number, whole
+from models.options import number, whole
 from models.separation import estimates, musdb, playing, validation
 from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show
 from models.separation.train import begin

@@ -23,6 +23,7 @@ import torch
 from models import loop
 from models.generation.export import OPSET, place, room, whole
 from models.generation.int8 import quantise
+from models.options import number
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
 from models.separation.train import FILE, begin
@@ -126,13 +127,6 @@ def figures(path: Path, sha256: str) -> dict[str, Any]:
     return {method.removeprefix(f"{model}, "): of for method, of in told["clips"].items() if method.startswith(f"{model}, ")}
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    if not 0.0 <= float(text) <= 1.0:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 (the network alone) to 1 (HPSS alone), got {text}")
-    return float(text)
-
-
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("start", help="folder of the run, an ONNX file, or a model of a zoo")
@@ -142,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size, in half the time")
     p.add_argument("--card", help="file of the model card, beside the manifest (default: NAME.md)")
     p.add_argument("--figures", type=Path, help="what evaluate --json wrote of the file that an earlier export made of the same")
-    p.add_argument("--blend", type=share, help="the blend with HPSS to play with unless told otherwise")
+    p.add_argument("--blend", type=number(0.0, 1.0), help="the blend with HPSS to play with unless told otherwise")
     p.add_argument("--source", help="what it was trained on and under which licence, for the manifest (default: as the pool tells it)")
     p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from models.options import number, whole
 from models.separation import excerpts, soundfont
 from models.separation.stems import POOLED, SAMPLE_RATE, SPLITS, Stems, read_stems, sources
 
@@ -221,31 +222,14 @@ def _all(each: Callable[[Job], list[dict[str, Any]]], jobs: list[Job], processes
         raise SystemExit("a process that rendered was killed, as happens where memory is short: try fewer --processes") from None
 
 
-def minutes(text: str) -> float:
-    """A time above 0, for argparse."""
-    if not 0.0 < float(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {text}")
-    return float(text)
-
-
-def _at_least(least: int, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, got {text!r}")
-    return number
-
-
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     p.add_argument("folder", type=Path, help="with manifest.csv, splits.json, samples and songs")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--minutes", type=minutes, default=160.0, help="of each stem; a minute of all takes at most 32 MB")
+    p.add_argument("--minutes", type=number(above=True), default=160.0, help="of each stem; a minute of all takes at most 32 MB")
     p.add_argument("--fonts", type=Path, nargs="+", help="General MIDI sound fonts, as a rule those of Debian whose licence is MIT")
-    p.add_argument("--processes", type=partial(_at_least, 1), default=1)
-    p.add_argument("--seed", type=partial(_at_least, 0), default=1)
+    p.add_argument("--processes", type=whole(1), default=1)
+    p.add_argument("--seed", type=whole(0), default=1)
     return p
 
 

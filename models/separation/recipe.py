@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.options import number
 from models.separation import clips, evaluate, export, pool, train
 from models.separation.pool import INDEX
 from rtserver import zoo
@@ -55,13 +56,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("stems", type=Path, help="folder of samples, as models.separation.pool takes it")
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--fonts", type=Path, nargs="+", help="sound fonts (default: Debian's)")
-    p.add_argument("--pool-minutes", type=float, default=800.0, help="of each stem in the pool; a minute of all takes at most 32 MB")
+    p.add_argument(
+        "--pool-minutes", type=number(above=True), default=800.0, help="of each stem in the pool; a minute of all takes at most 32 MB"
+    )
     p.add_argument("--processes", type=int, default=2, help="that render the pool")
     p.add_argument("--device", default="cpu", help="cpu or cuda")
     p.add_argument("--batch", type=int, default=192, help="streams side by side; 8 to 16 on a CPU")
     p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
     p.add_argument("--steps", type=int, default=4500)
-    p.add_argument("--blend", type=export.share, default=BLEND, help="with HPSS, unless told otherwise (default: %(default)s)")
+    p.add_argument("--blend", type=number(0.0, 1.0), default=BLEND, help="with HPSS, unless told otherwise (default: %(default)s)")
     p.add_argument("--licence", default=export.LICENCE, help="of the weights, for the manifest (default: %(default)s)")
     p.add_argument("--source", help="what they were trained on and under which licence (default: what is known of the pool)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")

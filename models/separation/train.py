@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models import loop
+from models.options import number, whole
 from models.separation import credits, feed, frames, imported, losses, validation
 from models.separation.mixing import Pool, examples, n_stems
 from models.separation.network import STEMS, Network, parameters, two_stems
@@ -157,7 +158,7 @@ def train(args: argparse.Namespace) -> list[float]:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    size, weight, share = loop.whole(1), loop.number(), loop.number(0.0, 1.0)
+    size, weight, share = whole(1), number(), number(0.0, 1.0)
     p.add_argument("pool", type=Path, help="what models.separation.pool made, or a folder of stems")
     p.add_argument("--stems", choices=STEMS, help="default: those of what --start names, else stems3")
     p.add_argument("--start", help="go on from the run in this folder, from this ONNX file, or from this model of the zoo")
@@ -170,7 +171,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--combine", type=weight, default=0.5, help="weight of the errors of sums of stems")
     p.add_argument(
         "--exponent",
-        type=loop.number(0.0, 1.0, above=True),
+        type=number(0.0, 1.0, above=True),
         default=0.5,
         help="of errors of spectra: 1: mean square; less: easy passages count for more",
     )

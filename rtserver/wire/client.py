@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import Any
 
@@ -71,7 +72,8 @@ class Client:
     def ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         """One request, and its result. Raises `RtserverError` where no answer comes in time, `ProtocolError` where the server refuses."""
         request = r.REQUESTS[op](id=str(uuid.uuid4()), **arguments)
-        self._socket.send_multipart(p.encode_request(request))
+        with contextlib.suppress(zmq.Again):  # refused at once, a socket has nobody to send to, and would wait for ever
+            self._socket.send_multipart(p.encode_request(request), zmq.DONTWAIT)
         while self._socket.poll(round(self.timeout_s * 1000)):
             reply = p.decode_reply(self._socket.recv_multipart())
             if reply.id != request.id:  # one that came too late for its own request
