@@ -124,7 +124,7 @@ def test_nothing_is_lost_after_the_first_heartbeat(gateway: Gateway) -> None:
 
 def test_a_panic_takes_back_what_sounds_and_what_waits(gateway: Gateway) -> None:
     subscriber = Raw(gateway, "midi.")
-    gateway.say("performer", note(gateway, 1, in_s=0.0))
+    gateway.say("performer", note(gateway, 1))
     gateway.say("performer", note(gateway, 2, in_s=5.0, pitch=64))
     subscriber.told(4)
     before_ns = time.monotonic_ns()
@@ -149,7 +149,7 @@ def test_what_was_decided_before_a_panic_and_comes_after_it_is_not_told(gateway:
 
 def test_a_note_that_the_midi_role_ends_before_its_time_is_cut(gateway: Gateway) -> None:
     subscriber = Raw(gateway, "midi.")
-    gateway.say("performer", note(gateway, 1, in_s=0.0))
+    gateway.say("performer", note(gateway, 1))
     subscriber.told(2)
     gateway.say("midi", events.NoteOff(0, 0, 1, 60, 2, time.monotonic_ns(), time.monotonic_ns()))
     assert subscriber.told(1) == [("cut", 1)]
@@ -159,7 +159,7 @@ def test_a_note_that_ends_in_its_time_or_at_a_port_that_is_ahead_is_not(make: Ma
     gateway = make(midi=Midi(ports={"piano": MidiPort(offset_s=-0.3)})).started()
     gateway.session.clock.publish(0.0, time.monotonic(), RATE, 0.0)
     subscriber = Raw(gateway, "midi.")
-    gateway.say("performer", note(gateway, 1, in_s=0.0))
+    gateway.say("performer", note(gateway, 1))
     (_, on, _), _ = subscriber.message(), subscriber.message()
     off_ns = on.due_ns + on.duration_ns - 300 * MS
     gateway.say("midi", events.NoteOff(0, 0, 1, 60, 2, off_ns, off_ns))
@@ -169,7 +169,7 @@ def test_a_note_that_ends_in_its_time_or_at_a_port_that_is_ahead_is_not(make: Ma
 
 def test_the_death_of_the_midi_role_takes_back_everything(gateway: Gateway) -> None:
     subscriber = Raw(gateway, "midi.")
-    gateway.say("performer", note(gateway, 1, in_s=0.0))
+    gateway.say("performer", note(gateway, 1))
     subscriber.told(2)
     gateway.session.role("midi")[STATE] = STARTING  # as the supervisor writes when it finds it dead
     assert subscriber.told(1) == [("cut", 1)]
@@ -182,7 +182,7 @@ def test_the_death_of_the_midi_role_takes_back_everything(gateway: Gateway) -> N
 
 def test_the_end_of_the_gateway_takes_back_everything(gateway: Gateway) -> None:
     subscriber = Raw(gateway, "midi.")
-    gateway.say("performer", note(gateway, 1, in_s=0.0, duration=60 * RATE))
+    gateway.say("performer", note(gateway, 1, duration=60 * RATE))
     subscriber.told(2)
     gateway.stop()
     assert subscriber.told(1) == [("cut", 1)]
