@@ -106,13 +106,13 @@ def train(args: argparse.Namespace) -> list[float]:
     settings["data"] = credits.of_training(args.pool, args.start, args.out / FILE, args.resume)
     view = frames.View(network.stems, args.magnitude, args.combine > 0.0, args.time > 0.0, args.score)
     wanted = losses.Losses(WEIGHTS[network.stems], args.combine, args.time, args.exponent, args.level)
+    if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
+        raise SystemExit(f"{args.pool} has no vocals: import tracks with vocals (models.separation.recordings), or train --stems stems3")
     seconds = args.chunks * args.hops * NETWORK_HOP / frames.SAMPLE_RATE
     for split, length in (("train", seconds), ("validation", validation.SECONDS)):
         there = Pool(args.pool, split, length)
         if there.n_short and rank == 0:
             print(f"excerpts of {split} that are left out, shorter than {there.needed_s:.2f} s: {there.n_short}")
-    if network.stems == "stems4" and n_stems(args.pool) < len(STEMS["stems4"]):
-        raise SystemExit(f"{args.pool} has no vocals: import tracks with vocals (models.separation.recordings), or train --stems stems3")
     workers = max(1, args.workers)
     torch_analyses = device.type == "cuda" if args.analysis is None else args.analysis == "torch"
 
