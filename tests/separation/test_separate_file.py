@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ from rtserver.errors import AudioFileError, ConfigError
 from rtserver.graph import Graph
 from rtserver.node import Spec
 from rtserver.separation.offline import separate
+from rtserver.separation.wholefile import separate_whole
 
 RATE = 48000
 STAGE = Separation("stage")
@@ -90,15 +92,16 @@ def test_a_missing_input_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("way", [separate, separate_whole])
 @pytest.mark.parametrize("linked", [False, True])
-def test_the_input_is_never_written_over(linked: bool, take: Path, tmp_path: Path) -> None:
+def test_the_input_is_never_written_over(way: Callable[[Path, Path], object], linked: bool, take: Path, tmp_path: Path) -> None:
     own = take.rename(tmp_path / "percussive.wav")
     before = own.read_bytes()
     folder = tmp_path / "link" if linked else tmp_path
     if linked:
         folder.symlink_to(tmp_path)
     with pytest.raises(AudioFileError, match=r"percussive\.wav: would be written over .*percussive\.wav"):
-        separate(own, folder)
+        way(own, folder)
     assert own.read_bytes() == before
     assert not (tmp_path / "harmonic.wav").exists()
 

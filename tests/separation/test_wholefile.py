@@ -94,16 +94,3 @@ def test_a_kernel_is_read_from_text() -> None:
 def test_text_that_is_no_kernel_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="NAME=BINSxSPECTRA"):
         parse_kernel(text)
-
-
-@pytest.mark.parametrize("linked", [False, True])
-def test_the_input_is_never_written_over(linked: bool, take: Path, tmp_path: Path) -> None:
-    own = take.rename(tmp_path / "percussive.wav")
-    before = own.read_bytes()
-    folder = tmp_path / "link" if linked else tmp_path
-    if linked:
-        folder.symlink_to(tmp_path)
-    with pytest.raises(AudioFileError, match=r"percussive\.wav: would be written over .*percussive\.wav"):
-        separate_whole(own, folder)
-    assert own.read_bytes() == before
-    assert not (tmp_path / "harmonic.wav").exists()
