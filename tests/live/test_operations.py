@@ -128,7 +128,7 @@ def test_check_without_a_device_says_so_and_starts_nothing(monkeypatch, tmp_path
     (tmp_path / "show.toml").write_text('[audio]\ndevice = "rtserver no such device"\n')
     done = rtserver("check", tmp_path / "show.toml", "--json")
     assert done.returncode == 1
-    assert "preflight" not in {check["name"] for check in json.loads(done.stdout)}
+    assert "start" not in {check["name"] for check in json.loads(done.stdout)}
     assert "to be mended" in done.stderr
 
 
