@@ -10,12 +10,9 @@ import atexit
 import mmap
 import multiprocessing
 import os
-import queue
 import signal
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -112,6 +109,7 @@ class Feed:
         self._free: list[Any] = []
         self._full: list[Any] = []
         self._children: list[Any] = []
+        self._turn = 0
         for worker in range(workers):
             mine = rows[worker::workers]
             slots = [_Slot(len(mine), n_stems, n_chunks * hops * NETWORK_HOP) for _ in range(AHEAD)]
@@ -123,59 +121,30 @@ class Feed:
             self._full.append(full)
             self._children.append(child)
         atexit.register(self.close)  # sooner than multiprocessing, which would ask them to end and wait
-        self._closed = False
-        self._arrived: queue.Queue[dict[str, Tensor] | str] = queue.Queue(maxsize=1)
-        threading.Thread(target=self._carry, daemon=True).start()
+        if self.device.type == "cuda":
+            for slots in self._slots:
+                for slot in slots:
+                    _pin(slot.stems)
 
-    def _carry(self) -> None:
-        """Copy slots to the device while the network is busy there."""
-        try:
-            copies = None
-            if self.device.type == "cuda":
-                torch.cuda.set_device(self.device)  # each thread has a device of its own
-                copies = torch.cuda.Stream(self.device)
-                for slots in self._slots:
-                    for slot in slots:
-                        _pin(slot.stems)
-            turn = 0
-            while not self._closed:
-                with torch.cuda.stream(copies) if copies is not None else nullcontext():
-                    self._hand_over(self._gather(turn % AHEAD, copies))
-                turn += 1
-        except Exception as error:  # whoever waits for mixtures must not wait for ever
-            self._hand_over(f"mixtures came no further than this: {error}")
+    def _gather(self) -> dict[str, Tensor]:
+        """A slot of each process, in turn, so that the order does not depend on who is quicker.
 
-    def _gather(self, at: int, copies: Any) -> dict[str, Tensor]:
-        """Slot `at` of each process, in turn, so that the order does not depend on who is quicker."""
+        Each copy has ended before its slot is given back: the device waits for it, some hundredths of the time, and nothing can overtake.
+        """
         parts: list[dict[str, Tensor]] = []
         for worker, child in enumerate(self._children):
             while not self._full[worker].acquire(timeout=PATIENCE_S):
                 if not child.is_alive():
-                    raise RuntimeError(f"a process that draws mixtures ended with status {child.exitcode}: its message stands above")
-            slot = self._slots[worker][at]
+                    raise SystemExit(f"a process that draws mixtures ended with status {child.exitcode}: its message stands above")
+            slot = self._slots[worker][self._turn % AHEAD]
             told = {"stems": slot.stems, "score": slot.score, "window": slot.window}
-            parts.append({k: torch.from_numpy(x).to(self.device, non_blocking=True, copy=True) for k, x in told.items()})
-            if copies is not None:
-                copies.synchronize()
+            parts.append({k: torch.from_numpy(x).to(self.device, copy=True) for k, x in told.items()})
             self._free[worker].release()
-        whole = {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
-        if copies is not None:  # all of it is on this stream, so that no copy overwrites what is still to be read; it is used on another
-            copies.synchronize()
-            for x in whole.values():
-                x.record_stream(torch.cuda.default_stream(self.device))
-        return whole
-
-    def _hand_over(self, what: dict[str, Tensor] | str) -> None:
-        while not self._closed:
-            try:
-                self._arrived.put(what, timeout=PATIENCE_S)
-            except queue.Full:
-                continue
-            return
+        self._turn += 1
+        return {k: torch.cat([p[k] for p in parts]) for k in parts[0]}
 
     def close(self) -> None:
         """End the processes."""
-        self._closed = True
         atexit.unregister(self.close)
         for child in self._children:
             child.kill()
@@ -183,9 +152,7 @@ class Feed:
 
     def mixtures(self) -> dict[str, Tensor]:
         """The next mixtures, each from its beginning to its end: as `spectra.observe`, with ``score``. Exits if a process ended."""
-        arrived = self._arrived.get()
-        if isinstance(arrived, str):
-            raise SystemExit(arrived)
+        arrived = self._gather()
         angle = torch.from_numpy(self._angles.uniform(0.0, np.pi, len(arrived["window"])).astype(np.float32)).to(self.device)
         stems = arrived["stems"].float() / FULL_SCALE
         return spectra.observe(stems, arrived["window"], self.view, angle, self.compiled) | {"score": arrived["score"].float()}
