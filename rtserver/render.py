@@ -161,23 +161,23 @@ def render(path: Path, folder: Path, config: Config, progress: Callable[[int], N
         plan, n_frames = stepper.plan, signal.shape[1]
         longest = max(o.latency for o in plan.outputs)
         played = np.zeros((n_frames + longest + plan.block_size, plan.device_out), np.float32)
-        sink = FileSink(folder / "events.jsonl")
-        n_events = 0
+        events: list[AnyEvent] = []
         for start in range(0, n_frames + longest, plan.block_size):
             block = np.zeros((plan.block_size, plan.device_in), np.float32)
             piece = signal[: plan.device_in, start : start + plan.block_size].T
             block[: len(piece)] = piece
             stepper.exchange(block, played[start : start + plan.block_size])
             stepper.work()
-            for event in stepper.events():
-                sink.send(event)
-                n_events += 1
+            events += stepper.events()
             progress(min(start + plan.block_size, n_frames))
-        finish(sink)
+    sink = FileSink(folder / "events.jsonl")  # not sooner: where a render fails, what was there stays
+    for event in events:
+        sink.send(event)
+    finish(sink)
     files: list[Path] = []
     with ExitStack() as stack:  # all get to their places, or none
         for output in plan.outputs:
             files.append(folder / f"{output.name}.wav")
             channels = played[output.latency : output.latency + n_frames, list(output.channels)]
             stack.enter_context(audio_file.Writer(files[-1], sample_rate, len(output.channels))).write(channels.T)
-    return Rendered([*files, folder / "events.jsonl"], n_events, {o.name: o.latency for o in plan.outputs})
+    return Rendered([*files, folder / "events.jsonl"], len(events), {o.name: o.latency for o in plan.outputs})

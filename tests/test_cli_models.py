@@ -91,11 +91,18 @@ def test_golden_vectors_that_are_damaged_fail_with_1(content: bytes, mine: Path,
     assert re.search(r"^FAIL  mine: .*mine\.golden\.npz cannot be read: ", said(capsys, 1, "models", "verify", mine))
 
 
-@pytest.mark.parametrize("masks", [np.zeros((2, 3), np.float32), np.full((2, 2, 1025), "x"), np.zeros((9, 2, 1025), np.float32)])
+@pytest.mark.parametrize("masks", [np.zeros((2, 3), np.float32), np.full((2, 2, 1025), "x")])
 def test_golden_vectors_of_other_shapes_or_types_fail_with_1(masks: np.ndarray, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"in_features": np.zeros((2, 440), np.float32), "in_prior": np.zeros((2, 1025), np.float32)}
     np.savez(mine.with_suffix(".golden.npz"), out_masks=masks, **rows)
     assert "has other arrays than a model of kind 'separation' expects" in said(capsys, 1, "models", "verify", mine)
+
+
+@pytest.mark.parametrize("n_masks", [1, 9])
+def test_golden_vectors_of_unequal_length_fail_with_1(n_masks: int, mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {"in_features": np.zeros((2, 440), np.float32), "in_prior": np.zeros((2, 1025), np.float32)}
+    np.savez(mine.with_suffix(".golden.npz"), out_masks=np.zeros((n_masks, 2, 1025), np.float32), **rows)
+    assert "expected as many rows in every array" in said(capsys, 1, "models", "verify", mine)
 
 
 def test_golden_vectors_without_rows_prove_nothing(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,3 +191,16 @@ def test_events_that_the_disk_did_not_take_are_an_error_and_no_file_is_replaced(
     with pytest.raises(RtserverError, match=r"events\.jsonl: cannot be written .* is the disk full\?"):
         render(tmp_path / "in.wav", tmp_path / "out", Config())
     assert (tmp_path / "out" / "harmonic.wav").read_bytes() == b"of an earlier run"
+
+
+def test_a_render_that_ends_early_leaves_the_files_of_an_earlier_one(tmp_path):
+    audio_file.write(tmp_path / "in.wav", np.zeros((1, 96000), np.float32), 48000)
+    render(tmp_path / "in.wav", tmp_path / "out", settings())
+    before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
+
+    def interrupt(n_frames):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        render(tmp_path / "in.wav", tmp_path / "out", settings(), interrupt)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before

@@ -86,6 +86,8 @@ def check_separation(separation: Separation, path: str = "separation.") -> None:
         if getattr(separation, name) != getattr(plain, name):
             why = "belongs to the medians, and model names a network" if separation.model else "belongs to a network: name it with model"
             raise ConfigError(f"{path}{name}", f"{why}; leave it out")
+    if separation.where != "worker" and separation.worker_hops != plain.worker_hops:
+        raise ConfigError(f"{path}worker_hops", 'belongs to where = "worker": write that too, or leave it out')
     names = [model_name(model) for model in separation.models]
     if len(set(names)) < len(names):
         raise ConfigError(f"{path}other_model", f"expected another name than {names[0]!r}: it is how they are told apart while they play")

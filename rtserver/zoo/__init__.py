@@ -146,11 +146,18 @@ def open_session(path: Path, optimise: bool = True) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    # Weights may be all in the file itself, of which the manifest has the hash: below a file no other is found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path))
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # ONNX Runtime raises a class of its own for each way a file can be wrong
+        if "External data" in str(e):
+            raise ModelError(
+                f"{path} keeps weights in files beside it, which no hash of the manifest covers"
+                " — save it whole: onnx.save(onnx.load(FILE), NEW_FILE)"
+            ) from e
         raise ModelError(f"{path} cannot be read as an ONNX model: {e} — damaged? Reinstall rtserver, or export the model anew") from e
 
 

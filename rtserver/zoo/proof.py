@@ -45,6 +45,9 @@ def proved(name: str, folder: Path = zoo.FOLDER) -> float | None:
         raise ModelError(f"{path} cannot be read: {error} — export the model anew") from error
     if not rows or not all(x.ndim and len(x) for x in rows.values()):
         raise ModelError(f"{path}: expected a row a step in every array, got one without, which proves nothing — export the model anew")
+    if len({len(x) for x in rows.values()}) > 1:
+        lengths = ", ".join(f"{k} {len(x)}" for k, x in rows.items())
+        raise ModelError(f"{path}: expected as many rows in every array, got {lengths} — export the model anew")
     try:
         worst = _STEPPED[kind](name, folder, rows)
     except ModelError:

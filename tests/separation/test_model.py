@@ -206,3 +206,14 @@ def test_masks_that_are_not_finite_are_told_and_forgotten(tmp_path: Path) -> Non
     assert not slots.run(1, loud, out)
     assert slots.run(2, quiet, out) and fresh.run(0, quiet, expected)
     np.testing.assert_array_equal(out, expected)
+
+
+def test_weights_in_a_file_of_their_own_are_refused(tmp_path: Path) -> None:
+    import onnx
+
+    path = make(tmp_path / "net")
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="weights.bin")
+    text = (path.parent / zoo.MANIFEST).read_text()
+    (path.parent / zoo.MANIFEST).write_text(re.sub(r'sha256 = "\w+"', f'sha256 = "{zoo.sha256_of(path)}"', text))
+    with pytest.raises(ModelError, match="keeps weights in files beside it, which no hash of the manifest covers"):
+        zoo.load_model("tiny", path.parent)

@@ -130,6 +130,7 @@ def test_an_output_of_no_stem_is_told_which_there_are(tiny: SeparationModel) -> 
         ({"model": "a", "method": "kam"}, "separation.method"),
         ({"model": "a", "blend": 1.1}, "separation.blend"),
         ({"model": "a", "where": "worker", "worker_hops": 9}, "separation.worker_hops"),
+        ({"model": "a", "worker_hops": 3}, "separation.worker_hops"),
         ({"model": "a", "other_model": "b/a.onnx"}, "separation.other_model"),
     ],
 )
