@@ -91,7 +91,8 @@ def test_a_sender_hangs(stage, row):
     assert trial.went_on()
     assert trial.let_go(3.0, from_fault=True), "killed for its silence, then released by the standby"
     assert trial.tells("midi down", "midi restarted")
-    assert "hung" in trial.events("role")[0]["detail"]
+    detail = trial.events("role")[0]["detail"]
+    assert "hung" in detail or "no heartbeat" in detail, "the role says so, or on a busy machine its supervisor before it"
     back = len(stage.synth.heard)
     assert stage.wait(lambda: any(m[0] & 0xF0 == 0x90 for _, m in stage.synth.heard[back:])), "new notes sound"
 
