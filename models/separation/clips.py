@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from benchmarks.hpss_quality import sdr, si_sdr
+from models.separation.sdr import sdr, si_sdr
 
 KNOWN = (("harmonic", "percussive"), ("drums", "bass", "other"), ("drums", "bass", "vocals", "other"))  # stems that can be scored
 PARTS = ("harmonic", "percussive", "bass", "vocals", "other")

@@ -26,11 +26,11 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from benchmarks.hpss_quality import has_librosa, separate_librosa
-from benchmarks.machine import machine
+from models.machine import machine
 from models.options import number, whole
 from models.separation import estimates, musdb, playing, validation
 from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show
+from models.separation.librosa_hpss import has_librosa, separate_librosa
 from models.separation.train import begin
 from rtserver.config import Separation
 from rtserver.errors import ModelError
