@@ -1,7 +1,9 @@
-"""What goes into a zoo, by any of the three exports: whole, under a name that a manifest can hold, or not at all."""
+"""What goes into a zoo, by any of the three exports or rounded: whole, under a name that a manifest can hold, or not at all."""
 
+import errno
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from rtserver import zoo
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
+from onnxruntime import quantization  # noqa: E402  (needs onnx)
+
 from models.following import export as following  # noqa: E402  (needs torch)
 from models.following.network import Network as OnsetNetwork  # noqa: E402
 from models.generation import export as generation  # noqa: E402
+from models.generation import int8  # noqa: E402
 from models.generation.network import Network as EventNetwork  # noqa: E402
 from models.separation import export as separation  # noqa: E402
 from models.separation.network import Network  # noqa: E402
@@ -83,6 +88,32 @@ def test_another_export_replaces_the_first(kind: str, tmp_path: Path) -> None:
     assert zoo.manifest(tmp_path)["mine"]["sha256"] != before["mine"]["sha256"]
     assert {p.name for p in tmp_path.iterdir()} == {zoo.MANIFEST, "mine.golden.npz", *(entry["file"] for entry in before.values())}
     assert zoo.load_model("mine", tmp_path)
+
+
+def test_rounding_that_fails_leaves_the_zoo_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("generation", tmp_path)
+    int8.add(tmp_path, "mine")
+    put("generation", tmp_path, seed=1)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    done, real = [], quantization.quantize_dynamic
+
+    def round_two(model: Path, target: Path, **options: Any) -> None:
+        if len(done) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(model, target, **options)
+        done.append(target)
+
+    monkeypatch.setattr(quantization, "quantize_dynamic", round_two)
+    with pytest.raises(OSError, match="No space left"):
+        int8.add(tmp_path, "mine")
+    assert len(done) == 2
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_model_to_round_that_is_not_there_is_named(tmp_path: Path) -> None:
+    put("generation", tmp_path)
+    with pytest.raises(SystemExit, match=r"no model 'mime' in .*did you mean 'mine'"):
+        int8.add(tmp_path, "mime")
 
 
 def test_a_manifest_says_what_it_was_told() -> None:
