@@ -1,6 +1,7 @@
 """What goes into a zoo, by any of the three exports or rounded: whole, under a name that a manifest can hold, or not at all."""
 
 import errno
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,17 @@ def test_a_blend_that_is_no_share_is_refused(blend: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit, match="2"):
         separation.parser().parse_args(["RUN", "ZOO", "--name", "mine", "--blend", blend])
     assert "argument --blend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [(None, "cannot be read: No such file"), ("", "is no JSON"), ("no JSON", "is no JSON"), ("\xff", "is no JSON")]
+    + [(text, "has no figures of clips") for text in ("[]", "{}", '{"figures": 3}', '{"figures": {"musdb": {}}}')],
+)
+def test_figures_that_are_none_are_named_before_a_model_is_read(text: str | None, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    asked = separation.parser().parse_args(["no model", str(tmp_path), "--name", "mine", "--figures", str(path)])
+    with pytest.raises(SystemExit, match=f"^--figures {re.escape(str(path))} {what}.*: expected what .*--json wrote$"):
+        separation.main(asked)
