@@ -109,7 +109,7 @@ def export(  # noqa: PLR0917
             "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
             "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
             "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
-            "sample_rates": [44100, 48000],
+            "sample_rates": list(frames.SAMPLE_RATES),
             "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
             "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
         }  # fmt: skip

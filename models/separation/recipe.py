@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from models.options import number
-from models.separation import clips, evaluate, export, pool, train
+from models.separation import clips, evaluate, export, frames, pool, train
 from models.separation.pool import INDEX, read_index
 from rtserver import zoo
 
@@ -39,7 +39,7 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
             "(models.separation.recordings), or train --stems stems3"
         )
     if args.clips is not None:
-        clips.folders(args.clips)
+        evaluate.check_clips(clips.folders(args.clips), {"the network": frames.SAMPLE_RATES})
     mark = made / WHOLE
     if not mark.exists():
         fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []

@@ -82,6 +82,12 @@ def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists()
 
 
+def test_clips_that_cannot_be_measured_are_named_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = stemclips.write(tmp_path / "clips" / "made_a", {"bass": stemclips.stems(1.0, 0)["bass"]})
+    told = before_the_pool(tmp_path / "out", monkeypatch, "--clips", str(tmp_path / "clips"))
+    assert told.startswith(f"{clip}: expected drums")
+
+
 def test_that_samples_have_no_vocals_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = before_the_pool(tmp_path, monkeypatch, "--stems", "stems4")
     assert told.startswith(
