@@ -5,9 +5,8 @@ usage: hpss_quality.py REF_DIR [--clips NAME ...] [--preset NAME ...] [--no-libr
 REF_DIR holds one folder a clip with `<stem>.flac` or `<stem>.wav`: `drums` is the percussive truth, the sum of all others (except
 `mix`) the harmonic one, and the sum of both the mixture. Clips are grouped by their name up to the first underscore.
 
-SI-SDR: Le Roux et al., "SDR – half-baked or well done?", ICASSP 2019, over both channels at once. SDR: 10 log10 of reference energy
-over error energy, nothing rescaled. With margins above 1 there is a residual, which belongs to neither truth: what it holds is missing from
-both parts.
+SI-SDR and SDR as `models/separation/sdr.py` has them. With margins above 1 there is a residual, which belongs to neither truth: what it
+holds is missing from both parts.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,10 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from models.separation.librosa_hpss import has_librosa, separate_librosa
+from models.separation.sdr import sdr, si_sdr
 from rtserver.dsp.hpss import PRESETS, HpssPreset
 from rtserver.dsp.masks import SOFT, Masks
 from rtserver.node import Spec
@@ -39,19 +43,6 @@ MASKS = {
     "hard, margins 3": Masks("hard", 2.0, 3.0, 3.0),
 }
 LIBROSA = {"librosa 4096/1024/17": (4096, 1024, 17), "librosa 2048/512/31": (2048, 512, 31)}
-
-
-def si_sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio in dB, means removed."""
-    r, e = (a.ravel().astype(np.float64) - a.mean(dtype=np.float64) for a in (reference, estimate))
-    target = (e @ r) / (r @ r + 1e-9) * r
-    return float(10.0 * np.log10((target @ target + 1e-9) / (np.sum((e - target) ** 2) + 1e-9)))
-
-
-def sdr(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Signal-to-distortion ratio in dB."""
-    r, e = reference.astype(np.float64), estimate.astype(np.float64)
-    return float(10.0 * np.log10((np.sum(r**2) + 1e-9) / (np.sum((r - e) ** 2) + 1e-9)))
 
 
 def load(folder: Path) -> tuple[Stems, int]:
@@ -88,26 +79,6 @@ def separate(preset: HpssPreset, mixture: np.ndarray, sample_rate: int, masks: M
         istft.process(masked, out)
         result[:, :, start : start + hop] = out
     return result[:, :, latency : latency + n_frames]
-
-
-def separate_librosa(sizes: tuple[int, int, int], mixture: np.ndarray) -> np.ndarray:
-    """(2, n_channels, frames): librosa offline, which sees the future."""
-    import librosa
-
-    n_fft, hop, kernel = sizes
-    spectrum = librosa.stft(mixture, n_fft=n_fft, hop_length=hop)
-    parts = librosa.decompose.hpss(spectrum, kernel_size=kernel)
-    return np.stack([librosa.istft(part, hop_length=hop, n_fft=n_fft, length=mixture.shape[1]) for part in parts])
-
-
-def has_librosa() -> bool:
-    """Whether librosa can be imported; says so when it cannot."""
-    try:
-        import librosa  # noqa: F401
-    except ImportError:
-        print("librosa is not installed: its rows are left out (pip install librosa)")
-        return False
-    return True
 
 
 def score(truth: Stems, estimate: np.ndarray) -> dict[str, float]:

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from hpss_quality import LIBROSA, Stems, has_librosa, load, score, separate_librosa, table
+from hpss_quality import LIBROSA, Stems, load, score, table
 from machine import machine, write_result
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from models.separation.librosa_hpss import has_librosa, separate_librosa
 from models.separation.playing import play
 from rtserver.config import Separation
 from rtserver.dsp.backfitting import backfit, separate

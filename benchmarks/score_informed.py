@@ -28,7 +28,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from hpss_quality import si_sdr
 from machine import machine, write_result
 from songs import Clip, in_file, made_up, performed
 from tqdm import tqdm
@@ -36,6 +35,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from models.separation.clips import SILENT, bootstrap, folders, read_clip
+from models.separation.sdr import si_sdr
 from rtserver.config import Separation
 from rtserver.dsp.features import Features
 from rtserver.dsp.layout import N_FEATURES

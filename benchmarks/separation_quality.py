@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hpss_quality import LIBROSA, has_librosa, separate_librosa
+from hpss_quality import LIBROSA
 from kam import whole
 from machine import machine, write_result
 from tqdm import tqdm
@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from models.separation import playing
 from models.separation.bsseval import median_sdr
 from models.separation.clips import PARTS, SILENT, Difference, Scores, differences, folders, groups_of, means, read_clip, scores, show
+from models.separation.librosa_hpss import has_librosa, separate_librosa
 from rtserver import zoo
 from rtserver.config import Separation
 from rtserver.dsp.hpss import PRESETS

@@ -37,13 +37,18 @@ READABLE = sorted(path for folder in ("rtserver", "clients", "benchmarks", "tool
 
 @cache
 def imports(module: str) -> frozenset[str]:
-    """Everything that a module imports anywhere in it, by full name; of ``from a import b`` both ``a`` and ``a.b``."""
+    """What `imported` says of a module of rtserver."""
+    return imported(MODULES[module])
+
+
+def imported(path: Path) -> frozenset[str]:
+    """Everything that a file imports anywhere in it, by full name; of ``from a import b`` both ``a`` and ``a.b``."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} uses a relative import"
+            assert node.level == 0, f"{path} uses a relative import"
             found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return frozenset(found)
 
@@ -80,6 +85,12 @@ def test_the_core_reaches_no_device_no_socket_and_no_clock(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_the_training_side_is_never_imported(module: str) -> None:
     assert not tops(module) & {"models", "torch", "tests", "librosa"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_training_side_imports_no_benchmarks(path: Path) -> None:
+    """They import it."""
+    assert "benchmarks" not in {name.partition(".")[0] for name in imported(path)}
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("rtserver.dsp")])

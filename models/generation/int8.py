@@ -13,8 +13,9 @@ from pathlib import Path
 
 from models.generation import exported, pieces
 from models.generation.evaluate import sequences
-from models.generation.export import GRAPHS, enter
+from models.generation.export import GRAPHS, enter, room
 from rtserver import zoo
+from rtserver.errors import ModelError
 from rtserver.generation.note_network import NoteNetwork
 
 N_COMPARED = 20_000  # notes
@@ -49,12 +50,21 @@ def quantise(files: dict[str, Path], name: str, made: str, folder: Path) -> dict
 
 
 def add(folder: Path, name: str) -> str:
-    """Put the int8 model of an exported one into the same zoo; returns its name."""
-    entry = zoo.manifest(folder)[name]
-    made = quantise({name + graph: zoo.load_model(name + graph, folder)[0] for graph in GRAPHS}, name, f"{name}-int8", folder)
+    """Put the int8 model of an exported one into the same zoo; returns its name.
+
+    Exits with a line where there is no such model; where it fails, the zoo stays as it was.
+    """
+    rounded = f"{name}-int8"
+    entries = room(folder, rounded)
+    try:
+        files = {name + graph: zoo.load_model(name + graph, folder)[0] for graph in GRAPHS}
+    except ModelError as e:
+        raise SystemExit(str(e)) from e
     kept = ("hidden_size", "layers", "ticks_per_quarter", "card", "data", "split", "training", "date")
-    enter(folder, f"{name}-int8", made, {k: entry[k] for k in kept if k in entry})
-    return f"{name}-int8"
+    with tempfile.TemporaryDirectory(dir=folder) as beside:
+        made = quantise(files, name, rounded, Path(beside))
+        enter(folder, rounded, made, {k: entries[name][k] for k in kept if k in entries[name]})
+    return rounded
 
 
 def compare(folder: Path, names: list[str], held_out: list[pieces.Piece], n_notes: int = N_COMPARED) -> dict[str, dict[str, float]]:
@@ -70,5 +80,6 @@ if __name__ == "__main__":
     p.add_argument("zoo", type=Path)
     p.add_argument("name")
     args = p.parse_args()
-    for name, figures in compare(args.zoo, [args.name, add(args.zoo, args.name)], pieces.load(args.data)[2]).items():
+    held_out = pieces.load(args.data)[2]
+    for name, figures in compare(args.zoo, [args.name, add(args.zoo, args.name)], held_out).items():
         print(name, figures)

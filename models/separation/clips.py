@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from benchmarks.hpss_quality import sdr, si_sdr
+from models.separation.sdr import sdr, si_sdr
 
 KNOWN = (("harmonic", "percussive"), ("drums", "bass", "other"), ("drums", "bass", "vocals", "other"))  # stems that can be scored
 PARTS = ("harmonic", "percussive", "bass", "vocals", "other")
+MIXTURES = ("mix", "mixture")  # files beside the stems
 SILENT = 1e-6  # of the mixture's energy: such a stem is not scored
 N_BOOTSTRAP = 4000
 Signal = np.ndarray
@@ -32,17 +33,22 @@ def folders(root: Path, names: Iterable[str] = ()) -> list[Path]:
     return found
 
 
+def stem_files(folder: Path) -> dict[str, Path]:
+    """stem -> its file, of a clip. Exits with a line where the drums are missing, or everything else is."""
+    found = {path.stem: path for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]) if path.stem not in MIXTURES}
+    if "drums" not in found or len(found) < 2:
+        raise SystemExit(f"{folder}: expected drums and at least one other stem (.flac or .wav), found {', '.join(found) or 'none'}")
+    return found
+
+
 def read_clip(folder: Path, vocals: bool = False) -> tuple[Signal, int]:
     """(drums, bass, other), or with `vocals` (drums, bass, vocals, other), each (2, frames), and the sample rate; what a clip lacks is
-    silent."""
+    silent. Exits as `stem_files` does."""
     found: dict[str, Signal] = {}
     rate = 0
-    for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]):
-        if path.stem not in ("mix", "mixture"):
-            data, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            found[path.stem] = np.ascontiguousarray(data.T)
-    if "drums" not in found or len(found) < 2:
-        raise SystemExit(f"{folder}: expected drums and at least one other stem, found {sorted(found)}")
+    for name, path in stem_files(folder).items():
+        data, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        found[name] = np.ascontiguousarray(data.T)
     silent = np.zeros_like(found["drums"])
     own = ("drums", "bass", "vocals") if vocals else ("drums", "bass")
     other = sum((x for k, x in found.items() if k not in own), silent)

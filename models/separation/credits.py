@@ -5,14 +5,13 @@ Nothing is said that is not known: songs and recordings bring no licence with th
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from models import loop
-from models.separation.pool import SOURCES, read_index
+from models.separation.pool import read_index, read_sources
 from rtserver import zoo
 
-# What the licence of a collection asks for, or thanks that it does not ask for, by how its line in SOURCES begins.
+# What the licence of a collection asks for, or thanks that it does not ask for, by how its line in a pool's sources begins.
 SAMPLES = {
     "MuldjordKit": (
         "Drum samples: MuldjordKit by Lars Muldjord (recorded 2010), distributed by the DrumGizmo team, SFZ edition v1.0 mapped and "
@@ -38,8 +37,8 @@ def attribution(pool: Path) -> list[str]:
     sources = {part["source"] for part in parts}
     told: list[str] = []
     if sources & {"samples", "loops"}:
-        named = json.loads((pool / SOURCES).read_text()) if (pool / SOURCES).is_file() else ["of a folder that is not on record"]
-        told += [next((text for start, text in SAMPLES.items() if name.startswith(start)), f"Samples: {name}.") for name in named]
+        for name in read_sources(pool):
+            told.append(next((text for start, text in SAMPLES.items() if name.startswith(start)), f"Samples: {name}."))
     if sources & {"electronic", "synthesis"}:
         told.append("Synthesised sounds.")
     if any(line["song"] not in NO_SONG for line in rendered):

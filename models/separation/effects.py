@@ -10,7 +10,7 @@ from models.separation.sampler import decibels
 from models.separation.stems import SAMPLE_RATE
 from rtserver.kernels import jit
 
-F32 = I16 = np.ndarray
+F32 = np.ndarray
 LOW, BAND, HIGH = range(3)  # outputs of `filtered`
 Span = tuple[float, float]
 
@@ -32,30 +32,6 @@ def distort(x: F32, drive: float, cut: float) -> None:
             a += k * (y - a)
             b += k * (a - b)
             x[c, t] = back * b
-
-
-@jit("void(int16[:,::1], int64, float64, float32, float32, float32, float32, float32[:,::1])")
-def cut_out(source: I16, start: int, speed: float, ll: float, lr: float, rl: float, rr: float, out: F32) -> None:  # noqa: PLR0917
-    """Fill `out` (2, n) from frame `start` of `source` (2, m), `speed` times as quick, through a 2 by 2 matrix (pan, width, polarity).
-
-    left = ll·left + lr·right, right = rl·left + rr·right. Cubic interpolation; what lies behind the end is silent.
-    """
-    m = source.shape[1]
-    for t in range(out.shape[1]):
-        position = t * speed
-        i = np.int64(position)
-        f = np.float32(position - i)
-        i += start
-        if i + 2 >= m:
-            out[0, t] = out[1, t] = np.float32(0.0)
-            continue
-        j = max(i - 1, 0)
-        a, b, c, d = np.float32(source[0, j]), np.float32(source[0, i]), np.float32(source[0, i + 1]), np.float32(source[0, i + 2])
-        x = b + np.float32(0.5) * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
-        a, b, c, d = np.float32(source[1, j]), np.float32(source[1, i]), np.float32(source[1, i + 1]), np.float32(source[1, i + 2])
-        y = b + np.float32(0.5) * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
-        out[0, t] = ll * x + lr * y
-        out[1, t] = rl * x + rr * y
 
 
 @jit("void(float32[:,::1], float32, float32, float32)")
@@ -124,7 +100,8 @@ def reverberate(x: F32, delays: np.ndarray, feedback: float, damping: float, wet
 def filtered(x: F32, output: int, cutoff: float, damping: float) -> None:
     """A low-, band- or high-pass (LOW, BAND, HIGH) of 12 dB an octave at `cutoff` (share of the rate), flat at a damping of 1.4.
 
-    The state-variable filter of V. Zavalishin, "The Art of VA Filter Design". A band has 0 dB at its centre.
+    The state-variable filter of V. Zavalishin, "The Art of VA Filter Design". A band has 0 dB at its centre. `voices.wave` has it once
+    more, multiplied out for a cutoff that moves: from one form for both the last bits of one would change, and with them what a seed gives.
     """
     g = math.tan(math.pi * min(max(cutoff, 0.0005), 0.45))
     a1 = 1.0 / (1.0 + g * (g + damping))

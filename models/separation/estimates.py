@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.separation.clips import order_of
-from models.separation.frames import Observer, View, transform
+from models.separation.frames import SAMPLE_RATES, Observer, View, transform
 from models.separation.network import N_SCORE, STEMS, Network
 from models.separation.train import FILE, restore
 from models.separation.validation import blended
@@ -28,11 +28,15 @@ class Model:
 
     stems : in the order of `clips.KNOWN`; ``order`` says where each is among the masks
     sha256 : of its file; empty for a run
+    sample_rates : Hz that it is made for
     """
 
-    def __init__(self, stems: Sequence[str], run: Run, name: str = "network", sha256: str = "") -> None:
+    def __init__(
+        self, stems: Sequence[str], run: Run, name: str = "network", *, sha256: str = "", sample_rates: Sequence[int] = SAMPLE_RATES
+    ) -> None:
         self.order = order_of(stems, name)
         self.stems, self.run, self.sha256 = tuple(stems[i] for i in self.order), run, sha256
+        self.sample_rates = tuple(sample_rates)
 
 
 def load(name: str) -> Model:
@@ -48,7 +52,7 @@ def load(name: str) -> Model:
         file, told = zoo.load_model(entry, folder)
     except ModelError as e:
         raise SystemExit(str(e)) from e
-    return by_onnx(file, told.get("stems", ()), name, told["sha256"])
+    return by_onnx(file, told.get("stems", ()), name, told["sha256"], told.get("sample_rates", SAMPLE_RATES))
 
 
 def untrained() -> Model:
@@ -66,7 +70,7 @@ def by_torch(network: Network) -> Model:
     return Model(STEMS[network.stems], run)
 
 
-def by_onnx(path: Path, stems: Sequence[str], name: str, sha256: str) -> Model:
+def by_onnx(path: Path, stems: Sequence[str], name: str, sha256: str, sample_rates: Sequence[int]) -> Model:
     session = zoo.open_session(path)
     names = [x.name for x in session.get_inputs()]
     states = {x.name: tuple(x.shape) for x in session.get_inputs() if x.name not in ("features", "prior", "score")}
@@ -81,7 +85,7 @@ def by_onnx(path: Path, stems: Sequence[str], name: str, sha256: str) -> Model:
             out.append(masks)
         return np.stack(out)
 
-    return Model(stems, run, name, sha256)
+    return Model(stems, run, name, sha256=sha256, sample_rates=sample_rates)
 
 
 def separate(

@@ -26,17 +26,17 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from benchmarks.hpss_quality import has_librosa, separate_librosa
-from benchmarks.machine import machine
+from models.machine import machine
 from models.options import number, whole
 from models.separation import estimates, musdb, playing, validation
-from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show
+from models.separation.clips import Scores, Signal, differences, folders, groups_of, means, read_clip, scores, show, stem_files
+from models.separation.librosa_hpss import has_librosa, separate_librosa
+from models.separation.mixing import Pool
 from models.separation.train import begin
 from rtserver.config import Separation
 from rtserver.errors import ModelError
 
 LIBROSA = (4096, 1024, 17)
-MIXTURES = ("mix", "mixture")  # files beside the stems
 OWN = ("drums", "bass", "vocals")  # stems that "other" is made without
 HOPS = {256: "11.6 ms", 128: "5.8 ms"}
 PRESET = {256: "default", 128: "stage"}
@@ -116,29 +116,51 @@ def check(args: argparse.Namespace) -> None:
         raise SystemExit("nothing to measure on: name --clips, --pool or --musdb")
     if args.json is not None and (args.json.is_dir() or not os.access(args.json if args.json.exists() else args.json.parent, os.W_OK)):
         raise SystemExit(f"--json {args.json} cannot be written: expected a file in a folder that is there and may be written to")
+    made_for: dict[str, tuple[int, ...]] = {}
     for model in args.models:
-        estimates.load(model)
+        made_for[model] = estimates.load(model).sample_rates
         if args.pool is not None:
             begin(model)
-    for clip in folders(args.clips) if args.clips is not None else []:
-        alike(clip)
+        if args.musdb is not None:
+            musdb.file_of(model)
+    if args.pool is not None:
+        Pool(args.pool, "validation", validation.SECONDS)
+    if args.clips is not None:
+        check_clips(folders(args.clips), made_for)
+    if args.musdb is not None:
+        check_clips(musdb.tracks(args.musdb), made_for, (musdb.MIXTURE,))
 
 
-def alike(clip: Path) -> None:
-    """Exits with a line where the stems of a clip differ in what they have to have in common."""
+def check_clips(clips: list[Path], made_for: dict[str, tuple[int, ...]], more: tuple[str, ...] = ()) -> None:
+    """Exits with a line where a clip cannot be measured: a stem is missing, or they differ, or a model is not made for their rate.
+
+    made_for : model -> sample rates in Hz
+    more : files that are read beside the stems
+    """
+    for clip in clips:
+        rate = alike(clip, more)
+        for model, rates in made_for.items():
+            if rate not in rates:
+                expected = " or ".join(map(str, rates))
+                raise SystemExit(f"{clip} is at {rate} Hz: expected {expected} Hz, which {model} is made for: convert its files")
+
+
+def alike(clip: Path, more: tuple[str, ...] = ()) -> int:
+    """The sample rate of a clip in Hz. Exits with a line where a stem is missing, or where its stems and the files `more` differ in what
+    they have to have in common."""
     found: dict[str, tuple[int, int, int]] = {}
-    for path in sorted([*clip.glob("*.flac"), *clip.glob("*.wav")]):
+    for path in [*stem_files(clip).values(), *(clip / name for name in more)]:
         try:
             info = soundfile.info(path)
         except soundfile.SoundFileError as e:
             raise SystemExit(f"{path} cannot be read as audio: {e}: export it again") from e
-        if path.stem not in MIXTURES:
-            found[path.name] = (info.frames, info.samplerate, info.channels)
+        found[path.name] = (info.frames, info.samplerate, info.channels)
     # What is a part of "other" may have one channel.
     wide = {channels for name, (_, _, channels) in found.items() if channels > 1 or Path(name).stem in OWN}
     if len({(n, rate) for n, rate, _ in found.values()}) > 1 or len(wide) > 1:
         told = "; ".join(f"{name} {n} frames, {rate} Hz, {channels} channels" for name, (n, rate, channels) in found.items())
         raise SystemExit(f"{clip}: expected stems of one length, rate and number of channels, got {told}: export them alike")
+    return next(rate for _, rate, _ in found.values())
 
 
 def main(args: argparse.Namespace) -> None:

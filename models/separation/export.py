@@ -81,11 +81,11 @@ def replay(path: Path, rows: dict[str, np.ndarray]) -> float:
 
 
 def export(  # noqa: PLR0917
-    network: Network, folder: Path, name: str, facts: dict[str, Any], int8: bool = False, measured: Path | None = None
+    network: Network, folder: Path, name: str, facts: dict[str, Any], int8: bool = False, measured: dict[str, Any] | None = None
 ) -> float:
     """Write graph, golden vectors and manifest entry into `folder`; returns the largest difference to torch.
 
-    measured : what `evaluate --json` wrote about this very file
+    measured : what `read_figures` read about this very file
     """
     network = network.eval().cpu()
     close = CLOSE_INT8 if int8 else CLOSE
@@ -109,7 +109,7 @@ def export(  # noqa: PLR0917
             "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
             "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
             "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
-            "sample_rates": [44100, 48000],
+            "sample_rates": list(frames.SAMPLE_RATES),
             "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
             "weights": "int8" if int8 else "float32", "golden": f"{name}.golden.npz", "golden_within": close, **facts,
         }  # fmt: skip
@@ -117,13 +117,27 @@ def export(  # noqa: PLR0917
     return worst
 
 
-def figures(path: Path, sha256: str) -> dict[str, Any]:
-    """Of what `evaluate --json` wrote: latency and blend -> group -> part -> SI-SDR and SDR in dB, of the file of this hash: others, the
-    same network with rounded weights among them, have others."""
-    told = json.loads(path.read_text())["figures"]
-    model = next((name for name, of in told.get("files", {}).items() if of == sha256), None)
+def read_figures(path: Path) -> dict[str, Any]:
+    """The figures that `evaluate --json` wrote. Exits with a line where there are none of clips."""
+    expected = "expected what models.separation.evaluate MODEL --clips CLIPS --json wrote"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise SystemExit(f"--figures {path} cannot be read: {e.strerror}: {expected}") from None
+    except ValueError as e:  # of UTF-8 or of JSON
+        raise SystemExit(f"--figures {path} is no JSON: {e}: {expected}") from None
+    found = told.get("figures") if isinstance(told, dict) else None
+    if not isinstance(found, dict) or not isinstance(found.get("clips"), dict) or not isinstance(found.get("files"), dict):
+        raise SystemExit(f"--figures {path} has no figures of clips: {expected}")
+    return found
+
+
+def figures(told: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """Of what `read_figures` read: latency and blend -> group -> part -> SI-SDR and SDR in dB, of the file of this hash: others, the
+    same network with rounded weights among them, have others. Exits with a line where there are none of it."""
+    model = next((name for name, of in told["files"].items() if of == sha256), None)
     if model is None:
-        raise SystemExit(f"{path} has no figures of this very file: export without them, evaluate what was exported, export again")
+        raise SystemExit("--figures has no figures of this very file: export without them, evaluate what was exported, export again")
     return {method.removeprefix(f"{model}, "): of for method, of in told["clips"].items() if method.startswith(f"{model}, ")}
 
 
@@ -145,6 +159,7 @@ def parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     room(args.zoo, args.name)
+    measured = None if args.figures is None else read_figures(args.figures)
     network, path = begin(args.start, args.stems), Path(args.start) / FILE
     training = {}
     if path.exists():
@@ -161,7 +176,7 @@ def main(args: argparse.Namespace) -> None:
     }
     if args.blend is not None:
         facts["blend"] = args.blend
-    worst = export(network, args.zoo, args.name, facts, args.int8, args.figures)
+    worst = export(network, args.zoo, args.name, facts, args.int8, measured)
     print(f"exported {args.name} to {args.zoo}; ONNX Runtime differs from torch by at most {worst:.1e}")
 
 

@@ -26,6 +26,7 @@ Hops = dict[str, np.ndarray]
 
 SAMPLE_RATE = 44100
 N_PAST, PAST_STEP, N_AROUND = 15, 2, 17  # of the HPSS behind the prior, in hops of the network and bins: 0.17 s
+SAMPLE_RATES = (44100, 48000)  # Hz that a network is made for: `mixing` draws both
 HOPS = (256, 128)  # that a network is made for: at 128 two phases take turns, each of which sees hops of 256
 JITTER_S = 0.02  # a follower is wrong by about so much
 

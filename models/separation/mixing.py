@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from models.separation import effects
+from models.separation import effects, sampler
 from models.separation.pool import read_index
 from models.separation.stems import POOLED, SAMPLE_RATE
 
@@ -200,7 +200,7 @@ def _place(audio: np.ndarray, start: int, speed: float, gain: float, out: np.nda
     pan = rng.uniform(-1.0, 1.0) * (0.25 if rng.random() < 0.7 else 0.8)
     matrix = matrix * gain * np.array([[min(1.0, 1.0 - pan)], [min(1.0, 1.0 + pan)]])
     (ll, lr), (rl, rr) = matrix.astype(np.float32)
-    effects.cut_out(audio, start, speed, ll, lr, rl, rr, out)
+    sampler.cut_out(audio, start, speed, ll, lr, rl, rr, out)
     if rng.random() < EQ_SHARE:
         centre = 60.0 * 2.0 ** rng.uniform(0.0, 7.5)
         gain_db, q = rng.uniform(-EQ_DB, EQ_DB), rng.uniform(0.4, 2.0)

@@ -30,18 +30,15 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
 
     Exits with a line where `root` has no tracks, or `name` is a training run.
     """
-    model = read_model(_file(name))
+    model = read_model(file_of(name))
     order = order_of(model.stems, name)
-    tracks = [p for p in sorted((root / "test").iterdir()) if (p / MIXTURE).exists()] if (root / "test").is_dir() else []
-    if not tracks:
-        raise SystemExit(f"{root}: expected test/TRACK/{MIXTURE} and stems, as in MUSDB18-HQ")
     parts = PARTS[len(model.stems)]
     out: Medians = {}
-    for track in tqdm(tracks, unit="track", disable=None):
+    for track in tqdm(tracks(root), unit="track", disable=None):
         truth, rate = read_clip(track, "vocals" in parts)
         mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
         wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
-        for method, made in _estimates(_file(name), model, preset, truth, mixture, rate).items():
+        for method, made in _estimates(file_of(name), model, preset, truth, mixture, rate).items():
             got = parts_of(made[order] if method not in REFERENCES else made)
             there = {k: x for k, x in wanted.items() if got[k].any()}  # medians say nothing of vocals
             found = median_sdr(there, got, rate, by_museval) if there else {}
@@ -50,6 +47,14 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
         there = {k: [found[k] for found in of.values() if k in found] for k in parts}
         of[MEDIAN] = {k: round(float(np.median(x)), 3) for k, x in there.items() if x}
     return out
+
+
+def tracks(root: Path) -> list[Path]:
+    """The folders of MUSDB18-HQ's test tracks. Exits with a line where there are none."""
+    found = [p for p in sorted((root / "test").iterdir()) if (p / MIXTURE).exists()] if (root / "test").is_dir() else []
+    if not found:
+        raise SystemExit(f"{root}: expected test/TRACK/{MIXTURE} and stems, as in MUSDB18-HQ, found no such folder")
+    return found
 
 
 def show(found: Medians) -> str:
@@ -79,8 +84,8 @@ def _estimates(  # noqa: PLR0917
     return found | {"oracle mask": playing.oracle(preset, joined, rate)}
 
 
-def _file(name: str) -> str:
-    """What the server would be told: a name of its zoo, or a file."""
+def file_of(name: str) -> str:
+    """What the server would be told: a name of its zoo, or a file. Exits with a line where it is a training run."""
     if Path(name).is_dir():
         raise SystemExit(f"{name} is a training run: what plays is measured here; python -m models.separation.export makes a model of it")
     return f"{name}.onnx" if "/" in name and not name.endswith(".onnx") else name

@@ -12,12 +12,17 @@ import argparse
 from pathlib import Path
 
 from models.options import number
-from models.separation import clips, evaluate, export, pool, train
-from models.separation.pool import INDEX
+from models.separation import clips, evaluate, export, frames, pool, train
+from models.separation.pool import INDEX, read_index
 from rtserver import zoo
 
 BLEND = 0.1
 WHOLE = "whole"  # a file beside a pool that was finished
+
+
+def has_vocals(folder: Path) -> bool:
+    """Whether tracks with vocals were imported into a pool to train on; rendering leaves them there."""
+    return (folder / INDEX).is_file() and any("vocals" in line["stems"] for line in read_index(folder) if line["split"] == "train")
 
 
 def cook(args: argparse.Namespace, training: list[str]) -> None:
@@ -27,9 +32,14 @@ def cook(args: argparse.Namespace, training: list[str]) -> None:
     how += ["--compile"] if args.device == "cuda" else []
     asked_of_training = train.parser().parse_args([str(made), "--out", str(run), "--resume", *how])
     # What is wrong with the steps to come is said before the pool is made, which takes long.
-    train.prepare(asked_of_training)
+    network, _ = train.prepare(asked_of_training)
+    if network.stems == "stems4" and not has_vocals(made):
+        raise SystemExit(
+            f"{args.stems}: samples have no vocals, which four stems need: import tracks that have them into {made} first "
+            "(models.separation.recordings), or train --stems stems3"
+        )
     if args.clips is not None:
-        clips.folders(args.clips)
+        evaluate.check_clips(clips.folders(args.clips), {"the network": frames.SAMPLE_RATES})
     mark = made / WHOLE
     if not mark.exists():
         fonts = ["--fonts", *map(str, args.fonts)] if args.fonts else []

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from models.separation.effects import cut_out
 from models.separation.excerpts import SECONDS, Excerpt, Part
 from models.separation.pool import INDEX, alone, read_index, write_excerpt, write_index
+from models.separation.sampler import cut_out
 from models.separation.stems import SAMPLE_RATE
 from rtserver.audio.file import info, read
 from rtserver.errors import AudioFileError

@@ -1,4 +1,4 @@
-"""Plays recorded sounds at any pitch: cubic interpolation (Catmull-Rom), cut with a raised-cosine fade."""
+"""Plays recorded sounds at any pitch or speed, by cubic interpolation: notes added to a part, cut with a raised-cosine fade; stretches."""
 
 from __future__ import annotations
 
@@ -6,10 +6,21 @@ import math
 
 import numpy as np
 
-from rtserver.kernels import jit
+from rtserver.kernels import inlined, jit
 
-F32 = np.ndarray
+F32 = I16 = np.ndarray
 ENDLESS = 1 << 60  # no end: the sound plays to its own
+
+
+@inlined
+def cubic(sound: F32 | I16, channel: int, i: int, f: float) -> float:
+    """`sound` (channels, m) at frame i + f, 0 <= f < 1, on a Catmull-Rom spline; the first frame stands for the one before it, too.
+
+    Its callers lie in this file: of a callee in another file the cache of kernels would not see that it changed.
+    """
+    a, b, c, d = sound[channel, max(i - 1, 0)], sound[channel, i], sound[channel, i + 1], sound[channel, i + 2]
+    a, b, c, d = np.float32(a), np.float32(b), np.float32(c), np.float32(d)
+    return b + np.float32(0.5) * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
 
 
 @jit("void(float32[:,::1], float32[:,::1], int64, float64, float32, float32, int64, int64)")
@@ -24,17 +35,34 @@ def play(out: F32, sound: F32, start: int, ratio: float, left: float, right: flo
         position = (t - start) * ratio
         i = np.int64(position)
         f = np.float32(position - i)
-        before = max(i - 1, 0)
         gain = np.float32(1.0)
         if t >= end:
             gain = np.float32(0.5 + 0.5 * math.cos(math.pi * (t - end) / fade))
-        a, b, c, d = sound[0, before], sound[0, i], sound[0, i + 1], sound[0, i + 2]
-        y = b + np.float32(0.5) * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
+        y = cubic(sound, 0, i, f)
         out[0, t] += left * gain * y
         if second:
-            a, b, c, d = sound[1, before], sound[1, i], sound[1, i + 1], sound[1, i + 2]
-            y = b + np.float32(0.5) * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
+            y = cubic(sound, 1, i, f)
         out[1, t] += right * gain * y
+
+
+@jit("void(int16[:,::1], int64, float64, float32, float32, float32, float32, float32[:,::1])")
+def cut_out(source: I16, start: int, speed: float, ll: float, lr: float, rl: float, rr: float, out: F32) -> None:  # noqa: PLR0917
+    """Fill `out` (2, n) from frame `start` of `source` (2, m), `speed` times as quick, through a 2 by 2 matrix (pan, width, polarity).
+
+    left = ll·left + lr·right, right = rl·left + rr·right. What lies behind the end is silent.
+    """
+    m = source.shape[1]
+    for t in range(out.shape[1]):
+        position = t * speed
+        i = np.int64(position)
+        f = np.float32(position - i)
+        i += start
+        if i + 2 >= m:
+            out[0, t] = out[1, t] = np.float32(0.0)
+            continue
+        x, y = cubic(source, 0, i, f), cubic(source, 1, i, f)
+        out[0, t] = ll * x + lr * y
+        out[1, t] = rl * x + rr * y
 
 
 def panned(gain: float, pan: float) -> tuple[np.float32, np.float32]:

@@ -1,7 +1,10 @@
-"""What goes into a zoo, by any of the three exports: whole, under a name that a manifest can hold, or not at all."""
+"""What goes into a zoo, by any of the three exports or rounded: whole, under a name that a manifest can hold, or not at all."""
 
+import errno
+import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +14,12 @@ from rtserver import zoo
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
+from onnxruntime import quantization  # noqa: E402  (needs onnx)
+
 from models.following import export as following  # noqa: E402  (needs torch)
 from models.following.network import Network as OnsetNetwork  # noqa: E402
 from models.generation import export as generation  # noqa: E402
+from models.generation import int8  # noqa: E402
 from models.generation.network import Network as EventNetwork  # noqa: E402
 from models.separation import export as separation  # noqa: E402
 from models.separation.network import Network  # noqa: E402
@@ -85,6 +91,32 @@ def test_another_export_replaces_the_first(kind: str, tmp_path: Path) -> None:
     assert zoo.load_model("mine", tmp_path)
 
 
+def test_rounding_that_fails_leaves_the_zoo_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("generation", tmp_path)
+    int8.add(tmp_path, "mine")
+    put("generation", tmp_path, seed=1)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    done, real = [], quantization.quantize_dynamic
+
+    def round_two(model: Path, target: Path, **options: Any) -> None:
+        if len(done) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(model, target, **options)
+        done.append(target)
+
+    monkeypatch.setattr(quantization, "quantize_dynamic", round_two)
+    with pytest.raises(OSError, match="No space left"):
+        int8.add(tmp_path, "mine")
+    assert len(done) == 2
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_model_to_round_that_is_not_there_is_named(tmp_path: Path) -> None:
+    put("generation", tmp_path)
+    with pytest.raises(SystemExit, match=r"no model 'mime' in .*did you mean 'mine'"):
+        int8.add(tmp_path, "mime")
+
+
 def test_a_manifest_says_what_it_was_told() -> None:
     entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
     assert tomllib.loads(generation.to_toml(entries)) == entries
@@ -109,3 +141,17 @@ def test_a_blend_that_is_no_share_is_refused(blend: str, capsys: pytest.CaptureF
     with pytest.raises(SystemExit, match="2"):
         separation.parser().parse_args(["RUN", "ZOO", "--name", "mine", "--blend", blend])
     assert "argument --blend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [(None, "cannot be read: No such file"), ("", "is no JSON"), ("no JSON", "is no JSON"), ("\xff", "is no JSON")]
+    + [(text, "has no figures of clips") for text in ("[]", "{}", '{"figures": 3}', '{"figures": {"musdb": {}}}')],
+)
+def test_figures_that_are_none_are_named_before_a_model_is_read(text: str | None, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
+    asked = separation.parser().parse_args(["no model", str(tmp_path), "--name", "mine", "--figures", str(path)])
+    with pytest.raises(SystemExit, match=f"^--figures {re.escape(str(path))} {what}.*: expected what .*--json wrote$"):
+        separation.main(asked)

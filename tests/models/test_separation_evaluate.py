@@ -7,9 +7,12 @@ import pytest
 import soundfile
 import stemclips
 
+from rtserver import zoo
+
 pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
+from models.generation.export import to_toml
 from models.separation import evaluate
 
 
@@ -64,3 +67,53 @@ def test_a_part_of_other_may_have_one_channel(tmp_path: Path) -> None:
     clip = stemclips.write(tmp_path / "made_a", stemclips.stems(1.0, 0))
     soundfile.write(clip / "guitar.wav", np.zeros(44100), 44100)
     evaluate.alike(clip)
+
+
+def at_96_khz(folder: Path) -> Path:
+    """A clip of MUSDB18-HQ's form, at a rate that no network here is made for."""
+    clip = stemclips.write(folder, stemclips.stems(0.5, 0), mixture=True)
+    for path in clip.iterdir():
+        soundfile.write(path, soundfile.read(path)[0], 96000)
+    return clip
+
+
+def test_a_clip_at_a_rate_that_a_model_is_not_made_for(refused, tmp_path: Path) -> None:
+    clip = at_96_khz(tmp_path / "clips" / "made_a")
+    told = refused("hp-int8", "--clips", str(tmp_path / "clips"))
+    assert told == f"{clip} is at 96000 Hz: expected 44100 or 48000 Hz, which hp-int8 is made for: convert its files"
+
+
+def test_a_track_at_a_rate_that_a_model_is_not_made_for(refused, tmp_path: Path) -> None:
+    track = at_96_khz(tmp_path / "test" / "A - One")
+    assert refused("hp-int8", "--musdb", str(tmp_path)).startswith(f"{track} is at 96000 Hz")
+
+
+def test_the_rates_of_a_model_are_those_of_its_manifest(tmp_path: Path) -> None:
+    entry = zoo.manifest()["hp-int8"] | {"sample_rates": [96000]}
+    (tmp_path / zoo.MANIFEST).write_text(to_toml({"mine": entry}))
+    (tmp_path / entry["file"]).write_bytes((zoo.FOLDER / entry["file"]).read_bytes())
+    assert evaluate.estimates.load(str(tmp_path / "mine")).sample_rates == (96000,)
+
+
+@pytest.mark.parametrize("kept", [("bass", "other"), ("drums",), ()])
+def test_a_clip_that_lacks_a_stem(refused, tmp_path: Path, kept: tuple[str, ...]) -> None:
+    sounds = stemclips.stems(1.0, 0)
+    stemclips.write(tmp_path / "made_a", sounds)
+    clip = stemclips.write(tmp_path / "made_b", {name: sounds[name] for name in kept})
+    told = refused("hp-int8", "--clips", str(tmp_path))
+    assert told == f"{clip}: expected drums and at least one other stem (.flac or .wav), found {', '.join(kept) or 'none'}"
+
+
+def test_a_mixture_that_is_shorter_than_its_stems(refused, tmp_path: Path) -> None:
+    track = stemclips.write(tmp_path / "test" / "A - One", stemclips.stems(1.0, 0), mixture=True)
+    soundfile.write(track / "mixture.wav", np.zeros((100, 2)), 44100)
+    assert refused("hp-int8", "--musdb", str(tmp_path)).startswith(f"{track}: expected stems of one length")
+
+
+def test_a_folder_that_is_missing(refused, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    stemclips.write(tmp_path / "clips" / "made_a", stemclips.stems(1.0, 0))
+    with_clips = ("stems3", "--clips", str(tmp_path / "clips"))
+    assert refused(*with_clips, "--musdb", gone).startswith(f"{gone}: expected test/TRACK/mixture.wav and stems, as in MUSDB18-HQ")
+    assert refused(*with_clips, "--pool", gone).startswith(f"{gone}/excerpts.jsonl is missing")
+    assert refused("stems3", "--clips", gone) == f"{gone}: no clip folders found"

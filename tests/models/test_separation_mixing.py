@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.separation import effects, mixing, pool
+from models.separation import effects, mixing, pool, sampler
 from models.separation.excerpts import Excerpt, Part
 
 RATE = 44100
@@ -176,9 +176,9 @@ def test_the_equaliser_has_its_gain_at_its_centre_and_none_far_off(gain_db: floa
 def test_a_cut_at_its_own_speed_is_the_source() -> None:
     source = np.random.default_rng(0).integers(-30000, 30000, (2, 500)).astype(np.int16)
     out = np.zeros((2, 300), F)
-    effects.cut_out(source, 100, 1.0, F(1.0), F(0.0), F(0.0), F(1.0), out)
+    sampler.cut_out(source, 100, 1.0, F(1.0), F(0.0), F(0.0), F(1.0), out)
     np.testing.assert_array_equal(out, source[:, 100:400])
-    effects.cut_out(source, 100, 1.0, F(0.0), F(-1.0), F(1.0), F(0.0), out)  # swapped, left inverted
+    sampler.cut_out(source, 100, 1.0, F(0.0), F(-1.0), F(1.0), F(0.0), out)  # swapped, left inverted
     np.testing.assert_array_equal(out, np.stack([-source[1, 100:400], source[0, 100:400]]))
 
 

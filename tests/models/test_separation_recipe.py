@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import stemclips
 from stemsfolder import write_folder
 
 from rtserver import zoo
@@ -14,7 +15,7 @@ from rtserver import zoo
 pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.separation import recipe
+from models.separation import recipe, recordings
 
 SMALL = ["--hidden=16", "--hops=24", "--chunks=2", "--check=1", "--checks=1"]
 
@@ -58,6 +59,14 @@ def test_two_stems_of_a_model_that_is_there(stems: Path, tmp_path: Path) -> None
     assert all(entry["licence"] == "CC0 1.0" and zoo.manifest()["stems3"]["data"] in entry["data"] for entry in entries.values())
 
 
+def before_the_pool(out: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
+    """What the recipe ends with that may not make a pool."""
+    monkeypatch.setattr(recipe.pool, "main", lambda _: sys.exit("it makes the pool"))
+    with pytest.raises(SystemExit) as stopped:
+        recipe.cook(*recipe.parser().parse_known_args(["STEMS", "--out", str(out), "--batch", "2", "--workers", "1", *SMALL, *more]))
+    return str(stopped.value)
+
+
 def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
     (tmp_path / "pool").mkdir()
     (tmp_path / "pool" / "whole").touch()
@@ -69,8 +78,25 @@ def test_a_pool_that_vanished_is_named(stems: Path, tmp_path: Path) -> None:
     "more", ["--nope", "--batch=3 --workers=2", "--device=cuda:99", "--start=nope", "--clips=nowhere", "--steps=0", "--blend=2"]
 )
 def test_what_is_wrong_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str) -> None:
-    monkeypatch.setattr(recipe.pool, "main", lambda _: pytest.fail("it makes the pool"))
-    sizes = ["--batch", "2", "--workers", "1", *SMALL]
-    with pytest.raises(SystemExit):
-        recipe.cook(*recipe.parser().parse_known_args(["STEMS", "--out", str(tmp_path / "out"), *sizes, *more.split()]))
+    assert before_the_pool(tmp_path / "out", monkeypatch, *more.split()) != "it makes the pool"
     assert not (tmp_path / "out").exists()
+
+
+def test_clips_that_cannot_be_measured_are_named_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = stemclips.write(tmp_path / "clips" / "made_a", {"bass": stemclips.stems(1.0, 0)["bass"]})
+    told = before_the_pool(tmp_path / "out", monkeypatch, "--clips", str(tmp_path / "clips"))
+    assert told.startswith(f"{clip}: expected drums")
+
+
+def test_that_samples_have_no_vocals_is_said_before_the_pool_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = before_the_pool(tmp_path, monkeypatch, "--stems", "stems4")
+    assert told.startswith(
+        f"STEMS: samples have no vocals, which four stems need: import tracks that have them into {tmp_path / 'pool'} first"
+    )
+
+
+def test_tracks_that_were_imported_before_bring_vocals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i in range(2):  # one is for validation
+        stemclips.write(tmp_path / "tracks" / f"t{i}", stemclips.stems(2.0, i))
+    recordings.main([str(tmp_path / "tracks"), "--out", str(tmp_path / "pool")])
+    assert before_the_pool(tmp_path, monkeypatch, "--stems", "stems4") == "it makes the pool"

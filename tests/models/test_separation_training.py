@@ -261,7 +261,7 @@ def test_a_folder_without_drums_is_named(tmp_path: Path) -> None:
 
 
 def test_figures_of_a_model_go_into_its_manifest(figures: dict[str, Any], exported: Path) -> None:
-    found = export.figures(exported / "figures.json", zoo.manifest(exported)["stems3"]["sha256"])
+    found = export.figures(export.read_figures(exported / "figures.json"), zoo.manifest(exported)["stems3"]["sha256"])
     assert set(found) == {"11.6 ms", "11.6 ms, blend 0.5", "5.8 ms", "5.8 ms, blend 0.5"}
     assert found["5.8 ms"] == figures["clips"]["stems3, 5.8 ms"]
 
