@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.export import LICENCE, OPSET, place, room, whole
 from models.following.network import Exported, Network
 from models.following.train import Renderings, evaluate, restore
-from models.generation.export import DATA, LICENCE, OPSET, place, room, whole
+from models.generation.pieces import ORIGIN
 from rtserver import zoo
 from rtserver.following.onsetnet import INPUTS, KIND, MODEL, N_HOPS, OUTPUTS
 
@@ -93,7 +94,7 @@ if __name__ == "__main__":
     network, checkpoint = restore(args.checkpoint)
     validation = Renderings(args.validation)
     facts = {
-        "data": f"{DATA}; rendered with {FONTS}",
+        "data": f"{ORIGIN}; rendered with {FONTS}",
         "split": "every tenth piece of each file held out",
         "training": "{step} steps of {batch} streams of {chunk} hops, seed {seed}".format(
             **checkpoint["settings"] | {"step": checkpoint["step"]}

@@ -11,42 +11,15 @@ import random
 import tempfile
 from pathlib import Path
 
+from models.export import quantise, room
 from models.generation import exported, pieces
 from models.generation.evaluate import sequences
-from models.generation.export import GRAPHS, enter, room
+from models.generation.export import GRAPHS, enter
 from rtserver import zoo
 from rtserver.errors import ModelError
 from rtserver.generation.note_network import NoteNetwork
 
 N_COMPARED = 20_000  # notes
-WORTHWHILE = 192  # inputs of a matrix; in smaller ones rounding the input takes longer than it saves
-
-
-def quantise(files: dict[str, Path], name: str, made: str, folder: Path) -> dict[str, Path]:
-    """The graphs of model `name` with int8 weights (ONNX Runtime's dynamic quantisation, a scale for each channel), as model `made`.
-
-    Weights have 7 bits: with 8, processors without VNNI instructions (before about 2019) overflow in sums of two products. Embeddings
-    and small matrices stay float: they are looked up, not run through. Returns manifest name -> file.
-    """
-    import onnx  # late: only the training side has it
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # late: it logs when it is imported
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    out: dict[str, Path] = {}
-    for key, path in files.items():
-        graph = key.removeprefix(name)
-        target = out[made + graph] = folder / f"{made}{graph}.onnx"
-        with tempfile.TemporaryDirectory() as beside:
-            prepared = Path(beside) / path.name
-            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            graph_proto = onnx.load(str(prepared)).graph
-            shapes = {x.name: x.dims for x in graph_proto.initializer}
-            small = [n.name for n in graph_proto.node if n.op_type == "MatMul" and shapes.get(n.input[1], (WORTHWHILE,))[0] < WORTHWHILE]
-            quantize_dynamic(
-                prepared, target, op_types_to_quantize=["LSTM", "MatMul"], nodes_to_exclude=small,
-                per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
-            )  # fmt: skip
-    return out
 
 
 def add(folder: Path, name: str) -> str:

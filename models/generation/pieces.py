@@ -14,6 +14,7 @@ import numpy as np
 from models.generation import metre
 
 FILES = ("openscore_lieder.npz", "openscore_quartets.npz")  # CC0 1.0; nothing else may go into weights that are shipped
+ORIGIN = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"  # of FILES, as manifests say it
 SPLIT_SEED = 20261120
 HELD_OUT = 0.05  # of the pieces of each file: for the figures
 VALIDATION = 0.03  # of the pieces of each file: for the choices

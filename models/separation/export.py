@@ -21,8 +21,7 @@ import numpy as np
 import torch
 
 from models import loop
-from models.generation.export import OPSET, place, room, whole
-from models.generation.int8 import quantise
+from models.export import OPSET, place, quantise, room, whole
 from models.options import number
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step

@@ -16,7 +16,8 @@ pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): th
 
 from onnxruntime import quantization  # noqa: E402  (needs onnx)
 
-from models.following import export as following  # noqa: E402  (needs torch)
+from models.export import to_toml  # noqa: E402  (needs torch)
+from models.following import export as following  # noqa: E402
 from models.following.network import Network as OnsetNetwork  # noqa: E402
 from models.generation import export as generation  # noqa: E402
 from models.generation import int8  # noqa: E402
@@ -119,7 +120,7 @@ def test_a_model_to_round_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_a_manifest_says_what_it_was_told() -> None:
     entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
-    assert tomllib.loads(generation.to_toml(entries)) == entries
+    assert tomllib.loads(to_toml(entries)) == entries
 
 
 @pytest.mark.parametrize("kind", KINDS)

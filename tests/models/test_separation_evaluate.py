@@ -12,7 +12,7 @@ from rtserver import zoo
 pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation.export import to_toml
+from models.export import to_toml
 from models.separation import evaluate
 
 
