@@ -128,25 +128,43 @@ def export(  # noqa: PLR0917
     weights : "float32" or "int8"
     """
     network = network.eval().cpu()
-    close = CLOSE
     room(folder, name)
     whole(network)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         rows = golden(network)
         files = graphs(network, name, rows, Path(beside))
         if weights == "int8":
-            close = CLOSE_INT8
-            (Path(beside) / "int8").mkdir()
-            files = quantise(files, name, name, Path(beside) / "int8")
-            rows = golden(imported.of_files(list(files.values()), network.hidden, network.layers))
-        worst = replay(files, name, rows)
-        if not worst <= close:
-            raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
-        np.savez_compressed(files[name].parent / f"{name}.golden.npz", **rows)
+            files, rows = rounded(files, name, name, Path(beside), network)
+        worst, proof = prove(files, name, rows, weights)
         shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
-        more = {"weights": weights, "golden": f"{name}.golden.npz", "golden_within": close, "card": f"{name}.md", **facts}
-        enter(folder, name, files, shape | more | {f"nats_{task}": scores for task, scores in figures.items()})
+        facts = {"card": f"{name}.md", **facts} | {f"nats_{task}": scores for task, scores in figures.items()}
+        enter(folder, name, files, shape | proof | facts)
     return worst
+
+
+def rounded(files: dict[str, Path], name: str, made: str, beside: Path, network: Network) -> tuple[dict[str, Path], dict[str, np.ndarray]]:
+    """The graphs of model `name` with int8 weights as model `made`, in a folder below `beside`, and torch's golden vectors with these.
+
+    network : of the same shape
+    """
+    folder = beside / "int8"
+    folder.mkdir()
+    files = quantise(files, name, made, folder)
+    return files, golden(imported.of_files(list(files.values()), network.hidden, network.layers))
+
+
+def prove(files: dict[str, Path], name: str, rows: dict[str, np.ndarray], weights: str) -> tuple[float, dict[str, Any]]:
+    """Write the golden vectors beside the graphs; returns the largest difference to them, and what the manifest says of the proof.
+
+    Exits with a line where ONNX Runtime differs by more than such weights (see `export`) may.
+    """
+    close = CLOSE_INT8 if weights == "int8" else CLOSE
+    worst = replay(files, name, rows)
+    if not worst <= close:
+        raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
+    file = f"{name}.golden.npz"
+    np.savez_compressed(files[name].parent / file, **rows)
+    return worst, {"weights": weights, "golden": file, "golden_within": close}
 
 
 def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:

@@ -11,33 +11,33 @@ import random
 import tempfile
 from pathlib import Path
 
-from models.export import quantise, room
-from models.generation import exported, pieces
+from models.export import room
+from models.generation import exported, imported, pieces
 from models.generation.evaluate import sequences
-from models.generation.export import GRAPHS, enter
+from models.generation.export import GRAPHS, enter, prove, rounded
 from rtserver import zoo
-from rtserver.errors import ModelError
 from rtserver.generation.note_network import NoteNetwork
 
 N_COMPARED = 20_000  # notes
+KEPT = ("hidden_size", "layers", "ticks_per_quarter", "card", "data", "split", "training", "date")  # figures are those of the other weights
 
 
 def add(folder: Path, name: str) -> str:
-    """Put the int8 model of an exported one into the same zoo; returns its name.
+    """Put the int8 model of an exported one into the same zoo, with golden vectors of its own; returns its name.
 
-    Exits with a line where there is no such model; where it fails, the zoo stays as it was.
+    Exits with a line where there is no such model, or where it is rounded already; where it fails, the zoo stays as it was.
     """
-    rounded = f"{name}-int8"
-    entries = room(folder, rounded)
-    try:
-        files = {name + graph: zoo.load_model(name + graph, folder)[0] for graph in GRAPHS}
-    except ModelError as e:
-        raise SystemExit(str(e)) from e
-    kept = ("hidden_size", "layers", "ticks_per_quarter", "card", "data", "split", "training", "date")
+    made = f"{name}-int8"
+    entries = room(folder, made)
+    network = imported.network(name, folder)
+    if entries[name].get("weights") == "int8":
+        raise SystemExit(f"{name} in {folder} has int8 weights already: name a model that is not rounded")
+    files = {name + graph: zoo.verified_file(name + graph, folder)[0] for graph in GRAPHS}
     with tempfile.TemporaryDirectory(dir=folder) as beside:
-        made = quantise(files, name, rounded, Path(beside))
-        enter(folder, rounded, made, {k: entries[name][k] for k in kept if k in entries[name]})
-    return rounded
+        files, rows = rounded(files, name, made, Path(beside), network)
+        _, proof = prove(files, made, rows, "int8")
+        enter(folder, made, files, {k: entries[name][k] for k in KEPT if k in entries[name]} | proof)
+    return made
 
 
 def compare(folder: Path, names: list[str], held_out: list[pieces.Piece], n_notes: int = N_COMPARED) -> dict[str, dict[str, float]]:

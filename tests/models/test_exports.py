@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rtserver import zoo
+from rtserver.zoo.proof import proved
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
@@ -116,6 +117,22 @@ def test_a_model_to_round_that_is_not_there_is_named(tmp_path: Path) -> None:
     put("generation", tmp_path)
     with pytest.raises(SystemExit, match=r"no model 'mime' in .*did you mean 'mine'"):
         int8.add(tmp_path, "mime")
+
+
+def test_a_model_that_was_rounded_later_is_proven_like_one_that_was_rounded_at_once(tmp_path: Path) -> None:
+    put("generation", tmp_path)
+    later = int8.add(tmp_path, "mine")
+    generation.export(EventNetwork(8, 1), tmp_path, "once", {}, {}, "int8")
+    entries = zoo.manifest(tmp_path)
+    assert entries[later].keys() == entries["once"].keys()
+    assert {k: entries[later][k] for k in ("weights", "golden_within")} == {"weights": "int8", "golden_within": generation.CLOSE_INT8}
+    assert proved(later, tmp_path) is not None
+
+
+def test_a_model_that_is_rounded_is_not_rounded_again(tmp_path: Path) -> None:
+    generation.export(EventNetwork(8, 1), tmp_path, "mine", {}, {}, "int8")
+    with pytest.raises(SystemExit, match=r"^mine in .* has int8 weights already"):
+        int8.add(tmp_path, "mine")
 
 
 def test_a_manifest_says_what_it_was_told() -> None:
