@@ -15,7 +15,7 @@ from rtserver import zoo
 from rtserver.errors import ModelError
 
 OPSET = 17
-LICENCE = "MIT"
+LICENCE = "not stated"  # of weights, unless it is said
 NAME = re.compile("[A-Za-z0-9_-]+")  # of a model, and of a key that TOML takes without quotes
 WORTHWHILE = 192  # inputs of a matrix; in smaller ones rounding the input takes longer than it saves
 
@@ -39,6 +39,12 @@ def whole(network: torch.nn.Module) -> None:
     bad = [k for k, x in network.state_dict().items() if not torch.isfinite(x).all()]
     if bad:
         raise SystemExit(f"expected finite weights, got NaN or infinity in {', '.join(bad)}: not exported; train again at a lower --rate")
+
+
+def training(form: str, checkpoint: dict[str, Any]) -> str:
+    """How a network was trained, for its manifest: `form` filled in with the settings and steps of its run, and what the run began with."""
+    told = checkpoint["settings"] | {"step": checkpoint["step"]}
+    return form.format(**told) + (f", from {Path(told['start']).name}" if told.get("start") else "")
 
 
 def quantise(files: dict[str, Path], name: str, made: str, folder: Path) -> dict[str, Path]:

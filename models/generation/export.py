@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.export import LICENCE, OPSET, place, quantise, room, whole
+from models.export import LICENCE, OPSET, place, quantise, room, training, whole
 from models.generation import imported, pieces
 from models.generation.evaluate import evaluate, order_0
 from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
@@ -174,7 +174,8 @@ def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]
         session = zoo.open_session(path)
         entries[key] = {
             "file": path.name, "sha256": zoo.sha256_of(path), "kind": "note_events",
-            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
+            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
+            "licence": facts.get("licence", LICENCE),
         }  # fmt: skip
         if key == name:
             entries[key] |= facts
@@ -192,8 +193,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", help="as in training: pieces with this in their name")
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size: a run takes half as long where they are many")
     p.add_argument(
-        "--source", default=pieces.ORIGIN, help="what it was trained on and under which licence, for the manifest (default: %(default)s)"
+        "--source", help=f"what it was trained on and under which licence, for the manifest (default: {pieces.ORIGIN}, where DATA is that)"
     )
+    p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p
 
 
@@ -204,11 +206,10 @@ def main(args: argparse.Namespace) -> None:
     train, _, held_out = pieces.load(args.data, args.only)
     figures = {"order_0": order_0(train, held_out)} | evaluate(network, held_out)
     facts = {
-        "data": args.source,
+        "licence": args.licence,
+        "data": args.source or pieces.origin(args.data),
         "split": f"{pieces.HELD_OUT:.0%} of the pieces of each file held out, seed {pieces.SPLIT_SEED}",
-        "training": "{step} steps of {batch} x {window} events, seed {seed}".format(
-            **checkpoint["settings"] | {"step": checkpoint["step"]}
-        ),
+        "training": training("{step} steps of {batch} x {window} events, seed {seed}", checkpoint),
         "date": datetime.date.today().isoformat(),
     }
     worst = export(network, args.zoo, args.name, facts, figures, "int8" if args.int8 else "float32")

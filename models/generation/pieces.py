@@ -52,7 +52,7 @@ def load(folder: Path, only: str | None = None, report_to: Path | None = None) -
     """
     from models.generation import midi_folder  # late: it needs this module
 
-    if all((folder / file).exists() for file in FILES):
+    if _scored(folder):
         parts: Split = ([], [], [])
         for file in FILES:
             for piece, side in _scores(folder / file):
@@ -73,6 +73,15 @@ def load(folder: Path, only: str | None = None, report_to: Path | None = None) -
     if not parts[0]:
         raise SystemExit(f"{folder} holds no piece to train on" + (f" with {only!r} in its name" if only else ""))
     return parts
+
+
+def origin(folder: Path) -> str:
+    """What pieces a folder has and under which licence, as far as that is known."""
+    return ORIGIN if _scored(folder) else "MIDI files (licence not stated)"
+
+
+def _scored(folder: Path) -> bool:
+    return all((folder / file).exists() for file in FILES)
 
 
 def _scores(path: Path) -> list[tuple[Piece, int]]:

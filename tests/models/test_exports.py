@@ -135,6 +135,24 @@ def test_a_model_that_is_rounded_is_not_rounded_again(tmp_path: Path) -> None:
         int8.add(tmp_path, "mine")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_licence_that_nobody_stated_is_not_made_up(kind: str, tmp_path: Path) -> None:
+    put(kind, tmp_path)
+    assert {entry["licence"] for entry in zoo.manifest(tmp_path).values()} == {"not stated"}
+
+
+def test_a_model_that_is_rounded_keeps_its_licence(tmp_path: Path) -> None:
+    generation.export(EventNetwork(8, 1), tmp_path, "mine", {"licence": "CC BY 4.0"}, {})
+    int8.add(tmp_path, "mine")
+    assert [entry["licence"] for entry in zoo.manifest(tmp_path).values()] == 6 * ["CC BY 4.0"]
+
+
+@pytest.mark.parametrize(("more", "licence"), [([], "MIT"), (["--licence", "CC0 1.0"], "CC0 1.0")])
+def test_a_model_of_the_zoo_that_is_exported_again_keeps_its_licence(more: list[str], licence: str, tmp_path: Path) -> None:
+    separation.main(separation.parser().parse_args(["stems3", str(tmp_path), "--name", "mine", "--stems", "hp", *more]))
+    assert zoo.manifest(tmp_path)["mine"]["licence"] == licence
+
+
 def test_a_manifest_says_what_it_was_told() -> None:
     entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
     assert tomllib.loads(to_toml(entries)) == entries

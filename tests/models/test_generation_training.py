@@ -275,6 +275,14 @@ def test_a_run_goes_into_a_zoo_with_its_figures(folder: Path, trained: tuple[Pat
     Performer("mine", folder=tmp_path)
 
 
+@pytest.mark.parametrize(("more", "licence"), [([], "not stated"), (["--licence", "CC0 1.0"], "CC0 1.0")])
+def test_a_run_goes_into_a_zoo_under_the_licence_that_is_stated(
+    folder: Path, trained: tuple[Path, list[float]], tmp_path: Path, more: list[str], licence: str
+) -> None:
+    export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), *more]))
+    assert [entry["licence"] for entry in zoo.manifest(tmp_path).values()] == 3 * [licence]
+
+
 def test_a_run_goes_into_a_zoo_rounded(folder: Path, trained: tuple[Path, list[float]], tmp_path: Path) -> None:
     export.main(export.parser().parse_args([str(folder), str(trained[0]), str(tmp_path), "--name", "mine", "--int8"]))
     entry = zoo.manifest(tmp_path)["mine"]
@@ -373,6 +381,12 @@ def test_training_goes_on_from_a_model_of_the_zoo(folder: Path, tmp_path: Path, 
     fresh = train.train(settings(folder, tmp_path / "fresh", "--steps", "1"))
     tuned = train.train(settings(folder, tmp_path / "tuned", "--steps", "1", "--start", str(exported[0] / "performer")))
     assert tuned[0] < 0.8 * fresh[0]
+
+
+def test_a_manifest_says_which_model_a_training_began_with(folder: Path, tmp_path: Path, exported: tuple[Path, float]) -> None:
+    train.train(settings(folder, tmp_path, "--steps", "1", "--start", str(exported[0] / "performer")))
+    export.main(export.parser().parse_args([str(folder), str(tmp_path), str(tmp_path), "--name", "mine"]))
+    assert zoo.manifest(tmp_path)["mine"]["training"] == "1 steps of 4 x 32 events, seed 1, from performer"
 
 
 @pytest.mark.parametrize("start", ["no such model", "{tmp}/nothing", "{tmp}"])
