@@ -2,8 +2,8 @@
 
 usage: hpss_quality.py REF_DIR [--clips NAME ...] [--preset NAME ...] [--no-librosa] [--json FILE]
 
-REF_DIR holds one folder a clip with `<stem>.flac` or `<stem>.wav`: `drums` is the percussive truth, the sum of all others (except
-`mix`) the harmonic one, and the sum of both the mixture. Clips are grouped by their name up to the first underscore.
+REF_DIR holds clips as `models/separation/clips.py` has them: `drums` is the percussive truth, the sum of all other stems the harmonic one,
+and the sum of both the mixture.
 
 SI-SDR and SDR as `models/separation/sdr.py` has them. With margins above 1 there is a residual, which belongs to neither truth: what it
 holds is missing from both parts.
@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from models.separation.clips import folders, read_clip
 from models.separation.librosa_hpss import has_librosa, separate_librosa
 from models.separation.sdr import sdr, si_sdr
 from rtserver.dsp.hpss import PRESETS, HpssPreset
@@ -47,16 +47,8 @@ LIBROSA = {"librosa 4096/1024/17": (4096, 1024, 17), "librosa 2048/512/31": (204
 
 def load(folder: Path) -> tuple[Stems, int]:
     """The harmonic and percussive truth of one clip, and its sample rate."""
-    stems: Stems = {}
-    rate = 0
-    for path in sorted([*folder.glob("*.flac"), *folder.glob("*.wav")]):
-        if path.stem != "mix":
-            data, rate = soundfile.read(path, dtype="float32", always_2d=True)
-            stems[path.stem] = np.ascontiguousarray(data.T)
-    if "drums" not in stems or len(stems) < 2:
-        raise SystemExit(f"{folder}: expected drums and at least one other stem, found {sorted(stems)}")
-    drums = stems.pop("drums")
-    return {"harmonic": np.sum(list(stems.values()), axis=0, dtype=np.float32), "percussive": drums}, rate
+    stems, rate = read_clip(folder)
+    return {"harmonic": stems[1:].sum(axis=0), "percussive": stems[0]}, rate
 
 
 def separate(preset: HpssPreset, mixture: np.ndarray, sample_rate: int, masks: Masks = SOFT) -> np.ndarray:
@@ -113,9 +105,7 @@ def main() -> None:
     parser.add_argument("--no-librosa", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    folders = [p for p in sorted(args.ref_dir.iterdir()) if p.is_dir() and (not args.clips or p.name in args.clips)]
-    if not folders:
-        raise SystemExit(f"{args.ref_dir}: no clip folders found")
+    found = folders(args.ref_dir, args.clips or ())
 
     methods: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"mixture": lambda x, _rate: np.stack([x, x])}
     for name in args.preset:
@@ -127,7 +117,7 @@ def main() -> None:
             methods[name] = lambda x, _rate, sizes=sizes: separate_librosa(sizes, x)
 
     scores: dict[str, Any] = {name: {} for name in methods}
-    for folder in tqdm(folders, unit="clip"):
+    for folder in tqdm(found, unit="clip"):
         truth, rate = load(folder)
         mixture = truth["harmonic"] + truth["percussive"]
         for name, method in methods.items():

@@ -2,7 +2,7 @@
 
 usage: kam.py CLIPS [--rounds N] [--no-librosa] [--output FILE]
 
-CLIPS holds one folder a clip: `drums.flac` is the percussive truth, all other stems but `mix` the harmonic one (as `hpss_quality.py`).
+CLIPS holds clips as `hpss_quality.py` takes them: `drums` is the percussive truth, the sum of all other stems the harmonic one.
 Each clip is taken twice: as it is, and apart: drums, made mono, on the left and the rest on the right, each with 0.3 of itself on the other
 side.
 
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from models.separation.clips import folders
 from models.separation.librosa_hpss import has_librosa, separate_librosa
 from models.separation.playing import play
 from rtserver.config import Separation
@@ -87,12 +88,12 @@ def put_apart(truth: Stems) -> Stems:
     return {"harmonic": np.stack([far * harmonic, near * harmonic]), "percussive": np.stack([near * percussive, far * percussive])}
 
 
-def quality(folders: list[Path], with_librosa: bool) -> dict[str, Any]:
+def quality(clips: list[Path], with_librosa: bool) -> dict[str, Any]:
     """Scores by the way a clip is taken, method and clip; prints the tables."""
     result: dict[str, Any] = {}
     for way in ("as it is", "apart"):
         scores: dict[str, Any] = {}
-        for folder in tqdm(folders, unit="clip", desc=way, disable=None):
+        for folder in tqdm(clips, unit="clip", desc=way, disable=None):
             truth, rate = load(folder)
             truth = truth if way == "as it is" else put_apart(truth)
             for name, method in methods(with_librosa).items():
@@ -181,14 +182,12 @@ def main() -> None:
     parser.add_argument("--no-librosa", action="store_true")
     parser.add_argument("--output", type=Path, help="default: results/kam-DATE.json beside this script")
     args = parser.parse_args()
-    folders = [p for p in sorted(args.clips.iterdir()) if p.is_dir()]
-    if not folders:
-        raise SystemExit(f"{args.clips}: no clip folders found")
+    found = folders(args.clips)
     with_librosa = not args.no_librosa and has_librosa()
     result = {
         "live": live_times(args.rounds, with_librosa),
         "whole": whole_times(with_librosa),
-        "scores_db": quality(folders, with_librosa),
+        "scores_db": quality(found, with_librosa),
     }
     write_result("kam", result | {"machine": machine()}, args.output)
 

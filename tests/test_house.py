@@ -93,6 +93,13 @@ def test_the_training_side_imports_no_benchmarks(path: Path) -> None:
     assert "benchmarks" not in {name.partition(".")[0] for name in imported(path)}
 
 
+@pytest.mark.parametrize("kind", ["following", "generation", "separation"])
+def test_an_export_needs_no_other_export(kind: str) -> None:
+    """What they share lies above them."""
+    others = {f"models.{other}.{name}" for other in ("following", "generation", "separation") for name in ("export", "int8")}
+    assert not imported(ROOT / "models" / kind / "export.py") & others
+
+
 @pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("rtserver.dsp")])
 def test_signal_processing_knows_nothing_of_scores_and_roles(module: str) -> None:
     above = ("rtserver.following", "rtserver.generation", "rtserver.roles", "rtserver.audio", "rtserver.wire", "rtserver.midi")

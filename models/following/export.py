@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.export import LICENCE, OPSET, place, room, training, whole
 from models.following.network import Exported, Network
 from models.following.train import Renderings, evaluate, restore
-from models.generation.export import DATA, LICENCE, OPSET, place, room, whole
+from models.generation.pieces import ORIGIN
 from rtserver import zoo
 from rtserver.following.onsetnet import INPUTS, KIND, MODEL, N_HOPS, OUTPUTS
 
@@ -87,17 +88,17 @@ if __name__ == "__main__":
     p.add_argument("zoo", type=Path)
     p.add_argument("--held-out", type=Path)
     p.add_argument("--name", default=MODEL)
+    p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     args = p.parse_args()
     torch.set_num_threads(1)
     room(args.zoo, args.name)
     network, checkpoint = restore(args.checkpoint)
     validation = Renderings(args.validation)
     facts = {
-        "data": f"{DATA}; rendered with {FONTS}",
+        "licence": args.licence,
+        "data": f"{ORIGIN}; rendered with {FONTS}",
         "split": "every tenth piece of each file held out",
-        "training": "{step} steps of {batch} streams of {chunk} hops, seed {seed}".format(
-            **checkpoint["settings"] | {"step": checkpoint["step"]}
-        ),
+        "training": training("{step} steps of {batch} streams of {chunk} hops, seed {seed}", checkpoint),
         "date": datetime.date.today().isoformat(),
         "validation": scores(network, validation),
     }

@@ -2,7 +2,7 @@
 
 Writes three ONNX graphs (the LSTM step with the dt head, the pitch head, the duration head: a sampled event needs one run of each),
 their manifest entries, golden vectors computed by torch, and the figures on the held-out pieces. ONNX Runtime must reproduce torch before
-anything is kept. With ``--int8`` the weights are rounded (see `int8`), the golden vectors are torch's with the rounded weights, and ONNX
+anything is kept. With ``--int8`` the weights are rounded, the golden vectors are torch's with the rounded weights, and ONNX
 Runtime, which rounds what runs through, too, must come as near as `CLOSE_INT8`.
 """
 
@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
-import os
-import re
 import tempfile
 import warnings
 from pathlib import Path
@@ -22,20 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.generation import pieces
+from models.export import LICENCE, OPSET, place, quantise, room, training, whole
+from models.generation import imported, pieces
 from models.generation.evaluate import evaluate, order_0
 from models.generation.network import DURATION_INPUTS, PITCH_INPUTS, STEP_INPUTS, STEP_OUTPUTS, Network
 from models.generation.train import FILE, restore
 from rtserver import zoo
-from rtserver.errors import ModelError
 from rtserver.generation import vocabulary as v
 
-OPSET = 17
-LICENCE = "MIT"
-DATA = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"
 GOLDEN_STEPS = 8
 CLOSE, CLOSE_INT8 = 1e-5, 0.1  # how far ONNX Runtime's logits may be from torch's
-NAME = re.compile("[A-Za-z0-9_-]+")  # of a model, and of a key that TOML takes without quotes
 
 
 def golden(network: Network, seed: int = 0) -> dict[str, np.ndarray]:
@@ -127,57 +120,6 @@ def replay(files: dict[str, Path], name: str, rows: dict[str, np.ndarray]) -> fl
     return worst
 
 
-def room(folder: Path, name: str) -> dict[str, dict[str, Any]]:
-    """What the manifest of a zoo has so far. Exits with a line where no model of this name can be put there."""
-    if not NAME.fullmatch(name):
-        raise SystemExit(f"name of a model: expected letters, digits, '_' and '-', got {name!r}: give it another --name")
-    if not folder.is_dir():
-        raise SystemExit(f"{folder}: expected the folder of a zoo, {'it is a file' if folder.exists() else 'there is none: make it first'}")
-    if not os.access(folder, os.W_OK):
-        raise SystemExit(f"{folder} cannot be written: expected the folder of a zoo of your own")
-    try:
-        return zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
-    except ModelError as e:
-        raise SystemExit(str(e)) from e
-
-
-def whole(network: torch.nn.Module) -> None:
-    """Exits with a line if a weight is no number."""
-    bad = [k for k, x in network.state_dict().items() if not torch.isfinite(x).all()]
-    if bad:
-        raise SystemExit(f"expected finite weights, got NaN or infinity in {', '.join(bad)}: not exported; train again at a lower --rate")
-
-
-def place(beside: Path, folder: Path, entries: dict[str, dict[str, Any]], made: list[str]) -> None:
-    """Check that the models `made` in `beside` can be loaded, then move them into the zoo, the manifest last."""
-    (beside / zoo.MANIFEST).write_text(to_toml(entries), encoding="utf-8")
-    for name in made:
-        zoo.load_model(name, beside)
-    for file in [entries[name][k] for name in made for k in ("file", "golden") if k in entries[name]] + [zoo.MANIFEST]:
-        (beside / file).replace(folder / file)
-
-
-def to_toml(entries: dict[str, dict[str, Any]]) -> str:
-    """A manifest as TOML: tables of strings, numbers and one-level inline tables."""
-
-    def key(k: str) -> str:
-        return k if NAME.fullmatch(k) else value(k)
-
-    def value(x: Any) -> str:
-        if isinstance(x, dict):
-            return "{ " + ", ".join(f"{key(k)} = {value(y)}" for k, y in x.items()) + " }"
-        if isinstance(x, list):
-            return "[" + ", ".join(map(value, x)) + "]"
-        if isinstance(x, str):
-            return json.dumps(x, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML's strings are JSON's, but for this character
-        return str(x).lower() if isinstance(x, bool) else repr(x)
-
-    tables = ("\n".join([f"[{key(name)}]", *(f"{key(k)} = {value(x)}" for k, x in entry.items())]) for name, entry in entries.items())
-    return (
-        "# What each model is, and the proof that the file is that model. Written by the export scripts.\n\n" + "\n\n".join(tables) + "\n"
-    )
-
-
 def export(  # noqa: PLR0917
     network: Network, folder: Path, name: str, facts: dict[str, Any], figures: dict[str, Any], weights: str = "float32"
 ) -> float:
@@ -185,28 +127,44 @@ def export(  # noqa: PLR0917
 
     weights : "float32" or "int8"
     """
-    from models.generation import imported, int8  # late: int8 needs this module
-
     network = network.eval().cpu()
-    close = CLOSE
     room(folder, name)
     whole(network)
     with tempfile.TemporaryDirectory(dir=folder) as beside:
         rows = golden(network)
         files = graphs(network, name, rows, Path(beside))
         if weights == "int8":
-            close = CLOSE_INT8
-            (Path(beside) / "int8").mkdir()
-            files = int8.quantise(files, name, name, Path(beside) / "int8")
-            rows = golden(imported.of_files(list(files.values()), network.hidden, network.layers))
-        worst = replay(files, name, rows)
-        if not worst <= close:
-            raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
-        np.savez_compressed(files[name].parent / f"{name}.golden.npz", **rows)
+            files, rows = rounded(files, name, name, Path(beside), network)
+        worst, proof = prove(files, name, rows, weights)
         shape = {"hidden_size": network.hidden, "layers": network.layers, "ticks_per_quarter": v.TICKS_PER_QUARTER}
-        more = {"weights": weights, "golden": f"{name}.golden.npz", "golden_within": close, "card": f"{name}.md", **facts}
-        enter(folder, name, files, shape | more | {f"nats_{task}": scores for task, scores in figures.items()})
+        facts = {"card": f"{name}.md", **facts} | {f"nats_{task}": scores for task, scores in figures.items()}
+        enter(folder, name, files, shape | proof | facts)
     return worst
+
+
+def rounded(files: dict[str, Path], name: str, made: str, beside: Path, network: Network) -> tuple[dict[str, Path], dict[str, np.ndarray]]:
+    """The graphs of model `name` with int8 weights as model `made`, in a folder below `beside`, and torch's golden vectors with these.
+
+    network : of the same shape
+    """
+    folder = beside / "int8"
+    folder.mkdir()
+    files = quantise(files, name, made, folder)
+    return files, golden(imported.of_files(list(files.values()), network.hidden, network.layers))
+
+
+def prove(files: dict[str, Path], name: str, rows: dict[str, np.ndarray], weights: str) -> tuple[float, dict[str, Any]]:
+    """Write the golden vectors beside the graphs; returns the largest difference to them, and what the manifest says of the proof.
+
+    Exits with a line where ONNX Runtime differs by more than such weights (see `export`) may.
+    """
+    close = CLOSE_INT8 if weights == "int8" else CLOSE
+    worst = replay(files, name, rows)
+    if not worst <= close:
+        raise SystemExit(f"ONNX Runtime differs from torch by {worst:.2e}, expected at most {close:g}: not exported")
+    file = f"{name}.golden.npz"
+    np.savez_compressed(files[name].parent / file, **rows)
+    return worst, {"weights": weights, "golden": file, "golden_within": close}
 
 
 def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]) -> None:
@@ -216,7 +174,8 @@ def enter(folder: Path, name: str, files: dict[str, Path], facts: dict[str, Any]
         session = zoo.open_session(path)
         entries[key] = {
             "file": path.name, "sha256": zoo.sha256_of(path), "kind": "note_events",
-            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
+            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
+            "licence": facts.get("licence", LICENCE),
         }  # fmt: skip
         if key == name:
             entries[key] |= facts
@@ -233,7 +192,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--name", default="performer")
     p.add_argument("--only", help="as in training: pieces with this in their name")
     p.add_argument("--int8", action="store_true", help="weights of a quarter of the size: a run takes half as long where they are many")
-    p.add_argument("--source", default=DATA, help="what it was trained on and under which licence, for the manifest (default: %(default)s)")
+    p.add_argument(
+        "--source", help=f"what it was trained on and under which licence, for the manifest (default: {pieces.ORIGIN}, where DATA is that)"
+    )
+    p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
     return p
 
 
@@ -244,11 +206,10 @@ def main(args: argparse.Namespace) -> None:
     train, _, held_out = pieces.load(args.data, args.only)
     figures = {"order_0": order_0(train, held_out)} | evaluate(network, held_out)
     facts = {
-        "data": args.source,
+        "licence": args.licence,
+        "data": args.source or pieces.origin(args.data),
         "split": f"{pieces.HELD_OUT:.0%} of the pieces of each file held out, seed {pieces.SPLIT_SEED}",
-        "training": "{step} steps of {batch} x {window} events, seed {seed}".format(
-            **checkpoint["settings"] | {"step": checkpoint["step"]}
-        ),
+        "training": training("{step} steps of {batch} x {window} events, seed {seed}", checkpoint),
         "date": datetime.date.today().isoformat(),
     }
     worst = export(network, args.zoo, args.name, facts, figures, "int8" if args.int8 else "float32")

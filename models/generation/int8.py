@@ -11,60 +11,34 @@ import random
 import tempfile
 from pathlib import Path
 
-from models.generation import exported, pieces
+from models.export import room
+from models.generation import exported, imported, pieces
 from models.generation.evaluate import sequences
-from models.generation.export import GRAPHS, enter, room
+from models.generation.export import GRAPHS, enter, prove, rounded
 from rtserver import zoo
-from rtserver.errors import ModelError
 from rtserver.generation.note_network import NoteNetwork
 
 N_COMPARED = 20_000  # notes
-WORTHWHILE = 192  # inputs of a matrix; in smaller ones rounding the input takes longer than it saves
-
-
-def quantise(files: dict[str, Path], name: str, made: str, folder: Path) -> dict[str, Path]:
-    """The graphs of model `name` with int8 weights (ONNX Runtime's dynamic quantisation, a scale for each channel), as model `made`.
-
-    Weights have 7 bits: with 8, processors without VNNI instructions (before about 2019) overflow in sums of two products. Embeddings
-    and small matrices stay float: they are looked up, not run through. Returns manifest name -> file.
-    """
-    import onnx  # late: only the training side has it
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # late: it logs when it is imported
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    out: dict[str, Path] = {}
-    for key, path in files.items():
-        graph = key.removeprefix(name)
-        target = out[made + graph] = folder / f"{made}{graph}.onnx"
-        with tempfile.TemporaryDirectory() as beside:
-            prepared = Path(beside) / path.name
-            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            graph_proto = onnx.load(str(prepared)).graph
-            shapes = {x.name: x.dims for x in graph_proto.initializer}
-            small = [n.name for n in graph_proto.node if n.op_type == "MatMul" and shapes.get(n.input[1], (WORTHWHILE,))[0] < WORTHWHILE]
-            quantize_dynamic(
-                prepared, target, op_types_to_quantize=["LSTM", "MatMul"], nodes_to_exclude=small,
-                per_channel=True, reduce_range=True, weight_type=QuantType.QInt8,
-            )  # fmt: skip
-    return out
+# What is true of the rounded weights, too; the figures are those of the others.
+KEPT = ("licence", "hidden_size", "layers", "ticks_per_quarter", "card", "data", "split", "training", "date")
 
 
 def add(folder: Path, name: str) -> str:
-    """Put the int8 model of an exported one into the same zoo; returns its name.
+    """Put the int8 model of an exported one into the same zoo, with golden vectors of its own; returns its name.
 
-    Exits with a line where there is no such model; where it fails, the zoo stays as it was.
+    Exits with a line where there is no such model, or where it is rounded already; where it fails, the zoo stays as it was.
     """
-    rounded = f"{name}-int8"
-    entries = room(folder, rounded)
-    try:
-        files = {name + graph: zoo.load_model(name + graph, folder)[0] for graph in GRAPHS}
-    except ModelError as e:
-        raise SystemExit(str(e)) from e
-    kept = ("hidden_size", "layers", "ticks_per_quarter", "card", "data", "split", "training", "date")
+    made = f"{name}-int8"
+    entries = room(folder, made)
+    network = imported.network(name, folder)
+    if entries[name].get("weights") == "int8":
+        raise SystemExit(f"{name} in {folder} has int8 weights already: name a model that is not rounded")
+    files = {name + graph: zoo.verified_file(name + graph, folder)[0] for graph in GRAPHS}
     with tempfile.TemporaryDirectory(dir=folder) as beside:
-        made = quantise(files, name, rounded, Path(beside))
-        enter(folder, rounded, made, {k: entries[name][k] for k in kept if k in entries[name]})
-    return rounded
+        files, rows = rounded(files, name, made, Path(beside), network)
+        _, proof = prove(files, made, rows, "int8")
+        enter(folder, made, files, {k: entries[name][k] for k in KEPT if k in entries[name]} | proof)
+    return made
 
 
 def compare(folder: Path, names: list[str], held_out: list[pieces.Piece], n_notes: int = N_COMPARED) -> dict[str, dict[str, float]]:

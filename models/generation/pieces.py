@@ -14,6 +14,7 @@ import numpy as np
 from models.generation import metre
 
 FILES = ("openscore_lieder.npz", "openscore_quartets.npz")  # CC0 1.0; nothing else may go into weights that are shipped
+ORIGIN = "OpenScore Lieder and OpenScore String Quartets, CC0 1.0"  # of FILES, as manifests say it
 SPLIT_SEED = 20261120
 HELD_OUT = 0.05  # of the pieces of each file: for the figures
 VALIDATION = 0.03  # of the pieces of each file: for the choices
@@ -51,7 +52,7 @@ def load(folder: Path, only: str | None = None, report_to: Path | None = None) -
     """
     from models.generation import midi_folder  # late: it needs this module
 
-    if all((folder / file).exists() for file in FILES):
+    if _scored(folder):
         parts: Split = ([], [], [])
         for file in FILES:
             for piece, side in _scores(folder / file):
@@ -72,6 +73,15 @@ def load(folder: Path, only: str | None = None, report_to: Path | None = None) -
     if not parts[0]:
         raise SystemExit(f"{folder} holds no piece to train on" + (f" with {only!r} in its name" if only else ""))
     return parts
+
+
+def origin(folder: Path) -> str:
+    """What pieces a folder has and under which licence, as far as that is known."""
+    return ORIGIN if _scored(folder) else "MIDI files (licence not stated)"
+
+
+def _scored(folder: Path) -> bool:
+    return all((folder / file).exists() for file in FILES)
 
 
 def _scores(path: Path) -> list[tuple[Piece, int]]:

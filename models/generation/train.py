@@ -57,7 +57,7 @@ def train(args: argparse.Namespace) -> list[float]:
     torch.set_num_threads(args.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     train_pieces, validation, _ = pieces.load(args.data, args.only, args.out / REPORT)
-    settings = {k: getattr(args, k) for k in (*SHAPE, "batch", "window", "rate", "seed")}
+    settings = {k: getattr(args, k) for k in (*SHAPE, "batch", "window", "rate", "seed", "start")}
     if args.start is not None:
         network, shape = begin(args.start, args.dropout)
         settings |= shape

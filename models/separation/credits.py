@@ -6,6 +6,7 @@ Nothing is said that is not known: songs and recordings bring no licence with th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from models import loop
 from models.separation.pool import read_index, read_sources
@@ -54,10 +55,20 @@ def of_model(start: str, file: str) -> list[str]:
     unknown = [f"What {path.name} was trained on is not on record."]
     if (path / file).exists():
         return loop.read(path / file)["settings"].get("data") or unknown
+    entry = _entry(start)
+    return [entry["data"]] if entry.get("data") else unknown
+
+
+def licence(start: str, file: str) -> str | None:
+    """Under which licence the weights are, by the manifest of a model of a zoo or an ONNX file. None: of a run nobody has said it yet."""
+    return None if (Path(start) / file).exists() else _entry(start).get("licence")
+
+
+def _entry(start: str) -> dict[str, Any]:
+    path = Path(start)
     folder = zoo.FOLDER if path.name == start and path.suffix != ".onnx" else path.parent
     entries = zoo.manifest(folder) if (folder / zoo.MANIFEST).exists() else {}
-    entry = next((e for name, e in entries.items() if path.name in (name, e.get("file"))), {})
-    return [entry["data"]] if entry.get("data") else unknown
+    return next((e for name, e in entries.items() if path.name in (name, e.get("file"))), {})
 
 
 def of_training(pool: Path, start: str | None, checkpoint: Path, resumed: bool) -> list[str]:

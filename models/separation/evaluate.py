@@ -122,7 +122,10 @@ def check(args: argparse.Namespace) -> None:
         if args.pool is not None:
             begin(model)
         if args.musdb is not None:
-            musdb.file_of(model)
+            hops = musdb.model_of(model).hops
+            if args.hop not in hops:
+                expected = " or ".join(map(str, hops))
+                raise SystemExit(f"--hop {args.hop}: {model} is made for hops of {expected} frames: choose another --hop, or another model")
     if args.pool is not None:
         Pool(args.pool, "validation", validation.SECONDS)
     if args.clips is not None:

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 
 from models import loop
-from models.generation.export import OPSET, place, room, whole
-from models.generation.int8 import quantise
+from models.export import LICENCE, OPSET, place, quantise, room, training, whole
 from models.options import number
 from models.separation import credits, frames
 from models.separation.network import INPUTS, N_SCORE, OUTPUTS, STEMS, Network, Step
@@ -31,7 +30,6 @@ from rtserver import zoo
 from rtserver.separation.features import LIMIT, N_BINS, N_FEATURES, NETWORK_HOP, WINDOW_SIZE
 
 KIND = "separation"
-LICENCE = "not stated"
 GOLDEN_HOPS = 12
 CLOSE, CLOSE_INT8 = 1e-4, 0.15  # how far ONNX Runtime's masks may be from torch's, at worst; the inputs are drawn harsh
 
@@ -107,7 +105,7 @@ def export(  # noqa: PLR0917
         session = zoo.open_session(path)
         entries[name] = {
             "file": path.name, "sha256": zoo.sha256_of(path), "kind": KIND,
-            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()),
+            "inputs": zoo.signature(session.get_inputs()), "outputs": zoo.signature(session.get_outputs()), "licence": LICENCE,
             "stems": list(STEMS[network.stems]), "window_size": WINDOW_SIZE, "network_hop": NETWORK_HOP, "hops": [256, 128],
             "sample_rates": list(frames.SAMPLE_RATES),
             "hpss": {"n_past": frames.N_PAST, "past_step": frames.PAST_STEP, "n_around": frames.N_AROUND},
@@ -152,7 +150,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--figures", type=Path, help="what evaluate --json wrote of the file that an earlier export made of the same")
     p.add_argument("--blend", type=number(0.0, 1.0), help="the blend with HPSS to play with unless told otherwise")
     p.add_argument("--source", help="what it was trained on and under which licence, for the manifest (default: as the pool tells it)")
-    p.add_argument("--licence", default=LICENCE, help="of the weights (default: %(default)s)")
+    p.add_argument("--licence", help=f"of the weights (default: that of the model or file that START is, else {LICENCE})")
     return p
 
 
@@ -161,17 +159,11 @@ def main(args: argparse.Namespace) -> None:
     room(args.zoo, args.name)
     measured = None if args.figures is None else read_figures(args.figures)
     network, path = begin(args.start, args.stems), Path(args.start) / FILE
-    training = {}
-    if path.exists():
-        checkpoint = loop.read(path)
-        told = checkpoint["settings"] | {"step": checkpoint["step"]}
-        origin = f", from {Path(told['start']).name}" if told.get("start") else ""
-        training = {"training": "{step} steps of {batch} x {hops} hops, seed {seed}".format(**told) + origin}
     facts: dict[str, Any] = {
         "card": args.card or f"{args.name}.md",
-        "licence": args.licence,
+        "licence": args.licence or credits.licence(args.start, FILE) or LICENCE,
         "data": args.source or " ".join(credits.of_model(args.start, FILE)),
-        **training,
+        **({"training": training("{step} steps of {batch} x {hops} hops, seed {seed}", loop.read(path))} if path.exists() else {}),
         "date": datetime.date.today().isoformat(),
     }
     if args.blend is not None:

@@ -12,6 +12,7 @@ from models.separation import playing
 from models.separation.bsseval import median_sdr
 from models.separation.clips import SILENT, order_of, parts_of, read_clip
 from rtserver.config import Separation
+from rtserver.errors import ModelError
 from rtserver.separation.model import SeparationModel, read_model
 
 MIXTURE = "mixture.wav"
@@ -28,9 +29,9 @@ Medians = dict[str, dict[str, dict[str, float]]]  # method -> track -> part -> d
 def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Medians:
     """The network alone and at its manifest's blend, beside the mixture taken for each stem, the medians without it, and the oracle mask.
 
-    Exits with a line where `root` has no tracks, or `name` is a training run.
+    Exits with a line where `root` has no tracks, or as `model_of` does.
     """
-    model = read_model(file_of(name))
+    model = model_of(name)
     order = order_of(model.stems, name)
     parts = PARTS[len(model.stems)]
     out: Medians = {}
@@ -38,7 +39,7 @@ def measure(name: str, root: Path, preset: str, by_museval: bool = False) -> Med
         truth, rate = read_clip(track, "vocals" in parts)
         mixture = np.ascontiguousarray(soundfile.read(track / MIXTURE, dtype="float32", always_2d=True)[0].T)
         wanted = {k: x for k, x in parts_of(truth).items() if k in parts and np.sum(x**2) > SILENT * np.sum(mixture**2)}
-        for method, made in _estimates(file_of(name), model, preset, truth, mixture, rate).items():
+        for method, made in _estimates(_file_of(name), model, preset, truth, mixture, rate).items():
             got = parts_of(made[order] if method not in REFERENCES else made)
             there = {k: x for k, x in wanted.items() if got[k].any()}  # medians say nothing of vocals
             found = median_sdr(there, got, rate, by_museval) if there else {}
@@ -84,8 +85,16 @@ def _estimates(  # noqa: PLR0917
     return found | {"oracle mask": playing.oracle(preset, joined, rate)}
 
 
-def file_of(name: str) -> str:
-    """What the server would be told: a name of its zoo, or a file. Exits with a line where it is a training run."""
+def model_of(name: str) -> SeparationModel:
+    """What the server would play. Exits with a line where that is nothing, or a training run."""
+    try:
+        return read_model(_file_of(name))
+    except ModelError as e:
+        raise SystemExit(str(e)) from e
+
+
+def _file_of(name: str) -> str:
+    """What the server would be told: a name of its zoo, or a file."""
     if Path(name).is_dir():
         raise SystemExit(f"{name} is a training run: what plays is measured here; python -m models.separation.export makes a model of it")
     return f"{name}.onnx" if "/" in name and not name.endswith(".onnx") else name

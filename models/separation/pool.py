@@ -105,8 +105,20 @@ def write_index(pool: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def read_sources(pool: Path) -> list[str]:
-    """Whose samples were played in a pool, as far as it says so."""
-    return json.loads((pool / SOURCES).read_text()) if (pool / SOURCES).is_file() else ["of a folder that is not on record"]
+    """Whose samples were played in a pool, as far as it says so. Exits with a line where what says so is damaged."""
+    path = pool / SOURCES
+    if not path.is_file():
+        return ["of a folder that is not on record"]
+    text = path.read_bytes().decode(errors="replace")
+    try:
+        named = json.loads(text)
+    except ValueError:
+        named = None
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise SystemExit(
+            f"{path}: expected a list of names as JSON, got {text[:40]!r}: write anew whose samples the pool plays, or remove it"
+        )
+    return named
 
 
 def _write_sources(pool: Path, named: list[str]) -> None:

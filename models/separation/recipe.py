@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from models.export import LICENCE
 from models.options import number
 from models.separation import clips, evaluate, export, frames, pool, train
 from models.separation.pool import INDEX, read_index
@@ -75,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=12, help="processes that draw mixtures; 1 on a CPU")
     p.add_argument("--steps", type=int, default=4500)
     p.add_argument("--blend", type=number(0.0, 1.0), default=BLEND, help="with HPSS, unless told otherwise (default: %(default)s)")
-    p.add_argument("--licence", default=export.LICENCE, help="of the weights, for the manifest (default: %(default)s)")
+    p.add_argument("--licence", default=LICENCE, help="of the weights, for the manifest (default: %(default)s)")
     p.add_argument("--source", help="what they were trained on and under which licence (default: what is known of the pool)")
     p.add_argument("--clips", type=Path, help="folder of clips to measure on, as models.separation.evaluate takes it")
     return p

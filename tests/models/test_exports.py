@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from rtserver import zoo
+from rtserver.zoo.proof import proved
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
 from onnxruntime import quantization  # noqa: E402  (needs onnx)
 
-from models.following import export as following  # noqa: E402  (needs torch)
+from models.export import to_toml  # noqa: E402  (needs torch)
+from models.following import export as following  # noqa: E402
 from models.following.network import Network as OnsetNetwork  # noqa: E402
 from models.generation import export as generation  # noqa: E402
 from models.generation import int8  # noqa: E402
@@ -117,9 +119,43 @@ def test_a_model_to_round_that_is_not_there_is_named(tmp_path: Path) -> None:
         int8.add(tmp_path, "mime")
 
 
+def test_a_model_that_was_rounded_later_is_proven_like_one_that_was_rounded_at_once(tmp_path: Path) -> None:
+    put("generation", tmp_path)
+    later = int8.add(tmp_path, "mine")
+    generation.export(EventNetwork(8, 1), tmp_path, "once", {}, {}, "int8")
+    entries = zoo.manifest(tmp_path)
+    assert entries[later].keys() == entries["once"].keys()
+    assert {k: entries[later][k] for k in ("weights", "golden_within")} == {"weights": "int8", "golden_within": generation.CLOSE_INT8}
+    assert proved(later, tmp_path) is not None
+
+
+def test_a_model_that_is_rounded_is_not_rounded_again(tmp_path: Path) -> None:
+    generation.export(EventNetwork(8, 1), tmp_path, "mine", {}, {}, "int8")
+    with pytest.raises(SystemExit, match=r"^mine in .* has int8 weights already"):
+        int8.add(tmp_path, "mine")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_licence_that_nobody_stated_is_not_made_up(kind: str, tmp_path: Path) -> None:
+    put(kind, tmp_path)
+    assert {entry["licence"] for entry in zoo.manifest(tmp_path).values()} == {"not stated"}
+
+
+def test_a_model_that_is_rounded_keeps_its_licence(tmp_path: Path) -> None:
+    generation.export(EventNetwork(8, 1), tmp_path, "mine", {"licence": "CC BY 4.0"}, {})
+    int8.add(tmp_path, "mine")
+    assert [entry["licence"] for entry in zoo.manifest(tmp_path).values()] == 6 * ["CC BY 4.0"]
+
+
+@pytest.mark.parametrize(("more", "licence"), [([], "MIT"), (["--licence", "CC0 1.0"], "CC0 1.0")])
+def test_a_model_of_the_zoo_that_is_exported_again_keeps_its_licence(more: list[str], licence: str, tmp_path: Path) -> None:
+    separation.main(separation.parser().parse_args(["stems3", str(tmp_path), "--name", "mine", "--stems", "hp", *more]))
+    assert zoo.manifest(tmp_path)["mine"]["licence"] == licence
+
+
 def test_a_manifest_says_what_it_was_told() -> None:
     entries = {"a.b": {"data": 'two\nlines, "quoted", \\, \t, \x7f, é', "figures": {"5.8 ms": {"é": 1.5, "all": [1, 2]}}, "new": True}}
-    assert tomllib.loads(generation.to_toml(entries)) == entries
+    assert tomllib.loads(to_toml(entries)) == entries
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 
+from scalesheets import folder_of_scales  # noqa: E402  (needs torch)
+
 from models import loop  # noqa: E402  (needs torch)
 from models.generation import midi_folder, pieces, train  # noqa: E402  (needs torch)
 from models.generation.evaluate import evaluate  # noqa: E402
@@ -175,6 +177,11 @@ def test_no_piece_changes_sides_when_a_composer_is_chosen(folder: Path) -> None:
     whole, some = pieces.load(folder), pieces.load(folder, "Bela")
     assert all(p.name.startswith("bela") for part in some for p in part)
     assert not {p.name for p in some[0]} & {p.name for p in whole[2]}
+
+
+def test_the_licence_of_somebody_s_own_files_is_not_made_up(folder: Path, tmp_path: Path) -> None:
+    assert pieces.origin(folder) == "MIDI files (licence not stated)"
+    assert pieces.origin(folder_of_scales(tmp_path)).endswith("CC0 1.0")
 
 
 def test_few_pieces_are_cut_in_three(tmp_path: Path) -> None:

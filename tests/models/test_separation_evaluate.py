@@ -1,6 +1,7 @@
 """What is wrong with a measurement is said before it begins."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from rtserver import zoo
 pytest.importorskip("torch", reason="torch is not installed (make setup-train): the training side is not tested")
 pytest.importorskip("onnx", reason="onnx is not installed (make setup-train): the export is not tested")
 
-from models.generation.export import to_toml
+from models.export import to_toml
 from models.separation import evaluate
 
 
@@ -88,11 +89,24 @@ def test_a_track_at_a_rate_that_a_model_is_not_made_for(refused, tmp_path: Path)
     assert refused("hp-int8", "--musdb", str(tmp_path)).startswith(f"{track} is at 96000 Hz")
 
 
+def with_facts(folder: Path, **facts: Any) -> str:
+    """hp-int8 with something else in its manifest."""
+    entry = zoo.manifest()["hp-int8"] | facts
+    folder.mkdir(exist_ok=True)
+    (folder / zoo.MANIFEST).write_text(to_toml({"hp-int8": entry}))
+    (folder / entry["file"]).write_bytes((zoo.FOLDER / entry["file"]).read_bytes())
+    return str(folder / "hp-int8")
+
+
 def test_the_rates_of_a_model_are_those_of_its_manifest(tmp_path: Path) -> None:
-    entry = zoo.manifest()["hp-int8"] | {"sample_rates": [96000]}
-    (tmp_path / zoo.MANIFEST).write_text(to_toml({"mine": entry}))
-    (tmp_path / entry["file"]).write_bytes((zoo.FOLDER / entry["file"]).read_bytes())
-    assert evaluate.estimates.load(str(tmp_path / "mine")).sample_rates == (96000,)
+    assert evaluate.estimates.load(with_facts(tmp_path, sample_rates=[96000])).sample_rates == (96000,)
+
+
+def test_a_hop_that_a_model_is_not_made_for(refused, tmp_path: Path) -> None:
+    stemclips.write(tmp_path / "test" / "A - One", stemclips.stems(0.5, 0), mixture=True)
+    model = with_facts(tmp_path / "zoo", hops=[256])
+    told = refused(model, "--musdb", str(tmp_path), "--hop", "128")
+    assert told == f"--hop 128: {model} is made for hops of 256 frames: choose another --hop, or another model"
 
 
 @pytest.mark.parametrize("kept", [("bass", "other"), ("drums",), ()])

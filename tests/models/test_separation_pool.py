@@ -1,6 +1,7 @@
 """The pool on disk: the same for the same seed, validation apart from training, its index true."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,14 @@ def test_a_pool_that_does_not_say_whose_its_samples_are_gets_nobody_s_name(tmp_p
     line = {"name": "a", "split": "train", "song": "loops", "stems": {"drums": {"source": "samples", "label": "room", "gain": 1.0}}}
     (tmp_path / pool.INDEX).write_text(json.dumps(line) + "\n")
     assert credits.attribution(tmp_path) == ["Samples: of a folder that is not on record."]
+
+
+@pytest.mark.parametrize("content", [b"", b'["MuldjordKit', b"{}", b"[1]", b"\xff\x00"])
+def test_damaged_names_of_whose_samples_a_pool_plays_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / pool.SOURCES
+    path.write_bytes(content)
+    with pytest.raises(SystemExit, match=f"^{re.escape(str(path))}: expected a list of names as JSON, got "):
+        pool.read_sources(tmp_path)
 
 
 def test_whose_samples_a_pool_plays_comes_from_their_table(built: Path, tmp_path: Path) -> None:

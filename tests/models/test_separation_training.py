@@ -24,7 +24,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed (make setup-tra
 from remixes import tiny_pool  # noqa: E402  (needs torch)
 
 from models import loop  # noqa: E402
-from models.generation.export import to_toml  # noqa: E402
+from models.export import to_toml  # noqa: E402
 from models.separation import credits, estimates, evaluate, export, frames, imported, musdb, train, validation  # noqa: E402
 from models.separation.clips import bootstrap, read_clip  # noqa: E402
 from models.separation.network import Network, two_stems  # noqa: E402
