@@ -120,6 +120,16 @@ def join(device: str) -> tuple[int, int]:
     return dist.get_rank(), dist.get_world_size()
 
 
+def _leave() -> None:
+    """All processes leave what they joined together, when the first one has scored.
+
+    A process that ended while a thread of the group is at work would abort: the thread asks for Python's lock when Python has gone.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
 def _several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
@@ -224,6 +234,8 @@ def fit(
     minutes : float or None
         Instead of ``args.minutes``.
 
+    Where `join` joined several processes, all end their part together.
+
     The checkpoint holds ``network`` (the last weights), ``average``, ``best`` {figure: weights}, ``figures``, ``settings``, ``step``.
     """
     path = args.out / file
@@ -306,6 +318,7 @@ def fit(
                     "network": network.state_dict(), "average": average.state_dict(), "best": best, "least": least, "figures": figures,
                     "optimiser": optimiser.state_dict(), "settings": settings, "step": step, "seconds": time.monotonic() - started,
                 })  # fmt: skip
+    _leave()
     signal.signal(signal.SIGTERM, previous)
     if stopped:
         raise SystemExit(128 + signal.SIGTERM)
