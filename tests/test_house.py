@@ -166,3 +166,19 @@ def test_every_package_that_setup_installs_is_pinned() -> None:
                 todo += [(canonicalize_name(r.name), e) for e in (r.extras or {""})]
                 todo.append((canonicalize_name(r.name), ""))
     assert {name for name, _ in seen} - {"rtserver"} <= pinned
+
+
+WITHOUT_TORCH = """
+import sys, pytest
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in ("torch", "onnx", "museval") else find(name, *more)
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "tests"]))
+"""
+
+
+def test_without_the_training_side_every_test_is_found_or_skipped() -> None:
+    """As `make test` has it before `make setup-train`."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "torch is not installed" in done.stdout

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from models import loop
 from models.separation.pool import read_index, read_sources
 from rtserver import zoo
 
@@ -54,6 +53,8 @@ def of_model(start: str, file: str) -> list[str]:
     path = Path(start)
     unknown = [f"What {path.name} was trained on is not on record."]
     if (path / file).exists():
+        from models import loop  # late: what is in a pool is told without torch
+
         return loop.read(path / file)["settings"].get("data") or unknown
     entry = _entry(start)
     return [entry["data"]] if entry.get("data") else unknown
